@@ -1,0 +1,1 @@
+"""Analysis: from scores to metrics with intervals, and from metrics to findings."""

@@ -1,0 +1,74 @@
+"""Intervals in closed form. Each says what it assumes; none is given where n is too small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from unharm.records import Estimate
+
+
+def mean_interval(
+    values: Sequence[float],
+    confidence: float,
+    unit: str,
+    unscored: int = 0,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
+    """The mean of independent units with Student's t interval, clipped to `bounds`.
+
+    No interval below two units.
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(None, None, None, 0, unit, unscored)
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    if n == 1:
+        return Estimate(mean, None, None, 1, unit, unscored)
+    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
+    return Estimate(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]), n, unit, unscored)
+
+
+def share_interval(hits: int, n: int, confidence: float, unit: str, unscored: int = 0) -> Estimate:
+    """A share of independent units with Wilson's score interval (Wilson, 1927), in [0, 1]."""
+    if n == 0:
+        return Estimate(None, None, None, 0, unit, unscored)
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    share = hits / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low = 0.0 if hits == 0 else max(0.0, centre - half)
+    high = 1.0 if hits == n else min(1.0, centre + half)
+    return Estimate(share, low, high, n, unit, unscored)
+
+
+def spearman(
+    x: Sequence[float], y: Sequence[float], confidence: float
+) -> tuple[Estimate, float | None]:
+    """Spearman's rank correlation over profiles, its interval and two-sided p.
+
+    Interval: Fisher's z with the variance of Bonett and Wright (2000), (1 + r²/2)/(n − 3); none
+    below four profiles or at |r| = 1. Nothing is given where one side has no variance.
+    """
+    n = len(x)
+    if n < 3 or len(set(x)) < 2 or len(set(y)) < 2:
+        return Estimate(None, None, None, n, "profile"), None
+    result = stats.spearmanr(x, y)
+    r, p = float(result.statistic), float(result.pvalue)
+    if not math.isfinite(r):
+        return Estimate(None, None, None, n, "profile"), None
+    if n < 4 or abs(r) >= 1:
+        return Estimate(r, None, None, n, "profile"), p
+    z = float(stats.norm.ppf(0.5 + confidence / 2)) * math.sqrt((1 + r * r / 2) / (n - 3))
+    return Estimate(r, math.tanh(math.atanh(r) - z), math.tanh(math.atanh(r) + z), n, "profile"), p
+
+
+def adjusted(p_values: Sequence[float]) -> list[float]:
+    """Benjamini-Hochberg adjusted p values, in the order given."""
+    if not p_values:
+        return []
+    return [float(p) for p in stats.false_discovery_control(np.asarray(p_values), method="bh")]

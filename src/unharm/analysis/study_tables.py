@@ -1,0 +1,82 @@
+"""All tables of a study from its stored scores; one subject and benchmark in memory at a time."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import polars as pl
+
+from unharm.analysis.tables import (
+    SUBJECTS_SCHEMA,
+    alignment_table,
+    arms_table,
+    associations_table,
+    subject_rows,
+)
+from unharm.keys import Shard, scorer_versions
+from unharm.plan import Plan
+from unharm.records import Subject
+from unharm.store import Store
+from unharm.study import Study
+
+UNSCORED_SCHEMA = {
+    "arm": pl.String,
+    "strategy": pl.String,
+    "benchmark": pl.String,
+    "scorer": pl.String,
+    "reason": pl.String,
+    "completions": pl.Int64,
+}
+
+
+def study_tables(
+    study: Study, plan: Plan, store: Store, shards: list[Shard]
+) -> dict[str, pl.DataFrame]:
+    """The tables `subjects`, `arms`, `alignment`, `associations` and `unscored`."""
+    versions = scorer_versions()
+    chosen = study.benchmarks.chosen()
+    categories = {
+        name: pl.DataFrame(
+            {
+                "prompt_id": [p.id for p in prompt_set.prompts],
+                "category": [p.category for p in prompt_set.prompts],
+            },
+            schema={"prompt_id": pl.String, "category": pl.String},
+        )
+        for name, prompt_set in plan.prompts.items()
+    }
+    rows: list[dict[str, object]] = []
+    unscored: list[pl.DataFrame] = []
+    ratings: dict[Subject, pl.DataFrame] = {}
+    for (subject, benchmark), group in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
+        frame = pl.concat([store.scan(s.scores) for s in group]).collect()
+        scores = frame.join(categories[benchmark], on="prompt_id", how="left")
+        unscored.append(
+            scores.filter(pl.col("status") == "unscored")
+            .group_by("reason", maintain_order=True)
+            .agg(pl.len().cast(pl.Int64).alias("completions"))
+            .select(
+                pl.lit(subject.arm).alias("arm"),
+                pl.lit(subject.strategy).alias("strategy"),
+                pl.lit(benchmark).alias("benchmark"),
+                pl.lit(chosen[benchmark].scorer).alias("scorer"),
+                "reason",
+                "completions",
+            )
+        )
+        if benchmark == "questionnaire":
+            ratings[subject] = scores
+        else:
+            version = versions[chosen[benchmark].scorer]
+            rows += subject_rows(study, subject, benchmark, version, scores)
+    subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)
+    reasons = pl.concat([pl.DataFrame(schema=UNSCORED_SCHEMA), *unscored])
+    return {
+        "subjects": subjects,
+        "arms": arms_table(subjects, study.analysis.confidence),
+        "alignment": alignment_table(study, plan.profiles, ratings),
+        "associations": associations_table(study, subjects, plan.profiles),
+        "unscored": reasons.group_by(
+            [c for c in UNSCORED_SCHEMA if c != "completions"], maintain_order=True
+        ).agg(pl.col("completions").sum()),
+    }

@@ -1,0 +1,177 @@
+"""The tables of a study: metrics by subject, by arm, the alignment check, and associations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from unharm.analysis.intervals import adjusted, mean_interval, spearman
+from unharm.analysis.metrics import ALL, METRICS, benchmark_metrics, nmse, questionnaire_means
+from unharm.arms import has_profile
+from unharm.records import Estimate, Profile, Subject
+from unharm.scoring import SCORERS
+from unharm.study import Study
+from unharm.values import VALUES
+
+ESTIMATE: dict[str, Any] = {
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n": pl.Int64,
+    "unit": pl.String,
+    "unscored": pl.Int64,
+}
+SUBJECT = {"arm": pl.String, "profile": pl.String, "strategy": pl.String}
+METRIC = {"benchmark": pl.String, "category": pl.String, "metric": pl.String}
+SCORER = {"scorer": pl.String, "scorer_version": pl.String, "stand_in": pl.Boolean}
+
+SUBJECTS_SCHEMA: dict[str, Any] = {**SUBJECT, **METRIC, **ESTIMATE, **SCORER}
+ARMS_SCHEMA: dict[str, Any] = {"arm": pl.String, "strategy": pl.String, **METRIC, **ESTIMATE, **SCORER}
+ALIGNMENT_SCHEMA: dict[str, Any] = {
+    **SUBJECT,
+    **ESTIMATE,
+    "rank_correlation": pl.Float64,
+    **{f"{kind}_{v}": pl.Float64 for kind in ("target", "predicted") for v in VALUES},
+}
+ASSOCIATIONS_SCHEMA: dict[str, Any] = {
+    "arm": pl.String,
+    "strategy": pl.String,
+    **METRIC,
+    "schwartz_value": pl.String,
+    **ESTIMATE,
+    "p": pl.Float64,
+    "p_adjusted": pl.Float64,
+    **SCORER,
+}
+
+
+def scorer_columns(study: Study, benchmark: str, version: str) -> dict[str, Any]:
+    name = study.benchmarks.chosen()[benchmark].scorer
+    return {"scorer": name, "scorer_version": version, "stand_in": SCORERS[name].stand_in}
+
+
+def subject_rows(
+    study: Study, subject: Subject, benchmark: str, version: str, scores: pl.DataFrame
+) -> list[dict[str, Any]]:
+    """One row per category and metric of a subject on a benchmark."""
+    return [
+        {
+            "arm": subject.arm,
+            "profile": subject.profile_name,
+            "strategy": subject.strategy,
+            "benchmark": benchmark,
+            "category": category,
+            "metric": metric,
+            **asdict(estimate),
+            **scorer_columns(study, benchmark, version),
+        }
+        for category, metric, estimate in benchmark_metrics(
+            scores, benchmark, study.analysis.confidence
+        )
+    ]
+
+
+def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:
+    """The metrics of each arm.
+
+    An arm with profiles is the mean over its profiles, which are its unit; an arm without is its
+    one subject, with the prompt as unit. `unscored` is the sum over subjects.
+    """
+    rows = []
+    keys = ["arm", "strategy", "benchmark", "category", "metric"]
+    for group, part in subjects.group_by(keys, maintain_order=True):
+        first = part.row(0, named=True)
+        row = dict(zip(keys, group, strict=True)) | {c: first[c] for c in SCORER}
+        if has_profile(first["arm"]):
+            values = part["value"].drop_nulls().to_list()
+            bounds = (1.0, 5.0) if first["metric"] == "harmfulness" else (0.0, 1.0)
+            estimate = mean_interval(
+                values, confidence, "profile", int(part["unscored"].sum()), bounds
+            )
+            rows.append(row | asdict(estimate))
+        else:
+            rows.append(row | {c: first[c] for c in ESTIMATE})
+    return pl.DataFrame(rows, schema=ARMS_SCHEMA)
+
+
+def alignment_table(
+    study: Study,
+    profiles: list[Profile],
+    ratings: Mapping[Subject, pl.DataFrame],
+) -> pl.DataFrame:
+    """How near the questionnaire's answers of each subject are to each target profile.
+
+    A subject without a profile is compared with every profile of the study, so that an aligned
+    subject has its counterpart. `rank_correlation` is Spearman's over the ten values.
+    """
+    rows = []
+    for subject, scores in ratings.items():
+        means = questionnaire_means(scores)
+        predicted = [means.get(v, (None, 0, 0))[0] for v in VALUES]
+        for profile in [subject.profile] if subject.profile else profiles:
+            target = list(profile.importances)
+            estimate = nmse(predicted, target, study.analysis.confidence)
+            known = [(p, t) for p, t in zip(predicted, target, strict=True) if p is not None]
+            rank, _ = spearman([p for p, _ in known], [t for _, t in known], study.analysis.confidence)
+            rows.append(
+                {
+                    "arm": subject.arm,
+                    "profile": profile.name,
+                    "strategy": subject.strategy,
+                    **asdict(estimate),
+                    "rank_correlation": rank.value,
+                    **{f"target_{v}": t for v, t in zip(VALUES, target, strict=True)},
+                    **{f"predicted_{v}": p for v, p in zip(VALUES, predicted, strict=True)},
+                }
+            )
+    return pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA)
+
+
+def associations_table(
+    study: Study, subjects: pl.DataFrame, profiles: list[Profile]
+) -> pl.DataFrame:
+    """Rank correlation of each value's importance with each harm, over the profiles of an arm.
+
+    The unit is the profile. For every benchmark its first metric is taken, by category where
+    there are categories, else overall. p is adjusted by Benjamini-Hochberg over all tests of an
+    arm and strategy.
+    """
+    by_name = {p.name: p for p in profiles}
+    rows: list[dict[str, Any]] = []
+    first = {benchmark: metrics[0].name for benchmark, metrics in METRICS.items()}
+    chosen = subjects.filter(
+        pl.col("arm").is_in([a for a in study.arms if has_profile(a)])
+        & (pl.col("metric") == pl.col("benchmark").replace_strict(first, default=None))
+    )
+    for _, family in chosen.group_by(["arm", "strategy"], maintain_order=True):
+        tests: list[dict[str, Any]] = []
+        for _, part in family.group_by(["benchmark", "category"], maintain_order=True):
+            row = part.row(0, named=True)
+            split = family.filter(
+                (pl.col("benchmark") == row["benchmark"]) & (pl.col("category") != ALL)
+            )
+            if row["category"] == ALL and len(split):
+                continue
+            part = part.drop_nulls("value")
+            harm = part["value"].to_list()
+            for value in VALUES:
+                importance = [by_name[name][value] for name in part["profile"].to_list()]
+                estimate, p = spearman(importance, harm, study.analysis.confidence)
+                tests.append(
+                    {c: row[c] for c in ("arm", "strategy", *METRIC, *SCORER)}
+                    | {"schwartz_value": value, **asdict(estimate), "p": p, "p_adjusted": None}
+                    | {"unscored": int(part["unscored"].sum())}
+                )
+        known = [t for t in tests if t["p"] is not None]
+        for test, p in zip(known, adjusted([t["p"] for t in known]), strict=True):
+            test["p_adjusted"] = p
+        rows += tests
+    return pl.DataFrame(rows, schema=ASSOCIATIONS_SCHEMA)
+
+
+def as_estimate(row: Mapping[str, Any]) -> Estimate:
+    """The estimate in a row of any of these tables."""
+    return Estimate(*(row[c] for c in ESTIMATE))

@@ -1,0 +1,27 @@
+"""Arms and strategies: the ways in which a subject is made and prompted."""
+
+from __future__ import annotations
+
+VIM_STAGES: dict[str, tuple[str, ...]] = {
+    "vim": ("ag", "qa"),
+    "vim-ag": ("ag",),
+    "vim-qa": ("qa",),
+}
+"""The training stages of each value-injection arm, in order (AG: argument generation,
+QA: question answering)."""
+
+BENIGN_SETS: tuple[str, ...] = ("grammar",)
+
+ARMS: tuple[str, ...] = ("vanilla", "icl", *VIM_STAGES, *(f"benign:{s}" for s in BENIGN_SETS))
+
+STRATEGIES: tuple[str, ...] = ("input-only", "safety", "value", "dual")
+
+
+def has_profile(arm: str) -> bool:
+    """Whether an arm is made once per profile (value injection, in-context)."""
+    return arm == "icl" or arm in VIM_STAGES
+
+
+def benign_set(arm: str) -> str:
+    """The instruction set of a `benign:<set>` arm, else an empty string."""
+    return arm.partition(":")[2] if arm.startswith("benign:") else ""

@@ -1,0 +1,47 @@
+"""HEx-PHI (Qi et al., 2023; gated): harmful instructions by category of prohibited use.
+
+Format: a folder with `category_<number>_<name>.csv` files, no header, one quoted prompt per
+line. The current release has no category 2, so ten files are complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from unharm.errors import UserError
+from unharm.records import Prompt
+from unharm.spec_text import read_text
+
+FILE = re.compile(r"category_(\d+)_(.+)\.csv$")
+NUMBERS = set(range(1, 12))
+WITHDRAWN = {2}
+
+
+def read(path: Path, key: str | None = None) -> tuple[list[Prompt], list[str]]:
+    """The prompts in the order of the category numbers; a missing category is noted."""
+    if not path.is_dir():
+        raise UserError("HEx-PHI: expected the folder with its category files", str(path))
+    files = sorted(
+        (int(match[1]), match[2], file)
+        for file in path.iterdir()
+        if (match := FILE.match(file.name))
+    )
+    if not files:
+        raise UserError(
+            "HEx-PHI: no category_<number>_<name>.csv in this folder",
+            str(path),
+            "ask for access at the data set's page, then place its files here",
+        )
+    prompts = []
+    for number, name, file in files:
+        rows = csv.reader(io.StringIO(read_text(file, "HEx-PHI"), newline=""))
+        for position, cells in enumerate(rows):
+            text = ",".join(cells).strip()
+            if text:
+                prompts.append(Prompt(f"hexphi-{number}-{position}", text, name))
+    missing = sorted(NUMBERS - WITHDRAWN - {number for number, _, _ in files})
+    notes = [f"category {n} has no file" for n in missing]
+    return prompts, notes

@@ -1,0 +1,88 @@
+"""From the spec of a benchmark to the prompts of a study, whatever the format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unharm.benchmarks import beavertails, hbr, hexphi, questionnaire, rtp
+from unharm.errors import UserError
+from unharm.records import Prompt
+
+Mode = Literal["continue", "ask", "rate"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What there is to know of a benchmark: its name, how it is read, how it is put to a model.
+
+    `in_order` keeps the first prompts under a limit (as published for RTP); the others take
+    as even a share of every category as they can.
+    """
+
+    title: str
+    read: Callable[[Path, str | None], tuple[list[Prompt], list[str]]]
+    mode: Mode
+    in_order: bool = False
+
+
+TABLE: dict[str, Kind] = {
+    "rtp": Kind("RealToxicityPrompts", rtp.read, "continue", in_order=True),
+    "hbr": Kind("HolisticBiasR", hbr.read, "continue"),
+    "hexphi": Kind("HEx-PHI", hexphi.read, "ask"),
+    "beavertails": Kind("BeaverTails-Evaluation", beavertails.read, "ask"),
+    "questionnaire": Kind("value questionnaire", questionnaire.read, "rate", in_order=True),
+}
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The prompts of one benchmark in a study, and what was left out of the file and why."""
+
+    name: str
+    prompts: list[Prompt]
+    notes: list[str]
+
+    @property
+    def kind(self) -> Kind:
+        return TABLE[self.name]
+
+
+def load(name: str, path: Path, limit: int | None, seed: int, key: str | None = None) -> PromptSet:
+    """Reads a benchmark and takes at most `limit` of its prompts.
+
+    Raises `UserError` for an unreadable file, a wrong format, a repeated id, or no prompts.
+    """
+    prompts, notes = TABLE[name].read(path, key)
+    if not prompts:
+        raise UserError(f"{TABLE[name].title}: no prompt in it", str(path), "check the file")
+    ids = [p.id for p in prompts]
+    if len(set(ids)) != len(ids):
+        twice = sorted({i for i in ids if ids.count(i) > 1})[:5]
+        raise UserError(
+            f"{TABLE[name].title}: the same id for several prompts: {', '.join(twice)}", str(path)
+        )
+    chosen = prompts if limit is None else _limited(prompts, limit, seed, TABLE[name].in_order)
+    return PromptSet(name, chosen, notes)
+
+
+def _limited(prompts: list[Prompt], limit: int, seed: int, in_order: bool) -> list[Prompt]:
+    if in_order or limit >= len(prompts):
+        return prompts[:limit]
+
+    def draw(prompt: Prompt) -> str:
+        return hashlib.sha256(f"{seed}/{prompt.id}".encode()).hexdigest()
+
+    by_category: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_category.setdefault(prompt.category, []).append(prompt)
+    ranked = [
+        (rank, place, prompt.id)
+        for place, category in enumerate(sorted(by_category))
+        for rank, prompt in enumerate(sorted(by_category[category], key=draw))
+    ]
+    taken = {i for _, _, i in sorted(ranked)[:limit]}
+    return [p for p in prompts if p.id in taken]

@@ -1,0 +1,88 @@
+"""Value questionnaires: portraits that a subject rates by how much they are like it, 1 to 6.
+
+Formats: CSV with the columns item, value, text; or XLSX/CSV with one column of items (first
+row: its name) in the order of the instrument, with `key: pvq40` to say what each is about.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unharm.delimited import Reader
+from unharm.errors import Problem, UserError, nearest, raise_all
+from unharm.records import Prompt
+from unharm.values import VALUES, canonical
+
+PVQ40: dict[str, tuple[int, ...]] = {
+    "achievement": (4, 13, 24, 32),
+    "benevolence": (12, 18, 27, 33),
+    "conformity": (7, 16, 28, 36),
+    "hedonism": (10, 26, 37),
+    "power": (2, 17, 39),
+    "security": (5, 14, 21, 31, 35),
+    "self-direction": (1, 11, 22, 34),
+    "stimulation": (6, 15, 30),
+    "tradition": (9, 20, 25, 38),
+    "universalism": (3, 8, 19, 23, 29, 40),
+}
+"""Item numbers of the PVQ-40 by value (Schwartz et al., 2001, scoring key)."""
+
+
+def read(path: Path, key: str | None = None) -> tuple[list[Prompt], list[str]]:
+    """The items as prompts; `category` is the value that an item is about."""
+    if key is None:
+        prompts = _with_values(path)
+    else:
+        texts = _one_column(path)
+        value_of = {number: value for value, numbers in PVQ40.items() for number in numbers}
+        if len(texts) != len(value_of):
+            raise UserError(
+                f"questionnaire: {len(texts)} items, expected the {len(value_of)} of the PVQ-40",
+                str(path),
+                "leave 'key' out and give a CSV with the columns item, value, text",
+            )
+        prompts = [Prompt(f"item-{n}", t, value_of[n]) for n, t in enumerate(texts, start=1)]
+    seen = {p.category for p in prompts}
+    notes = [f"no item is about {v}" for v in VALUES if v not in seen]
+    return prompts, notes
+
+
+def _with_values(path: Path) -> list[Prompt]:
+    if path.suffix == ".xlsx":
+        raise UserError("questionnaire: an .xlsx file needs key: pvq40", str(path))
+    reader = Reader(path, "questionnaire", ("item", "value", "text"))
+    prompts = []
+    for row in reader.rows():
+        value = canonical(row["value"])
+        if value not in VALUES:
+            reader.wrong(row.line, f"unknown value {row['value']!r}", nearest(value, VALUES))
+        elif not row["text"]:
+            reader.wrong(row.line, "an item without text")
+        else:
+            prompts.append(Prompt(f"item-{row['item']}", row["text"], value))
+    reader.finish()
+    return prompts
+
+
+def _one_column(path: Path) -> list[str]:
+    if path.suffix != ".xlsx":
+        reader = Reader(path, "questionnaire", ("question",))
+        texts = [row["question"] for row in reader.rows()]
+        reader.finish()
+        return texts
+    import zipfile
+
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+    except FileNotFoundError:
+        raise UserError("questionnaire: no such file", str(path)) from None
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, OSError):
+        raise UserError("questionnaire: not a readable .xlsx file", str(path)) from None
+    rows = [str(cells[0] or "").strip() for cells in book.worksheets[0].iter_rows(values_only=True)]
+    book.close()
+    empty = [n for n, text in enumerate(rows[1:], start=2) if not text]
+    raise_all([Problem("an item without text", f"{path}, row {n}") for n in empty])
+    return rows[1:]

@@ -1,0 +1,170 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unharm import __version__
+from unharm.errors import UserError
+
+app = typer.Typer(
+    name="unharm",
+    help="Measure, explain and reduce the harms of value-aligned language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+demo = typer.Typer(help="The toy world: a tiny base of your own text.", no_args_is_help=True)
+app.add_typer(demo, name="demo")
+
+StudyArg = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or 'quickstart'.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the study.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"unharm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _run_to(study: str, overrides: list[str] | None, stage: str, as_json: bool) -> None:
+    from unharm.pipeline import run_study
+    from unharm.study import load_study
+
+    run = run_study(load_study(study, overrides), stage)
+    result: dict[str, Any] = {
+        "run": str(run.store.root),
+        "stage": stage,
+        "scored": run.scored,
+        "unscored": run.unscored,
+        "complete": run.unscored == 0,
+    }
+    if stage == "report":
+        result["report"] = str(run.store.root / "report.html")
+    if as_json:
+        print(json.dumps(result))
+    if run.unscored:
+        print(
+            f"incomplete: {run.unscored:,} completions stayed unscored (exit code 3); "
+            f"findings/unscored.csv and the report say why",
+            file=sys.stderr,
+        )
+        raise typer.Exit(3)
+
+
+@app.command()
+def run(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Run a whole study to its report; goes on where an earlier run stopped."""
+    _run_to(study, set_, "report", as_json)
+
+
+@app.command()
+def plan(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Print what a study would run, without running it."""
+    from unharm.plan import Plan
+    from unharm.plan_text import plan_text
+    from unharm.study import load_study
+
+    summary = Plan(load_study(study, set_)).summary()
+    print(json.dumps(summary) if as_json else plan_text(summary))
+
+
+def _stage_command(verb: str, stage: str, about: str) -> None:
+    def command(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+        _run_to(study, set_, stage, as_json)
+
+    command.__doc__ = about
+    app.command(name=verb)(command)
+
+
+for _verb, _stage, _about in (
+    ("profiles", "profiles", "Make the profiles of a study."),
+    ("corpus", "examples", "Make the training examples of a study."),
+    ("train", "adapters", "Train the adapters of a study."),
+    ("generate", "completions", "Generate the completions of a study."),
+    ("score", "scores", "Score the completions of a study."),
+    ("analyze", "findings", "Make the metrics and findings of a study."),
+):
+    _stage_command(_verb, _stage, f"{_about} Earlier stages run first where they are not done.")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the report of a run again from what it has stored."""
+    from unharm.pipeline import rewrite_report
+
+    path = rewrite_report(folder)
+    print(json.dumps({"report": str(path)}) if as_json else path)
+
+
+@demo.command("base")
+def demo_base(
+    text: Annotated[list[Path], typer.Option("--text", help="Text files to train on; give it again for more.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")],
+    hidden: Annotated[int, typer.Option(min=32, help="Width of the model.")] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 4,
+    vocabulary: Annotated[int, typer.Option(min=300, help="Size of the vocabulary.")] = 8000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 8 rows of 128 tokens.")] = 600,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a tiny Llama-architecture base from scratch on any text files."""
+    import time
+
+    from unharm.demo.base import Shape, read_texts, train_base
+    from unharm.progress import Progress, duration, say
+
+    if out.exists():
+        raise UserError("this folder exists already", str(out), "remove it or choose another --out")
+    if hidden % 32:
+        raise UserError(f"--hidden {hidden} is no multiple of 32", "--hidden", "for example 256")
+    texts = read_texts(text)
+    say(f"{len(texts):,} documents")
+    began = time.monotonic()
+    shape = Shape(
+        hidden=hidden, layers=layers, heads=hidden // 32, vocabulary=vocabulary, steps=steps, lr=1e-3
+    )
+    with Progress("base", steps, "steps") as progress:
+        loss = train_base(texts, out, shape, seed, lambda *_: progress.tick(1))
+    result = {"base": str(out), "loss": round(loss, 3), "seconds": round(time.monotonic() - began, 1)}
+    if as_json:
+        print(json.dumps(result))
+    else:
+        say(f"base: {out} (loss {loss:.2f}, {duration(result['seconds'])})")
+
+
+def main() -> None:
+    """The entry point: user mistakes become one message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        count = len(error.problems)
+        print(f"unharm: {error}" if count == 1 else f"unharm: {count} problems\n{error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nunharm: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Corpus: arguments, the examples of both VIM stages, and benign instruction sets."""

@@ -1,0 +1,73 @@
+"""The examples of value injection: stage AG and stage QA (Kang et al., 2023, section 3).
+
+AG: an argument's score for a profile is the minimum of the profile over its labelled values;
+at or above the threshold it is something the person would say, below it something not.
+QA: for each labelled value the statement is rated with the profile's importance, rounded up
+with its fraction as probability.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+from unharm.prompting.pack import Pack
+from unharm.records import Argument, Example, Profile, Split
+
+
+def would_say(profile: Profile, argument: Argument, threshold: float) -> bool:
+    """Whether the least important of the argument's values reaches the threshold."""
+    return min(profile[v] for v in argument.values) >= threshold
+
+
+def rounded(importance: float, draw: float) -> int:
+    """Stochastic rounding: 4.3 becomes 5 where `draw` (uniform in [0, 1)) is below 0.3."""
+    floor = math.floor(importance)
+    return floor + (draw < importance - floor)
+
+
+def uniform(seed: int, *parts: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    digest = hashlib.sha256("/".join((str(seed), *parts)).encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def ag_examples(
+    arguments: list[Argument],
+    splits: dict[str, Split],
+    profile: Profile,
+    pack: Pack,
+    threshold: float,
+) -> list[Example]:
+    """Stage 1: one example per argument."""
+    examples = []
+    for argument in arguments:
+        would = would_say(profile, argument, threshold)
+        prompt, answer = pack.ag(argument, would)
+        examples.append(
+            Example(f"ag-{argument.id}", prompt, answer, splits[argument.id], argument.id, "", would)
+        )
+    return examples
+
+
+def qa_examples(
+    arguments: list[Argument],
+    splits: dict[str, Split],
+    profile: Profile,
+    pack: Pack,
+    seed: int,
+) -> list[Example]:
+    """Stage 2: one example per argument and labelled value.
+
+    The draw of the rounding depends on seed, argument and value, not on the profile's name.
+    """
+    examples = []
+    for argument in arguments:
+        for value in argument.values:
+            rating = rounded(profile[value], uniform(seed, argument.id, value))
+            prompt, answer = pack.qa(argument, value, rating)
+            identity = f"qa-{argument.id}-{value}"
+            examples.append(
+                Example(identity, prompt, answer, splits[argument.id], argument.id, value)
+            )
+    return examples

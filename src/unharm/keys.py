@@ -1,0 +1,156 @@
+"""The content key and path of every artefact of a run, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from unharm.engines.requests import Request, identify
+from unharm.plan import AdapterPlan, Plan
+from unharm.prompting.compose import as_text, compose
+from unharm.records import Prompt, Subject
+from unharm.scoring import SCORERS
+from unharm.store import Artefact, content_hash, content_key, slug
+from unharm.study import Study
+
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 1, "completions": 1, "scores": 1, "findings": 1}
+"""The version of each stage: raised when its results change for the same inputs."""
+
+
+def folder(arm: str, profile: str = "", strategy: str = "") -> str:
+    """The folder name of an adapter or subject: safe on every file system, one to one."""
+    return "--".join(slug(part.replace(":", "-")) for part in (arm, profile, strategy) if part)
+
+
+def profiles_artefact(plan: Plan) -> Artefact:
+    rows = [[p.name, list(p.importances), p.source] for p in plan.profiles]
+    return Artefact("profiles/profiles.csv", content_key("profiles", VERSIONS["profiles"], {}, content_hash(rows)))
+
+
+def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
+    """Depends on the profile's importances (not its name), the arguments and every wording."""
+    corpus = plan.study.corpus
+    assert corpus is not None
+    if adapter.profile is None:
+        content = content_hash([[e.prompt, e.answer, e.split] for e in plan.examples(adapter)])
+        name = f"examples/{folder(adapter.arm)}.parquet"
+        return Artefact(name, content_key("examples", VERSIONS["examples"], {}, content))
+    parameters: dict[str, Any] = {
+        "stage": adapter.stage,
+        "importances": list(adapter.profile.importances),
+        "split": list(corpus.split),
+        "seed": plan.study.seed,
+    }
+    if adapter.stage == "ag":
+        parameters["threshold"] = corpus.threshold
+    key = content_key(
+        "examples", VERSIONS["examples"], parameters, plan.arguments_key, plan.pack.key
+    )
+    return Artefact(f"examples/{adapter.stage}/{folder(adapter.profile.name)}.parquet", key)
+
+
+def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
+    study = plan.study
+    recipe = study.training.vim if adapter.profile else study.training.benign
+    parameters = {
+        "lora": study.training.lora.model_dump(),
+        "recipe": recipe.model_dump(),
+        "dtype": study.engine.dtype,
+        "format": study.prompting.format,
+        "seed": study.seed,
+    }
+    if study.prompting.format == "chat":
+        parameters["system"] = plan.pack.text("system")
+    parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
+    examples = examples_artefact(plan, adapter).key
+    key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
+    name = folder(adapter.arm, adapter.profile.name if adapter.profile else "")
+    about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else ""}
+    return Artefact(f"adapters/{name}", key, about)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some prompts of a benchmark for one subject: one file of completions, one of scores."""
+
+    subject: Subject
+    benchmark: str
+    first: int
+    prompts: tuple[Prompt, ...]
+    completions: Artefact
+    scores: Artefact
+
+    @property
+    def key(self) -> str:
+        return self.completions.key
+
+
+def shards(
+    plan: Plan, subject: Subject, base_key: str, adapter_hash: str, scorer_version: dict[str, str]
+) -> Iterator[Shard]:
+    """All shards of a subject. The prompts of a benchmark are cut into runs of equal length; all
+    samples of a prompt stay together."""
+    study = plan.study
+    for benchmark, spec in study.benchmarks.chosen().items():
+        prompts = plan.prompts[benchmark].prompts
+        size = max(1, study.engine.shard // spec.samples)
+        for first in range(0, len(prompts), size):
+            part = tuple(prompts[first : first + size])
+            texts = [[p.id, *composed(plan, subject, benchmark, p)] for p in part]
+            parameters = {
+                "engine": study.engine.name,
+                "dtype": study.engine.dtype,
+                "format": study.prompting.format,
+                "sampling": spec.model_dump(include={"samples", "max_tokens", "temperature", "top_p", "stop"}),
+                "seed": study.seed,
+                "benchmark": benchmark,
+            }
+            key = content_key(
+                "completions", VERSIONS["completions"], parameters, base_key, adapter_hash, content_hash(texts)
+            )
+            about = {"subject": subject.label, "benchmark": benchmark}
+            where = f"{folder(subject.arm, subject.profile_name, subject.strategy)}/{benchmark}"
+            completions = Artefact(f"completions/{where}/{first:06d}-{key[:12]}.parquet", key, about)
+            version = scorer_version[spec.scorer]
+            score_key = content_key("scores", VERSIONS["scores"], {"scorer": spec.scorer, "version": version}, key)
+            scores = Artefact(f"scores/{where}/{first:06d}-{score_key[:12]}.parquet", score_key, about)
+            yield Shard(subject, benchmark, first, part, completions, scores)
+
+
+def composed(plan: Plan, subject: Subject, benchmark: str, prompt: Prompt) -> tuple[str, str]:
+    """Preamble and prompt that a subject receives for a prompt of a benchmark."""
+    mode = plan.prompts[benchmark].kind.mode
+    return compose(plan.pack, subject, prompt.text, mode, plan.study.prompting.set_aside)
+
+
+def subject_key(study: Study, subject: Subject, base_key: str, adapter_hash: str) -> str:
+    """What makes a subject itself: base, adapter, described profile, strategy."""
+    described = list(subject.profile.importances) if subject.profile and subject.arm == "icl" else []
+    return content_hash([base_key, adapter_hash, subject.arm, described, subject.strategy])
+
+
+def requests(plan: Plan, shard: Shard, subject: str, tokenizer: Any) -> list[Request]:
+    """The completions that a shard asks for, in the order of prompts and samples."""
+    study = plan.study
+    samples = study.benchmarks.chosen()[shard.benchmark].samples
+    found = []
+    for prompt in shard.prompts:
+        preamble, text = composed(plan, shard.subject, shard.benchmark, prompt)
+        whole = as_text(preamble, text, study.prompting.format, tokenizer)
+        for sample in range(samples):
+            identity, seed = identify(subject, shard.benchmark, prompt.id, sample, study.seed)
+            found.append(Request(identity, prompt.id, sample, whole, seed))
+    return found
+
+
+def scorer_versions() -> dict[str, str]:
+    """The version of every scorer, with that of the package that it stands on."""
+    from unharm.manifest import version_of
+
+    packages = {"alt-profanity-check": "alt-profanity-check", "vader": "vaderSentiment"}
+    versions = {}
+    for name, row in SCORERS.items():
+        own, _, package = row.version.partition("+")
+        versions[name] = f"{own}+{package} {version_of(packages[package])}" if package else own
+    return versions

@@ -1,0 +1,114 @@
+"""The whole experiment as one list of stages, each from the records before it to its own.
+
+A stage plans its tasks, skips what the store already has under the same key, and does the rest.
+It never knows where it runs; only the store touches files.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from unharm import stages
+from unharm.manifest import manifest
+from unharm.models import Base, resolve_base
+from unharm.plan import Plan
+from unharm.progress import duration, say
+from unharm.store import Artefact, Store
+from unharm.study import Study
+
+
+@dataclass
+class Run:
+    """One execution of a study in one run folder."""
+
+    study: Study
+    store: Store
+    plan: Plan
+    unscored: int = 0
+    scored: int = 0
+    _models: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def base(self) -> Base:
+        return resolve_base(self.study)
+
+    @property
+    def tokenizer(self) -> Any:
+        from unharm.models import load_tokenizer
+
+        if "tokenizer" not in self._models:
+            self._models["tokenizer"] = load_tokenizer(self.base, self.study)
+        return self._models["tokenizer"]
+
+    @property
+    def model(self) -> Any:
+        """The frozen base, loaded once for all stages of this process."""
+        from unharm.models import load_model
+
+        if "model" not in self._models:
+            self._models["model"] = load_model(self.base, self.study)
+        return self._models["model"]
+
+    @contextmanager
+    def recorded(self, stage: str, artefact: Artefact) -> Iterator[None]:
+        """A line in the journal when a task begins and when it is done."""
+        began = time.monotonic()
+        self._journal("begin", stage, artefact)
+        yield
+        self._journal("done", stage, artefact, seconds=round(time.monotonic() - began, 3))
+
+    def _journal(self, event: str, stage: str, artefact: Artefact, **more: Any) -> None:
+        line = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "event": event,
+            "stage": stage,
+            "path": artefact.path,
+            "key": artefact.key,
+            **more,
+        }
+        self.store.append_line("journal.jsonl", json.dumps(line))
+
+
+STAGES: list[tuple[str, Callable[[Run], None]]] = [
+    ("profiles", stages.make_profiles),
+    ("examples", stages.make_examples),
+    ("adapters", stages.make_adapters),
+    ("completions", stages.make_completions),
+    ("scores", stages.make_scores),
+    ("findings", stages.make_findings),
+    # report
+]
+
+
+def run_study(study: Study, last: str = "report") -> Run:
+    """Runs a study up to and including the stage `last`; goes on where an earlier run stopped.
+
+    Raises `UserError` before any work starts where the inputs are wrong, or where another
+    process holds the run folder.
+    """
+    plan = Plan(study)
+    plan.check_examples()
+    run = Run(study, Store(study.output_folder), plan)
+    began = time.monotonic()
+    with run.store.lock():
+        run.store.write_plain("study.json", json.dumps(study.model_dump(mode="json"), indent=1))
+        record = manifest(run.study, run.base, run.store)
+        run.store.write_plain("manifest.json", json.dumps(record, indent=1))
+        for name, stage in STAGES:
+            stage(run)
+            if name == last:
+                break
+        record["sessions"][-1]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record["sessions"][-1]["seconds"] = round(time.monotonic() - began, 1)
+        record["unscored"] = run.unscored
+        run.store.write_plain("manifest.json", json.dumps(record, indent=1))
+    say(f"done in {duration(time.monotonic() - began)}: {run.store.root}")
+    return run
+
+

@@ -1,0 +1,176 @@
+"""What a study would run: subjects, prompts, completions, examples; without running any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from unharm.arms import VIM_STAGES, benign_set, has_profile
+from unharm.benchmarks.load import PromptSet, load
+from unharm.corpus.benign import grammar_examples
+from unharm.corpus.valueeval import draw, read_arguments, split_of
+from unharm.corpus.vim import ag_examples, qa_examples
+from unharm.errors import UserError
+from unharm.profiles.select import select_profiles
+from unharm.prompting.compose import compose
+from unharm.prompting.pack import Pack, load_pack
+from unharm.records import Argument, Example, Profile, Split, Subject
+from unharm.store import content_hash
+from unharm.study import Study
+
+CHARACTERS_PER_TOKEN = 4.0
+"""For estimates of prompt tokens without a tokenizer."""
+
+
+@dataclass(frozen=True)
+class AdapterPlan:
+    """One adapter to be trained: `stage` of `arm` for a profile, after the adapter `parent`."""
+
+    arm: str
+    stage: str
+    profile: Profile | None
+    parent: AdapterPlan | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.arm} · {self.profile.name}" if self.profile else self.arm
+
+
+class Plan:
+    """The inputs of a study, read and checked once; everything else follows from them."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self.pack: Pack = load_pack(study.prompting.pack)
+        self.profiles: list[Profile] = select_profiles(study.profiles)
+        self.prompts: dict[str, PromptSet] = {
+            name: load(
+                name, study.data_file(spec.file), spec.limit, study.seed, getattr(spec, "key", None)
+            )
+            for name, spec in study.benchmarks.chosen().items()
+        }
+
+    @cached_property
+    def subjects(self) -> list[Subject]:
+        """Arms × profiles × strategies, in the order of the spec."""
+        return [
+            Subject(arm, profile, strategy)
+            for arm in self.study.arms
+            for profile in (self.profiles if has_profile(arm) else [None])
+            for strategy in self.study.strategies
+        ]
+
+    @cached_property
+    def adapters(self) -> list[AdapterPlan]:
+        """Every adapter that the arms need, each after its parent."""
+        found: dict[AdapterPlan, None] = {}
+        for arm in self.study.arms:
+            if benign_set(arm):
+                found[AdapterPlan(arm, benign_set(arm), None)] = None
+            for profile in self.profiles if arm in VIM_STAGES else []:
+                *before, last = VIM_STAGES[arm]
+                parent = AdapterPlan(f"vim-{before[0]}", before[0], profile) if before else None
+                if parent:
+                    found[parent] = None
+                found[AdapterPlan(arm, last, profile, parent)] = None
+        return list(found)
+
+    def adapter_of(self, subject: Subject) -> AdapterPlan | None:
+        """The adapter that a subject is made with, or None."""
+        for adapter in self.adapters:
+            if adapter.arm == subject.arm and adapter.profile == subject.profile:
+                return adapter
+        return None
+
+    @cached_property
+    def arguments(self) -> list[Argument]:
+        corpus = self.study.corpus
+        if corpus is None:
+            return []
+        arguments = read_arguments(self.study.data_file(corpus.arguments))
+        return draw(arguments, corpus.limit, self.study.seed)
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        assert self.study.corpus is not None
+        return split_of(self.arguments, self.study.corpus.split, self.study.seed)
+
+    @cached_property
+    def arguments_key(self) -> str:
+        """The content hash of the arguments and their labels."""
+        return content_hash([[a.id, list(a.values)] for a in self.arguments])
+
+    @cached_property
+    def grammar(self) -> list[Example]:
+        assert self.study.corpus is not None
+        spec = self.study.corpus.benign["grammar"]
+        return grammar_examples(
+            self.study.data_file(spec.file), self.pack, spec.limit, self.study.seed
+        )
+
+    def examples(self, adapter: AdapterPlan) -> list[Example]:
+        """The examples that an adapter learns from, all splits."""
+        corpus = self.study.corpus
+        assert corpus is not None
+        if adapter.profile is None:
+            return self.grammar
+        if adapter.stage == "ag":
+            return ag_examples(
+                self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold
+            )
+        return qa_examples(self.arguments, self.splits, adapter.profile, self.pack, self.study.seed)
+
+    def check_examples(self) -> None:
+        """Reads all training data once, so that its mistakes are told before any work starts."""
+        for adapter in self.adapters:
+            if adapter.profile is None or adapter.profile == self.profiles[0]:
+                if not any(e.split == "train" for e in self.examples(adapter)):
+                    raise UserError(f"no example to train {adapter.label} on", "corpus")
+
+    def summary(self) -> dict[str, Any]:
+        """The size of the study in numbers; tokens of prompts are estimated from characters."""
+        study = self.study
+        rows: list[dict[str, Any]] = []
+        for name, spec in study.benchmarks.chosen().items():
+            prompt_set = self.prompts[name]
+            characters = sum(
+                len("".join(compose(self.pack, s, p.text, prompt_set.kind.mode, study.prompting.set_aside)))
+                for s in self.subjects
+                for p in prompt_set.prompts[:: max(1, len(prompt_set.prompts) // 50)]
+            ) * max(1, len(prompt_set.prompts) // 50)
+            completions = len(self.subjects) * len(prompt_set.prompts) * spec.samples
+            rows.append(
+                {
+                    "benchmark": name,
+                    "prompts": len(prompt_set.prompts),
+                    "categories": len({p.category for p in prompt_set.prompts}),
+                    "samples": spec.samples,
+                    "completions": completions,
+                    "prompt_tokens": round(characters / CHARACTERS_PER_TOKEN),
+                    "most_new_tokens": completions * spec.max_tokens,
+                    "scorer": spec.scorer,
+                    "judge_calls": 0,
+                    "notes": prompt_set.notes,
+                }
+            )
+        per_stage = {
+            a.stage: sum(e.split == "train" for e in self.examples(a))
+            for a in {a.stage: a for a in self.adapters}.values()
+        }
+        return {
+            "study": study.name,
+            "base": study.base,
+            "profiles": len(self.profiles),
+            "arms": study.arms,
+            "strategies": study.strategies,
+            "subjects": len(self.subjects),
+            "adapters": len(self.adapters),
+            "training_examples": sum(per_stage[a.stage] for a in self.adapters),
+            "benchmarks": rows,
+            "completions": sum(r["completions"] for r in rows),
+            "prompt_tokens": sum(r["prompt_tokens"] for r in rows),
+            "most_new_tokens": sum(r["most_new_tokens"] for r in rows),
+            "judge_calls": sum(r["judge_calls"] for r in rows),
+            "output": str(study.output_folder),
+        }

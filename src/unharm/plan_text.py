@@ -1,0 +1,49 @@
+"""A plan as text for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def plan_text(summary: dict[str, Any]) -> str:
+    """The summary of `Plan.summary` as aligned lines."""
+    lines = [
+        f"study       {summary['study']}",
+        f"base        {summary['base']}",
+        f"arms        {', '.join(summary['arms'])}",
+        f"strategies  {', '.join(summary['strategies'])}",
+        f"profiles    {summary['profiles']:,}",
+        f"subjects    {summary['subjects']:,}",
+        f"adapters    {summary['adapters']:,} to train on {summary['training_examples']:,} examples",
+        "",
+    ]
+    header = ("benchmark", "prompts", "categories", "samples", "completions", "new tokens ≤", "scorer")
+    rows = [header] + [
+        (
+            row["benchmark"],
+            f"{row['prompts']:,}",
+            f"{row['categories']:,}",
+            f"{row['samples']:,}",
+            f"{row['completions']:,}",
+            f"{row['most_new_tokens']:,}",
+            row["scorer"],
+        )
+        for row in summary["benchmarks"]
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    for row in rows:
+        first, *middle, last = (
+            cell.ljust(w) if i in (0, len(row) - 1) else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join([first, *middle, last]).rstrip())
+    lines += [
+        "",
+        f"completions {summary['completions']:,}, at most {summary['most_new_tokens']:,} new tokens "
+        f"after about {summary['prompt_tokens']:,} prompt tokens",
+        f"judge calls {summary['judge_calls']:,}",
+        f"output      {summary['output']}",
+    ]
+    for row in summary["benchmarks"]:
+        lines += [f"note        {row['benchmark']}: {note}" for note in row["notes"]]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Profiles: whom a model is aligned to."""

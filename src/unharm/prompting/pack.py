@@ -1,0 +1,174 @@
+"""The prompt pack: every wording, read from one YAML file and checked slot by slot."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from unharm.errors import Problem, raise_all
+from unharm.records import Argument, Profile
+from unharm.spec_text import SpecText, read_text
+from unharm.store import content_hash
+from unharm.values import VALUES
+
+EMBEDDED: dict[str, str] = {"default": "prompting/default.yaml", "toy": "demo/data/pack.yaml"}
+
+SLOTS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("ag", "prompt"): ("conclusion", "would"),
+    ("ag", "answer"): ("agree", "premise"),
+    ("ag", "would"): (),
+    ("ag", "would_not"): (),
+    ("ag", "agree"): (),
+    ("ag", "disagree"): (),
+    ("qa", "prompt"): ("statement",),
+    ("qa", "statement"): ("conclusion", "agree", "premise"),
+    ("qa", "answer"): ("rating",),
+    ("icl", "text"): ("lines",),
+    ("icl", "line"): ("value", "importance"),
+    ("strategies", "safety"): (),
+    ("strategies", "value"): ("values",),
+    ("strategies", "dual"): ("values",),
+    ("ask",): ("prompt",),
+    ("grammar", "prompt"): ("input",),
+    ("grammar", "answer"): ("target",),
+    ("system",): (),
+}
+"""Every text of a pack and the slots that it must have."""
+
+OPTIONAL: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("qa", "answer"): ("likeness", "value", "importance"),
+    ("icl", "line"): ("definition",),
+}
+"""The slots that a text may have besides."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A checked prompt pack. `data` is the plain content of its file."""
+
+    data: dict[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """The content hash of all wordings."""
+        return content_hash(self.data)
+
+    def text(self, *path: str) -> str:
+        """A wording by its path, for example `text("qa", "prompt")`."""
+        node: Any = self.data
+        for part in path:
+            node = node[part]
+        return str(node)
+
+    def fill(self, *path: str, **slots: str) -> str:
+        return self.text(*path).format(**slots)
+
+    def agree(self, stance: str) -> str:
+        return self.text("ag", "agree" if stance == "in favor of" else "disagree")
+
+    def ag(self, argument: Argument, would: bool) -> tuple[str, str]:
+        """Prompt and answer of a stage 1 example."""
+        prompt = self.fill(
+            "ag",
+            "prompt",
+            conclusion=argument.conclusion,
+            would=self.text("ag", "would" if would else "would_not"),
+        )
+        answer = self.fill(
+            "ag", "answer", agree=self.agree(argument.stance), premise=argument.premise.rstrip(". ")
+        )
+        return prompt, answer
+
+    def qa(self, argument: Argument, value: str, rating: int) -> tuple[str, str]:
+        """Prompt and answer of a stage 2 example; `rating` is 1 to 6."""
+        statement = self.fill(
+            "qa",
+            "statement",
+            conclusion=argument.conclusion.rstrip("."),
+            agree=self.agree(argument.stance),
+            premise=argument.premise.rstrip(". "),
+        )
+        return self.rate(statement), self.rated(value, rating)
+
+    def rated(self, value: str, rating: int) -> str:
+        """The answer to `rate`: the rating, and how important the value is as its reason."""
+        return self.fill(
+            "qa",
+            "answer",
+            rating=str(rating),
+            likeness=self.data["likeness"][rating - 1],
+            value=value,
+            importance=self.data["importance"][rating - 1],
+        )
+
+    def rate(self, statement: str) -> str:
+        """The prompt that asks for a rating of a statement or a questionnaire item."""
+        return self.fill("qa", "prompt", statement=statement)
+
+    def describe(self, profile: Profile) -> str:
+        """The in-context description of a profile: all ten values with their importances."""
+        lines = [
+            self.fill(
+                "icl",
+                "line",
+                value=value,
+                definition=self.data["values"][value],
+                importance=f"{profile[value]:.1f}".removesuffix(".0"),
+            )
+            for value in VALUES
+        ]
+        return self.fill("icl", "text", lines="\n".join(lines))
+
+    def strategy(self, name: str, set_aside: list[str]) -> str:
+        """What a strategy puts before the prompt; empty for `input-only`."""
+        if name == "input-only":
+            return ""
+        slots = {} if name == "safety" else {"values": ", ".join(set_aside)}
+        return self.fill("strategies", name, **slots)
+
+
+def load_pack(name: str) -> Pack:
+    """An embedded pack, or the one in a file. Raises `UserError` with everything amiss."""
+    if name in EMBEDDED:
+        path = Path(str(resources.files("unharm"))) / EMBEDDED[name]
+    else:
+        path = Path(name).expanduser()
+    text = SpecText(read_text(path, "prompt pack"), str(path))
+    problems = list(text.problems)
+    for where, slots in SLOTS.items():
+        problems += _check_text(text, where, slots)
+    for name_, expected in (("importance", 6), ("likeness", 6)):
+        words = text.data.get(name_)
+        if not isinstance(words, list) or len(words) != expected:
+            problems.append(Problem(f"expected a list of {expected} phrases", text.where((name_,))))
+    definitions = text.data.get("values")
+    for value in VALUES:
+        if not isinstance(definitions, dict) or not isinstance(definitions.get(value), str):
+            problems.append(Problem("the definition is missing", text.where(("values", value))))
+    raise_all(problems)
+    return Pack(text.data)
+
+
+def _check_text(text: SpecText, path: tuple[str, ...], slots: tuple[str, ...]) -> list[Problem]:
+    node: Any = text.data
+    for part in path:
+        node = node.get(part) if isinstance(node, dict) else None
+    where = text.where(path)
+    if not isinstance(node, str):
+        return [Problem("this wording is missing", where, "copy it from the default pack and reword it")]
+    try:
+        found = {field for _, field, _, _ in string.Formatter().parse(node) if field is not None}
+    except ValueError as error:
+        return [Problem(f"not a template: {error}", where, "write {{ and }} for plain braces")]
+    problems = [Problem(f"the slot {{{s}}} is missing", where) for s in slots if s not in found]
+    allowed = slots + OPTIONAL.get(path, ())
+    return problems + [
+        Problem(f"unknown slot {{{s}}}", where, f"its slots are: {', '.join(allowed) or 'none'}")
+        for s in sorted(found - set(allowed))
+    ]
+
+

@@ -1,0 +1,226 @@
+"""The stages of a study. Each reads top to bottom: plan the tasks, skip the done, do the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from unharm import keys
+from unharm.engines.requests import Sampling
+from unharm.plan import AdapterPlan
+from unharm.progress import Progress, say
+from unharm.records import Completion, Example, Prompt, Score, schema_of
+from unharm.store import Artefact, content_hash, content_key
+from unharm.values import VALUES
+
+if TYPE_CHECKING:
+    from unharm.pipeline import Run
+
+COMPLETIONS = schema_of(Completion)
+SCORES = {**schema_of(Score), "prompt_id": pl.String, "sample": pl.Int64}
+
+
+def make_profiles(run: Run) -> None:
+    """profiles/profiles.csv: name, source and ten importances of every profile."""
+    artefact = keys.profiles_artefact(run.plan)
+    if run.store.done(artefact):
+        return
+    rows = [
+        {"name": p.name, "source": p.source, **dict(zip(VALUES, p.importances, strict=True))}
+        for p in run.plan.profiles
+    ]
+    with run.recorded("profiles", artefact):
+        run.store.put_table(artefact, pl.DataFrame(rows))
+
+
+def make_examples(run: Run) -> None:
+    """examples/<stage>/<profile>.parquet: what each adapter learns, with its split."""
+    tasks = {keys.examples_artefact(run.plan, a): a for a in run.plan.adapters}
+    pending = {t: a for t, a in tasks.items() if not run.store.done(t)}
+    with Progress("examples", len(tasks), "sets", len(tasks) - len(pending)) as progress:
+        for artefact, adapter in pending.items():
+            with run.recorded("examples", artefact):
+                examples = run.plan.examples(adapter)
+                frame = pl.DataFrame([asdict(e) for e in examples], schema=schema_of(Example))
+                run.store.put_table(artefact, frame)
+            progress.tick(1)
+
+
+def make_adapters(run: Run) -> None:
+    """adapters/<hash>/: a PEFT folder per adapter; stage 2 starts from stage 1."""
+    tasks = [(a, keys.adapter_artefact(run.plan, a, run.base.key)) for a in run.plan.adapters]
+    pending = [(a, t) for a, t in tasks if not run.store.done(t)]
+    counts = {a: _training_size(run, a) for a, _ in tasks}
+    there = sum(counts.values()) - sum(counts[a] for a, _ in pending)
+    with Progress("adapters", sum(counts.values()), "examples", there) as progress:
+        for adapter, artefact in pending:
+            with run.recorded("adapters", artefact):
+                _train(run, adapter, artefact, progress)
+
+
+def _training_size(run: Run, adapter: AdapterPlan) -> int:
+    recipe = run.study.training.vim if adapter.profile else run.study.training.benign
+    frame = run.store.scan(keys.examples_artefact(run.plan, adapter))
+    train = frame.filter(pl.col("split") == "train").select(pl.len()).collect().item()
+    return int(train) * recipe.epochs
+
+
+def _train(run: Run, adapter: AdapterPlan, artefact: Artefact, progress: Progress) -> None:
+    from unharm.training.loop import train_adapter
+    from unharm.training.tokens import tokenize
+
+    study = run.study
+    recipe = study.training.vim if adapter.profile else study.training.benign
+    frame = run.store.scan(keys.examples_artefact(run.plan, adapter)).collect()
+    examples = [Example(**row) for row in frame.to_dicts()]
+    parts, left_out = {}, 0
+    for split in ("train", "valid"):
+        chosen = [e for e in examples if e.split == split]
+        parts[split], too_long = tokenize(
+            chosen, run.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
+        )
+        left_out += len(too_long)
+    if left_out:
+        say(f"{adapter.label}: {left_out} examples longer than {recipe.max_length} tokens are left out")
+    parent = adapter.parent
+    start = run.store.locate(keys.adapter_artefact(run.plan, parent, run.base.key)) if parent else None
+
+    def make(folder: Path) -> dict[str, Any]:
+        curve = train_adapter(
+            run.model, parts["train"], parts["valid"], study.training.lora, recipe, study.seed,
+            folder, start, progress.tick,
+        )  # fmt: skip
+        return {
+            "examples": len(parts["train"]),
+            "left_out_too_long": left_out,
+            "train_loss": curve.train,
+            "valid_loss": curve.valid,
+            "best_epoch": curve.best_epoch,
+        }
+
+    run.store.put_folder(artefact, make, under="adapters")
+
+
+def planned_shards(run: Run) -> Iterator[keys.Shard]:
+    """All shards of the study, subject by subject; the adapters must be done."""
+    versions = keys.scorer_versions()
+    for subject in run.plan.subjects:
+        yield from keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject), versions)
+
+
+def _adapter_hash(run: Run, subject: Any) -> str:
+    """The content hash of a subject's adapter, or nothing where it has none."""
+    adapter = run.plan.adapter_of(subject)
+    if adapter is None:
+        return ""
+    return run.store.locate(keys.adapter_artefact(run.plan, adapter, run.base.key)).name
+
+
+def make_completions(run: Run) -> None:
+    """completions/<subject>/<benchmark>/: the engine starts once, adapters are swapped."""
+    shards = list(planned_shards(run))
+    pending = [s for s in shards if not run.store.done(s.completions)]
+    chosen = run.study.benchmarks.chosen()
+
+    def size(shard: keys.Shard) -> int:
+        return len(shard.prompts) * chosen[shard.benchmark].samples
+
+    total, left = sum(map(size, shards)), sum(map(size, pending))
+    if not pending:
+        say(f"completions: {total:,} of {total:,} completions are already there")
+        return
+    from unharm.engines.hf import HfEngine
+
+    engine = HfEngine(run.model, run.tokenizer, run.study.engine.batch, run.study.prompting.format)
+    current = ""
+    with Progress("completions", total, "completions", total - left) as progress:
+        for shard in pending:
+            adapter = _adapter_hash(run, shard.subject)
+            if adapter != current:
+                engine.use(run.store.root / "adapters" / adapter if adapter else None, shard.subject.label)
+                current = adapter
+            spec = chosen[shard.benchmark]
+            sampling = Sampling(spec.max_tokens, spec.temperature, spec.top_p, tuple(spec.stop))
+            subject = keys.subject_key(run.study, shard.subject, run.base.key, adapter)
+            with run.recorded("completions", shard.completions):
+                wanted = keys.requests(run.plan, shard, subject, run.tokenizer)
+                made = engine.generate(wanted, sampling, progress.tick)
+                frame = pl.DataFrame([asdict(c) for c in made], schema=COMPLETIONS)
+                run.store.put_table(shard.completions, frame)
+    engine.use(None)
+
+
+def make_scores(run: Run) -> None:
+    """scores/<subject>/<benchmark>/: one score per completion, joined by its id."""
+    from unharm.scoring.offline import score
+
+    shards = list(planned_shards(run))
+    pending = [s for s in shards if not run.store.done(s.scores)]
+    chosen = run.study.benchmarks.chosen()
+    total = len(shards)
+    with Progress("scores", total, "shards", total - len(pending)) as progress:
+        for shard in pending:
+            with run.recorded("scores", shard.scores):
+                frame = run.store.scan(shard.completions).collect()
+                completions = [Completion(**row) for row in frame.to_dicts()]
+                prompts: dict[str, Prompt] = {p.id: p for p in shard.prompts}
+                scores = score(
+                    chosen[shard.benchmark].scorer, [(prompts[c.prompt_id], c) for c in completions]
+                )
+                rows = [
+                    asdict(s) | {"prompt_id": c.prompt_id, "sample": c.sample}
+                    for s, c in zip(scores, completions, strict=True)
+                ]
+                run.store.put_table(shard.scores, pl.DataFrame(rows, schema=SCORES))
+            progress.tick(1)
+    frames = [run.store.scan(s.scores) for s in shards]
+    counts = pl.concat(frames).select(pl.col("value").null_count().alias("null"), pl.len()).collect()
+    run.unscored, run.scored = counts["null"].item(), counts["len"].item() - counts["null"].item()
+    if run.unscored:
+        say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} completions stay unscored")
+
+
+TABLES = ("subjects", "arms", "alignment", "associations", "unscored")
+
+
+def make_findings(run: Run) -> None:
+    """findings/*.csv: metrics by subject and arm, alignment check, associations, unscored."""
+    from unharm.analysis.study_tables import study_tables
+
+    shards = list(planned_shards(run))
+    key = findings_key(run, shards)
+    artefacts = {name: Artefact(f"findings/{name}.csv", key) for name in TABLES}
+    if all(run.store.done(a) for a in artefacts.values()):
+        say("findings: already there")
+        return
+    began = time.monotonic()
+    tables = study_tables(run.study, run.plan, run.store, shards)
+    for name, artefact in artefacts.items():
+        with run.recorded("findings", artefact):
+            run.store.put_table(artefact, tables[name])
+    say(f"findings: {len(tables['associations'])} associations in {time.monotonic() - began:.1f} s")
+
+
+def findings_key(run: Run, shards: list[keys.Shard]) -> str:
+    """Depends on every score, the subjects' names and the analysis settings."""
+    return content_key(
+        "findings",
+        keys.VERSIONS["findings"],
+        run.study.analysis.model_dump(),
+        keys.profiles_artefact(run.plan).key,
+        content_hash([[s.subject.label, s.scores.key] for s in shards]),
+    )
+
+
+def make_report(run: Run) -> None:
+    """report.html: one page that needs no network."""
+    from unharm.report.page import write_report
+
+    with run.recorded("report", Artefact("report.html", "")):
+        path = write_report(run, list(planned_shards(run)))
+    say(f"report: {path}")

@@ -1,0 +1,296 @@
+"""The run folder: content keys, atomic writes, resume.
+
+Every artefact has a path and a content key: a hash of its stage, the stage's version, its
+parameters and its inputs' keys. It is written under a temporary name, synced and renamed;
+then a marker with its key and checksum is written the same way. An artefact is done exactly
+when its marker holds the same key and its bytes have the checksum; anything else is redone.
+Only this module touches the files of a run.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unharm.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MARKERS = ".done"
+
+
+def content_hash(data: Any) -> str:
+    """32 hex digits that depend on the content of plain data alone, not on its order of keys."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def content_key(stage: str, version: int, parameters: Mapping[str, Any], *inputs: str) -> str:
+    """The key of an artefact from everything that it depends on."""
+    return content_hash([stage, version, dict(parameters), list(inputs)])
+
+
+def slug(name: str) -> str:
+    """A name as one safe path component; different names give different components.
+
+    Plain names stay as they are; any other is spelled in ASCII with a hash at its end.
+    """
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) and len(name) <= 60:
+        return name
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48] or "name"
+    return f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Something that a stage makes: where it goes (relative, with `/`) and its content key."""
+
+    path: str
+    key: str
+    about: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, or of all files of a folder with their names."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+class Store:
+    """One run folder. Use `lock` around anything that writes."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._checked: dict[str, str] = {}
+
+    # ---- state -------------------------------------------------------------------------
+
+    def marker(self, artefact: Artefact) -> dict[str, Any] | None:
+        """The marker of a finished artefact, or None where it has to be made (again).
+
+        A file that does not have its checksum any more is set aside into `damaged/`.
+        """
+        path = self.root / MARKERS / f"{artefact.path}.json"
+        try:
+            marker = json.loads(path.read_text(encoding="utf-8"))
+            right = marker["key"] == artefact.key
+            target = self.root / marker["path"]
+            checksum = str(marker["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if not right or not target.exists():
+            return None
+        if self._checked.get(marker["path"]) != checksum:
+            if sha256_of(target) != checksum:
+                self._set_aside(target)
+                return None
+            self._checked[marker["path"]] = checksum
+        return dict(marker)
+
+    def done(self, artefact: Artefact) -> bool:
+        return self.marker(artefact) is not None
+
+    def locate(self, artefact: Artefact) -> Path:
+        """Where a finished artefact lies. Raises `KeyError` where it is not done."""
+        marker = self.marker(artefact)
+        if marker is None:
+            raise KeyError(artefact.path)
+        return self.root / str(marker["path"])
+
+    def scan(self, artefact: Artefact) -> pl.LazyFrame:
+        """A finished table, read lazily."""
+        import polars as pl
+
+        path = self.locate(artefact)
+        return pl.scan_csv(path) if path.suffix == ".csv" else pl.scan_parquet(path)
+
+    def _set_aside(self, target: Path) -> None:
+        aside = self.root / "damaged" / f"{uuid.uuid4().hex[:8]}-{target.name}"
+        aside.parent.mkdir(exist_ok=True)
+        os.replace(target, aside)
+
+    # ---- writing -----------------------------------------------------------------------
+
+    def put_bytes(self, artefact: Artefact, data: bytes) -> Path:
+        return self._put(artefact, lambda path: _write_synced(path, data))
+
+    def put_text(self, artefact: Artefact, text: str) -> Path:
+        return self.put_bytes(artefact, text.encode("utf-8"))
+
+    def put_table(self, artefact: Artefact, frame: pl.DataFrame) -> Path:
+        """Parquet (zstd), or CSV where the path ends so."""
+        if artefact.path.endswith(".csv"):
+            return self.put_text(artefact, frame.write_csv())
+        return self._put(artefact, lambda path: frame.write_parquet(path, compression="zstd"))
+
+    def put_folder(
+        self, artefact: Artefact, make: Callable[[Path], dict[str, Any]], under: str
+    ) -> Path:
+        """A folder that `make` fills, kept as `under/<content hash>`; the marker keeps the name.
+
+        What `make` returns goes into the marker.
+        """
+        with self._telling_of_disk():
+            temporary = self._temporary()
+            temporary.mkdir()
+            about = make(temporary)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            checksum = sha256_of(temporary)
+            target = f"{under}/{checksum[:20]}"
+            final = self.root / target
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.exists():
+                if sha256_of(final) == checksum:
+                    shutil.rmtree(temporary)
+                else:
+                    self._set_aside(final)
+            if temporary.exists():
+                os.replace(temporary, final)
+            _sync(final.parent)
+            self._mark(artefact, target, checksum, about)
+            return final
+
+    def _put(self, artefact: Artefact, write: Callable[[Path], object]) -> Path:
+        with self._telling_of_disk():
+            temporary = self._temporary()
+            write(temporary)
+            _sync(temporary)
+            checksum = sha256_of(temporary)
+            final = self.root / artefact.path
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, final)
+            _sync(final.parent)
+            self._mark(artefact, artefact.path, checksum, {})
+            return final
+
+    def _mark(self, artefact: Artefact, path: str, checksum: str, about: dict[str, Any]) -> None:
+        marker = {
+            "key": artefact.key,
+            "path": path,
+            "sha256": checksum,
+            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **artefact.about,
+            **about,
+        }
+        self._replace(f"{MARKERS}/{artefact.path}.json", json.dumps(marker, indent=1).encode())
+        self._checked[path] = checksum
+
+    def _replace(self, path: str, data: bytes) -> None:
+        temporary = self._temporary()
+        _write_synced(temporary, data)
+        final = self.root / path
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, final)
+        _sync(final.parent)
+
+    def write_plain(self, path: str, text: str) -> None:
+        """A file without a key (manifest, resolved spec), replaced atomically."""
+        with self._telling_of_disk():
+            self._replace(path, text.encode("utf-8"))
+
+    def append_line(self, path: str, line: str) -> None:
+        """One more line of a journal, synced."""
+        with self._telling_of_disk(), (self.root / path).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_plain(self, path: str) -> str | None:
+        try:
+            return (self.root / path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def _temporary(self) -> Path:
+        folder = self.root / ".tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / uuid.uuid4().hex
+
+    @contextmanager
+    def _telling_of_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise disk_error(error, self.root) from error
+
+    # ---- one process at a time ---------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run folder; a second process gets a `UserError` at once."""
+        import filelock
+
+        with self._telling_of_disk():
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.root / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                holder = self.read_plain(".lock-holder") or "another process"
+                raise UserError(
+                    f"{holder.strip()} is working in this run folder",
+                    str(self.root),
+                    "wait for it to end, or choose another folder with --set output=PATH",
+                ) from None
+        try:
+            self.write_plain(
+                ".lock-holder",
+                f"process {os.getpid()} on {socket.gethostname()} "
+                f"(since {time.strftime('%Y-%m-%d %H:%M:%S')})\n",
+            )
+            shutil.rmtree(self.root / ".tmp", ignore_errors=True)
+            yield
+        finally:
+            lock.release()
+
+
+def disk_error(error: OSError, root: Path) -> Exception:
+    """The message for a full disk or a folder that cannot be written; other errors as they are."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            "the disk is full", str(root), "free some space and run the same command: it goes on"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError("no permission to write here", str(root), "choose another with --set output=PATH")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return UserError("a file is where a folder is needed", str(error.filename or root))
+    return error
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
