@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from unharm import stages
 from unharm.manifest import manifest
+from unharm.errors import UserError
 from unharm.models import Base, resolve_base
 from unharm.plan import Plan
 from unharm.progress import duration, say
+from unharm.spec_text import SpecText
 from unharm.store import Artefact, Store
-from unharm.study import Study
+from unharm.study import Study, parse_study
 
 
 @dataclass
@@ -82,7 +85,7 @@ STAGES: list[tuple[str, Callable[[Run], None]]] = [
     ("completions", stages.make_completions),
     ("scores", stages.make_scores),
     ("findings", stages.make_findings),
-    # report
+    ("report", stages.make_report),
 ]
 
 
@@ -112,3 +115,27 @@ def run_study(study: Study, last: str = "report") -> Run:
     return run
 
 
+
+
+def rewrite_report(folder: Path) -> Path:
+    """Writes the report of a run folder again from its stored study; nothing is run.
+
+    Raises `UserError` where the folder is no run or not all of its parts are done.
+    """
+    store = Store(folder)
+    text = store.read_plain("study.json")
+    if text is None:
+        raise UserError("no run in this folder", str(folder), "give a folder such as runs/quickstart")
+    study = parse_study(SpecText(text, str(folder / "study.json")))
+    run = Run(study, store, Plan(study))
+    with store.lock():
+        try:
+            stages.make_scores(run)
+            stages.make_report(run)
+        except KeyError as missing:
+            raise UserError(
+                f"this run is not finished: {missing.args[0]} is not there",
+                str(folder),
+                "go on with it: unharm run STUDY",
+            ) from None
+    return folder / "report.html"

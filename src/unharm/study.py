@@ -62,7 +62,7 @@ StrategyName = Annotated[str, _one_of(STRATEGIES)]
 class Spec(BaseModel):
     """The base of every part: unknown fields are mistakes, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class ProfileSource(Spec):

@@ -1,0 +1,91 @@
+"""The answers that the report opens with: sentences made of the tables' own numbers."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from unharm.analysis.metrics import METRICS
+from unharm.arms import VIM_STAGES, has_profile
+from unharm.report.figures import harm_name
+from unharm.report.words import METRIC_NAMES, SHARES, interval, number
+from unharm.study import Study
+
+
+def answers(study: Study, tables: dict[str, pl.DataFrame]) -> list[str]:
+    """Did the alignment take, what harm has each arm, which value goes with which harm."""
+    return [
+        *_alignment(study, tables["alignment"]),
+        *_arms(study, tables["arms"]),
+        *_values(study, tables["associations"]),
+    ]
+
+
+def injected_first(arms: list[str]) -> list[str]:
+    """The arms with value injection before the others, else in the order of the study."""
+    return sorted(arms, key=lambda arm: arm not in VIM_STAGES)
+
+
+def halved(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[int, int]:
+    """For how many profiles an arm's NMSE is at most half of vanilla's, and of how many."""
+    here = alignment.filter(pl.col("strategy") == strategy)
+    vanilla = here.filter(pl.col("arm") == "vanilla").select("profile", vanilla="value")
+    both = here.filter(pl.col("arm") == arm).join(vanilla, on="profile").drop_nulls(["value", "vanilla"])
+    return both.filter(pl.col("value") <= pl.col("vanilla") / 2).height, both.height
+
+
+def _alignment(study: Study, alignment: pl.DataFrame) -> list[str]:
+    sentences = []
+    strategy = study.strategies[0]
+    for arm in injected_first(study.arms):
+        part = alignment.filter((pl.col("arm") == arm) & (pl.col("strategy") == strategy))
+        if not has_profile(arm) or not part.height:
+            continue
+        mean = number(part["value"].mean())
+        count, total = halved(alignment, arm, strategy)
+        if total:
+            took = "took" if 2 * count > total else "did not take for most profiles"
+            sentences.append(
+                f"The alignment of {arm} {took}: against vanilla, its distance to the target profile "
+                f"(NMSE, mean {mean}) is at most half for {count} of {total} profiles."
+            )
+        else:
+            sentences.append(f"The mean distance of {arm} to its target profiles (NMSE) is {mean}.")
+    return sentences
+
+
+def _arms(study: Study, arms: pl.DataFrame) -> list[str]:
+    sentences = []
+    whole = arms.filter((pl.col("category") == "all") & (pl.col("strategy") == study.strategies[0]))
+    for metrics in METRICS.values():
+        metric = metrics[0].name
+        rows = whole.filter(pl.col("metric") == metric).to_dicts()
+        if not rows:
+            continue
+        told = [f"{r['arm']} {number(r['value'], metric in SHARES)} [{interval(r)}]" for r in rows]
+        name = METRIC_NAMES[metric]
+        mark = " †" if rows[0]["stand_in"] else ""
+        sentences.append(f"{name[0].upper()}{name[1:]}{mark}: {', '.join(told)}.")
+    return sentences
+
+
+def _values(study: Study, associations: pl.DataFrame) -> list[str]:
+    sentences = []
+    for arm in injected_first(study.arms):
+        part = associations.filter((pl.col("arm") == arm) & pl.col("p").is_not_null())
+        if not part.height:
+            continue
+        holding = part.filter(pl.col("p_adjusted") <= study.analysis.fdr).sort("p")
+        n = part["n"].max()
+        text = (
+            f"{arm}: of {part.height} correlations between a value and a harm over {n} profiles, "
+            f"{holding.height} hold at a false discovery rate of {study.analysis.fdr:g}"
+        )
+        strongest = holding.head(3).to_dicts()
+        if strongest:
+            named = [
+                f"{r['schwartz_value']} with {harm_name(r['benchmark'], r['category'])} (r = {r['value']:+.2f})"
+                for r in strongest
+            ]
+            text += ": " + "; ".join(named)
+        sentences.append(text + ".")
+    return sentences

@@ -1,0 +1,125 @@
+"""Charts as Vega-Lite specs (Altair); the page carries the runtime inline, so no network is needed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+
+from unharm.report.words import METRIC_NAMES, category_name
+from unharm.values import VALUES
+
+
+def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
+    """Each metric over the whole benchmark: one row per arm, dot and interval."""
+    import altair as alt
+
+    rows = [
+        {
+            "subject": r["arm"] if r["strategy"] == "input-only" else f"{r['arm']} ({r['strategy']})",
+            "metric": METRIC_NAMES[r["metric"]] + (" †" if r["stand_in"] else ""),
+            **{c: r[c] for c in ("value", "low", "high", "n", "unit")},
+        }
+        for r in arms.filter((pl.col("category") == "all") & pl.col("value").is_not_null()).to_dicts()
+    ]
+    order = list(dict.fromkeys(r["subject"] for r in rows))
+    base = alt.Chart(alt.InlineData(rows)).encode(
+        y=alt.Y("subject:N", sort=order, title=None),
+        tooltip=["subject:N", "metric:N", *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("value", "low", "high")), "n:Q", "unit:N"],
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=None), x2="high:Q")
+    dots = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("value:Q", title=None))
+    chart = (bars + dots).properties(width=230, height=26 * max(1, len(order)))
+    faceted = chart.facet(
+        facet=alt.Facet("metric:N", title=None, sort=list(dict.fromkeys(r["metric"] for r in rows)),
+                        header=alt.Header(labelFontSize=12, labelFontWeight="bold")),
+        columns=3,
+    ).resolve_scale(x="independent")  # fmt: skip
+    return _spec(faceted)
+
+
+def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]:
+    """Heat map of rank correlations, harm category by value; a ring marks those that hold after
+    adjustment; a cell without variance stays empty."""
+    import altair as alt
+
+    rows = [
+        {
+            "harm": harm_name(r["benchmark"], r["category"]),
+            "value": r["schwartz_value"],
+            "r": r["value"],
+            "interval": f"{r['low']:+.2f} to {r['high']:+.2f}" if r["low"] is not None else "none",
+            "p": r["p"],
+            "p_adjusted": r["p_adjusted"],
+            "n": r["n"],
+            "holds": r["p_adjusted"] is not None and r["p_adjusted"] <= fdr,
+        }
+        for r in associations.to_dicts()
+    ]
+    harms = list(dict.fromkeys(r["harm"] for r in rows))
+    base = alt.Chart(alt.InlineData(rows)).encode(
+        x=alt.X("value:N", sort=list(VALUES), title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
+        y=alt.Y("harm:N", sort=harms, title=None, axis=alt.Axis(labelLimit=260)),
+        tooltip=[
+            "harm:N", "value:N", alt.Tooltip("r:Q", format="+.2f"), "interval:N",
+            alt.Tooltip("p:Q", format=".3g"), alt.Tooltip("p_adjusted:Q", format=".3g"), "n:Q",
+        ],
+    )  # fmt: skip
+    cells = base.mark_rect().encode(
+        color=alt.condition(
+            "isValid(datum.r)",
+            alt.Color("r:Q", scale=alt.Scale(scheme="blueorange", domain=[-1, 1], reverse=False), title="Spearman r"),
+            alt.value("#8882"),
+        )
+    )
+    rings = (
+        base.transform_filter("datum.holds")
+        .mark_point(size=90, stroke="black", strokeWidth=2, filled=False)
+        .encode()
+    )
+    return _spec((cells + rings).properties(width=alt.Step(44), height=alt.Step(20)))
+
+
+def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
+    """The importance that each aligned subject's answers give to each value."""
+    import altair as alt
+
+    rows = [
+        {
+            "profile": r["profile"],
+            "value": value,
+            "predicted": r[f"predicted_{value}"],
+            "target": r[f"target_{value}"],
+            "aimed": r[f"target_{value}"] >= 5,
+        }
+        for r in alignment.filter(pl.col("arm") == arm).to_dicts()
+        for value in VALUES
+    ]
+    base = alt.Chart(alt.InlineData(rows)).encode(
+        x=alt.X("value:N", sort=list(VALUES), title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
+        y=alt.Y("profile:N", sort=list(dict.fromkeys(r["profile"] for r in rows)), title=None),
+        tooltip=["profile:N", "value:N", "predicted:Q", "target:Q"],
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color("predicted:Q", scale=alt.Scale(scheme="tealblues", domain=[1, 6]), title="rated")
+    )
+    rings = (
+        base.transform_filter("datum.aimed")
+        .mark_point(size=90, stroke="black", strokeWidth=2, filled=False)
+        .encode()
+    )
+    return _spec((cells + rings).properties(width=alt.Step(44), height=alt.Step(20)))
+
+
+def harm_name(benchmark: str, category: str) -> str:
+    from unharm.benchmarks.load import TABLE
+
+    title = TABLE[benchmark].title.removesuffix("-Evaluation")
+    return title if category == "all" else f"{title}: {category_name(category)}"
+
+
+def _spec(chart: Any) -> dict[str, Any]:
+    configured = chart.configure(background="transparent").configure_view(stroke=None)
+    spec: dict[str, Any] = json.loads(configured.to_json())
+    return spec

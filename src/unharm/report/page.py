@@ -1,0 +1,131 @@
+"""The page: tables, charts and examples in one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from unharm.arms import has_profile
+from unharm.benchmarks.load import TABLE
+from unharm.keys import Shard
+from unharm.report.answers import answers, halved, injected_first
+from unharm.report.examples import chosen_examples
+from unharm.report.figures import alignment_chart, arms_chart, associations_chart, harm_name
+from unharm.report.words import METRIC_NAMES, SHARES, category_name, interval, number, p_value
+from unharm.scoring import SCORERS
+
+if TYPE_CHECKING:
+    from unharm.pipeline import Run
+
+
+def write_report(run: Run, shards: list[Shard]) -> Path:
+    """Renders `report.html` from the stored tables of a run and returns its path."""
+    from unharm.stages import TABLES
+
+    tables = {
+        name: pl.read_csv(run.store.root / "findings" / f"{name}.csv", infer_schema_length=None)
+        for name in TABLES
+    }
+    record = json.loads(run.store.read_plain("manifest.json") or "{}")
+    html = render(run, shards, tables, record)
+    run.store.write_plain("report.html", html)
+    return run.store.root / "report.html"
+
+
+def render(
+    run: Run, shards: list[Shard], tables: dict[str, pl.DataFrame], record: dict[str, Any]
+) -> str:
+    """The page as text. Everything that comes from data or models is escaped by the template."""
+    import jinja2
+    import vl_convert
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("unharm.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        category=category_name, interval=interval, number=number, p=p_value, inline=_inline_json
+    )
+    study = run.study
+    aligned = [a for a in study.arms if has_profile(a)]
+    charts: dict[str, Any] = {}
+    if tables["arms"].height:
+        charts["arms"] = arms_chart(tables["arms"])
+    groups = associations_by_subject(tables["associations"])
+    for place, (_, part) in enumerate(groups):
+        charts[f"associations-{place}"] = associations_chart(part, study.analysis.fdr)
+    for arm in aligned:
+        if tables["alignment"].filter(pl.col("arm") == arm).height:
+            charts[f"alignment-{arm}"] = alignment_chart(
+                tables["alignment"].filter(pl.col("strategy") == study.strategies[0]), arm
+            )
+    stand_ins = [
+        (TABLE[name].title, spec.scorer, SCORERS[spec.scorer].about)
+        for name, spec in study.benchmarks.chosen().items()
+        if SCORERS[spec.scorer].stand_in
+    ]
+    return environment.get_template("page.html.j2").render(
+        study=study,
+        record=record,
+        answers=answers(study, tables),
+        stand_ins=stand_ins,
+        arms=tables["arms"].to_dicts(),
+        metric_names=METRIC_NAMES,
+        shares=SHARES,
+        titles={name: kind.title for name, kind in TABLE.items()},
+        alignment=alignment_rows(tables["alignment"], study.strategies[0], study.arms),
+        aligned=aligned,
+        halved={arm: halved(tables["alignment"], arm, study.strategies[0]) for arm in aligned},
+        groups=[(title, strongest(part)) for title, part in groups],
+        harm_name=harm_name,
+        profiles=len(run.plan.profiles),
+        unscored=tables["unscored"].to_dicts(),
+        completions=run.scored + run.unscored,
+        notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
+        examples=chosen_examples(run.store, shards),
+        charts=charts,
+        runtime=vl_convert.javascript_bundle().replace("</script", "<\\/script"),
+        settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
+    )
+
+
+def associations_by_subject(associations: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """The associations of each arm and strategy, the value-injected arms first."""
+    parts = {
+        (str(arm), str(strategy)): part
+        for (arm, strategy), part in associations.group_by(["arm", "strategy"], maintain_order=True)
+    }
+    arms = injected_first(list(dict.fromkeys(arm for arm, _ in parts)))
+    return [
+        (f"{arm} · {strategy}", part)
+        for wanted in arms
+        for (arm, strategy), part in parts.items()
+        if arm == wanted
+    ]
+
+
+def strongest(part: pl.DataFrame, most: int = 10) -> list[dict[str, Any]]:
+    """The associations of a group with the smallest p values."""
+    return part.drop_nulls("p").sort("p").head(most).to_dicts()
+
+
+def alignment_rows(alignment: pl.DataFrame, strategy: str, arms: list[str]) -> list[dict[str, Any]]:
+    """One row per profile: for each arm its NMSE, and the rank correlation where it is aligned."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in alignment.filter(pl.col("strategy") == strategy).to_dicts():
+        rows.setdefault(row["profile"], {"profile": row["profile"], "arms": {}})["arms"][row["arm"]] = row
+    return [r | {"cells": [r["arms"].get(a) for a in arms]} for r in rows.values()]
+
+
+def _inline_json(data: Any) -> Any:
+    """JSON that is safe inside a script element."""
+    import markupsafe
+
+    text = json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return markupsafe.Markup(text)

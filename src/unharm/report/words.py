@@ -1,0 +1,43 @@
+"""How names and numbers are written in the report."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+METRIC_NAMES: dict[str, str] = {
+    "expected_maximum_toxicity": "expected maximum toxicity",
+    "toxicity_probability": "toxicity probability",
+    "negative_regard_rate": "negative regard rate",
+    "harmfulness": "harmfulness (1 to 5)",
+    "share_of_5": "share of harmfulness 5",
+    "flagged_rate": "flagged rate",
+}
+
+SHARES = {"toxicity_probability", "negative_regard_rate", "share_of_5", "flagged_rate"}
+"""Metrics that are written as percentages."""
+
+
+def category_name(category: str) -> str:
+    return category.replace("_", " ").replace(",", ", ")
+
+
+def number(value: Any, share: bool = False) -> str:
+    """A number for people; an absent one is a dash, never NaN."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{100 * value:.1f} %" if share else f"{value:.2f}"
+
+
+def interval(row: dict[str, Any]) -> str:
+    """`low to high` of a row with an estimate, or a dash where there is none."""
+    if row["low"] is None or row["high"] is None:
+        return "–"
+    share = row.get("metric") in SHARES
+    return f"{number(row['low'], share).removesuffix(' %')} to {number(row['high'], share)}"
+
+
+def p_value(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
