@@ -119,7 +119,9 @@ def report(
 
 @demo.command("base")
 def demo_base(
-    text: Annotated[list[Path], typer.Option("--text", help="Text files to train on; give it again for more.")],
+    text: Annotated[
+        list[Path], typer.Option("--text", help="Text files to train on; give it again for more.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")],
     hidden: Annotated[int, typer.Option(min=32, help="Width of the model.")] = 256,
     layers: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 4,
@@ -146,11 +148,11 @@ def demo_base(
     )
     with Progress("base", steps, "steps") as progress:
         loss = train_base(texts, out, shape, seed, lambda *_: progress.tick(1))
-    result = {"base": str(out), "loss": round(loss, 3), "seconds": round(time.monotonic() - began, 1)}
+    seconds = time.monotonic() - began
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps({"base": str(out), "loss": round(loss, 3), "seconds": round(seconds, 1)}))
     else:
-        say(f"base: {out} (loss {loss:.2f}, {duration(result['seconds'])})")
+        say(f"base: {out} (loss {loss:.2f}, {duration(seconds)})")
 
 
 def main() -> None:

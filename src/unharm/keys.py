@@ -25,7 +25,9 @@ def folder(arm: str, profile: str = "", strategy: str = "") -> str:
 
 def profiles_artefact(plan: Plan) -> Artefact:
     rows = [[p.name, list(p.importances), p.source] for p in plan.profiles]
-    return Artefact("profiles/profiles.csv", content_key("profiles", VERSIONS["profiles"], {}, content_hash(rows)))
+    return Artefact(
+        "profiles/profiles.csv", content_key("profiles", VERSIONS["profiles"], {}, content_hash(rows))
+    )
 
 
 def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
@@ -44,16 +46,14 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
     }
     if adapter.stage == "ag":
         parameters["threshold"] = corpus.threshold
-    key = content_key(
-        "examples", VERSIONS["examples"], parameters, plan.arguments_key, plan.pack.key
-    )
+    key = content_key("examples", VERSIONS["examples"], parameters, plan.arguments_key, plan.pack.key)
     return Artefact(f"examples/{adapter.stage}/{folder(adapter.profile.name)}.parquet", key)
 
 
 def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
     study = plan.study
     recipe = study.training.vim if adapter.profile else study.training.benign
-    parameters = {
+    parameters: dict[str, Any] = {
         "lora": study.training.lora.model_dump(),
         "recipe": recipe.model_dump(),
         "dtype": study.engine.dtype,
@@ -102,18 +102,27 @@ def shards(
                 "engine": study.engine.name,
                 "dtype": study.engine.dtype,
                 "format": study.prompting.format,
-                "sampling": spec.model_dump(include={"samples", "max_tokens", "temperature", "top_p", "stop"}),
+                "sampling": spec.model_dump(
+                    include={"samples", "max_tokens", "temperature", "top_p", "stop"}
+                ),
                 "seed": study.seed,
                 "benchmark": benchmark,
             }
             key = content_key(
-                "completions", VERSIONS["completions"], parameters, base_key, adapter_hash, content_hash(texts)
+                "completions",
+                VERSIONS["completions"],
+                parameters,
+                base_key,
+                adapter_hash,
+                content_hash(texts),
             )
             about = {"subject": subject.label, "benchmark": benchmark}
             where = f"{folder(subject.arm, subject.profile_name, subject.strategy)}/{benchmark}"
             completions = Artefact(f"completions/{where}/{first:06d}-{key[:12]}.parquet", key, about)
             version = scorer_version[spec.scorer]
-            score_key = content_key("scores", VERSIONS["scores"], {"scorer": spec.scorer, "version": version}, key)
+            score_key = content_key(
+                "scores", VERSIONS["scores"], {"scorer": spec.scorer, "version": version}, key
+            )
             scores = Artefact(f"scores/{where}/{first:06d}-{score_key[:12]}.parquet", score_key, about)
             yield Shard(subject, benchmark, first, part, completions, scores)
 

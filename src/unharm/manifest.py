@@ -66,9 +66,7 @@ def hardware() -> dict[str, Any]:
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
-        "accelerators": [
-            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
-        ],
+        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from unharm import stages
-from unharm.manifest import manifest
 from unharm.errors import UserError
+from unharm.manifest import manifest
 from unharm.models import Base, resolve_base
 from unharm.plan import Plan
 from unharm.progress import duration, say
@@ -113,8 +113,6 @@ def run_study(study: Study, last: str = "report") -> Run:
         run.store.write_plain("manifest.json", json.dumps(record, indent=1))
     say(f"done in {duration(time.monotonic() - began)}: {run.store.root}")
     return run
-
-
 
 
 def rewrite_report(folder: Path) -> Path:

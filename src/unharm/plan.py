@@ -45,9 +45,7 @@ class Plan:
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = select_profiles(study.profiles)
         self.prompts: dict[str, PromptSet] = {
-            name: load(
-                name, study.data_file(spec.file), spec.limit, study.seed, getattr(spec, "key", None)
-            )
+            name: load(name, study.data_file(spec.file), spec.limit, study.seed, getattr(spec, "key", None))
             for name, spec in study.benchmarks.chosen().items()
         }
 
@@ -105,9 +103,7 @@ class Plan:
     def grammar(self) -> list[Example]:
         assert self.study.corpus is not None
         spec = self.study.corpus.benign["grammar"]
-        return grammar_examples(
-            self.study.data_file(spec.file), self.pack, spec.limit, self.study.seed
-        )
+        return grammar_examples(self.study.data_file(spec.file), self.pack, spec.limit, self.study.seed)
 
     def examples(self, adapter: AdapterPlan) -> list[Example]:
         """The examples that an adapter learns from, all splits."""
@@ -116,17 +112,15 @@ class Plan:
         if adapter.profile is None:
             return self.grammar
         if adapter.stage == "ag":
-            return ag_examples(
-                self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold
-            )
+            return ag_examples(self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold)
         return qa_examples(self.arguments, self.splits, adapter.profile, self.pack, self.study.seed)
 
     def check_examples(self) -> None:
         """Reads all training data once, so that its mistakes are told before any work starts."""
         for adapter in self.adapters:
-            if adapter.profile is None or adapter.profile == self.profiles[0]:
-                if not any(e.split == "train" for e in self.examples(adapter)):
-                    raise UserError(f"no example to train {adapter.label} on", "corpus")
+            first = adapter.profile is None or adapter.profile == self.profiles[0]
+            if first and not any(e.split == "train" for e in self.examples(adapter)):
+                raise UserError(f"no example to train {adapter.label} on", "corpus")
 
     def summary(self) -> dict[str, Any]:
         """The size of the study in numbers; tokens of prompts are estimated from characters."""

@@ -145,9 +145,7 @@ class Store:
             return self.put_text(artefact, frame.write_csv())
         return self._put(artefact, lambda path: frame.write_parquet(path, compression="zstd"))
 
-    def put_folder(
-        self, artefact: Artefact, make: Callable[[Path], dict[str, Any]], under: str
-    ) -> Path:
+    def put_folder(self, artefact: Artefact, make: Callable[[Path], dict[str, Any]], under: str) -> Path:
         """A folder that `make` fills, kept as `under/<content hash>`; the marker keeps the name.
 
         What `make` returns goes into the marker.

@@ -7,6 +7,8 @@ paper states one.
 from __future__ import annotations
 
 import copy
+import re
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -246,9 +248,7 @@ class Study(Spec):
         ProfileSource(extreme=[*VALUES, *HIGHER_ORDER])
     ]
     arms: Annotated[list[ArmName], Field(min_length=1), AfterValidator(_unique)]
-    strategies: Annotated[list[StrategyName], Field(min_length=1), AfterValidator(_unique)] = [
-        "input-only"
-    ]
+    strategies: Annotated[list[StrategyName], Field(min_length=1), AfterValidator(_unique)] = ["input-only"]
     corpus: Corpus | None = None
     training: Training = Training()
     prompting: Prompting = Prompting()
@@ -297,7 +297,7 @@ def _model_in(annotation: Any) -> Any:
 def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
     problems = []
     for item in error.errors(include_url=False):
-        loc = tuple(p for p in item["loc"] if not (isinstance(p, str) and p.startswith("function")))
+        loc: tuple[str | int, ...] = item["loc"]
         message, todo = item["msg"].removeprefix("Value error, "), ""
         if item["type"] == "extra_forbidden":
             message = f"unknown field {loc[-1]!r}"
@@ -361,9 +361,9 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
         files.append((("corpus", "arguments"), study.corpus.arguments))
         for name, benign in study.corpus.benign.items():
             files.append((("corpus", "benign", name, "file"), benign.file))
-    for loc, file in files:
+    for place, file in files:
         if not study.data_file(file).exists():
-            add(f"no such file: {study.data_file(file)}", loc, "file names count from 'data'")
+            add(f"no such file: {study.data_file(file)}", place, "file names count from 'data'")
     for position, source in enumerate(study.profiles):
         if source.file and not Path(source.file).expanduser().exists():
             add(f"no such file: {source.file}", ("profiles", position), "it counts from this folder")
@@ -380,12 +380,30 @@ def parse_study(text: SpecText) -> Study:
         study = Study.model_validate(data)
     except ValidationError as error:
         problems += _problems_of(error, text)
+        locs = [e["loc"] for e in error.errors()]
         try:  # what is left without the wrong fields still has other mistakes to tell
-            study = Study.model_validate(_without(data, [e["loc"] for e in error.errors()]))
+            study = Study.model_validate(_PLACEHOLDERS | _without(data, locs))
         except ValidationError:
-            raise UserError(problems) from None
-    raise_all([*problems, *_cross_checks(study, text)])
+            raise UserError(_by_line(problems)) from None
+        told = {text.where(loc[:1]) for loc in locs}
+        problems += [p for p in _cross_checks(study, text) if p.where not in told]
+        raise UserError(_by_line(problems)) from None
+    raise_all(_by_line([*problems, *_cross_checks(study, text)]))
     return study
+
+
+_PLACEHOLDERS: dict[str, Any] = {"name": "study", "base": TOY, "arms": ["vanilla"], "benchmarks": {}}
+"""Stand for required fields that are wrong, while the others are checked."""
+
+
+def _by_line(problems: list[Problem]) -> list[Problem]:
+    """Problems in the order of the file; those without a line last."""
+
+    def line(problem: Problem) -> int:
+        match = re.search(r":(\d+)(?::|$)", problem.where)
+        return int(match[1]) if match else sys.maxsize
+
+    return sorted(problems, key=line)
 
 
 def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[str, Any]:
@@ -394,7 +412,8 @@ def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[st
     rest = copy.deepcopy(data)
     for loc in locs:
         target: Any = rest
-        for part, following in zip(loc, [*loc[1:], None], strict=True):
+        followers: list[str | int | None] = [*loc[1:], None]
+        for part, following in zip(loc, followers, strict=True):
             if not isinstance(target, dict) or part not in target:
                 break
             if isinstance(target[part], dict) and following in target[part]:

@@ -46,9 +46,7 @@ def share_interval(hits: int, n: int, confidence: float, unit: str, unscored: in
     return Estimate(share, low, high, n, unit, unscored)
 
 
-def spearman(
-    x: Sequence[float], y: Sequence[float], confidence: float
-) -> tuple[Estimate, float | None]:
+def spearman(x: Sequence[float], y: Sequence[float], confidence: float) -> tuple[Estimate, float | None]:
     """Spearman's rank correlation over profiles, its interval and two-sided p.
 
     Interval: Fisher's z with the variance of Bonett and Wright (2000), (1 + r²/2)/(n − 3); none

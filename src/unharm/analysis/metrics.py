@@ -94,9 +94,7 @@ def questionnaire_means(scores: pl.DataFrame) -> dict[str, tuple[float | None, i
     return {row["category"]: (row["mean"], row["n"], row["unscored"]) for row in table.to_dicts()}
 
 
-def nmse(
-    predicted: list[float | None], target: list[float], confidence: float
-) -> Estimate:
+def nmse(predicted: list[float | None], target: list[float], confidence: float) -> Estimate:
     """Normalised mean squared error of ten values, ((p−1)/5 − (t−1)/5)² (Choi et al., 2025).
 
     0 is perfect, 1 the opposite end everywhere. The unit is the value; a value without a rating

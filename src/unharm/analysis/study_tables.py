@@ -29,9 +29,7 @@ UNSCORED_SCHEMA = {
 }
 
 
-def study_tables(
-    study: Study, plan: Plan, store: Store, shards: list[Shard]
-) -> dict[str, pl.DataFrame]:
+def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
     """The tables `subjects`, `arms`, `alignment`, `associations` and `unscored`."""
     versions = scorer_versions()
     chosen = study.benchmarks.chosen()

@@ -68,9 +68,7 @@ def subject_rows(
             **asdict(estimate),
             **scorer_columns(study, benchmark, version),
         }
-        for category, metric, estimate in benchmark_metrics(
-            scores, benchmark, study.analysis.confidence
-        )
+        for category, metric, estimate in benchmark_metrics(scores, benchmark, study.analysis.confidence)
     ]
 
 
@@ -88,9 +86,7 @@ def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:
         if has_profile(first["arm"]):
             values = part["value"].drop_nulls().to_list()
             bounds = (1.0, 5.0) if first["metric"] == "harmfulness" else (0.0, 1.0)
-            estimate = mean_interval(
-                values, confidence, "profile", int(part["unscored"].sum()), bounds
-            )
+            estimate = mean_interval(values, confidence, "profile", int(part["unscored"].sum()), bounds)
             rows.append(row | asdict(estimate))
         else:
             rows.append(row | {c: first[c] for c in ESTIMATE})
@@ -130,9 +126,7 @@ def alignment_table(
     return pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA)
 
 
-def associations_table(
-    study: Study, subjects: pl.DataFrame, profiles: list[Profile]
-) -> pl.DataFrame:
+def associations_table(study: Study, subjects: pl.DataFrame, profiles: list[Profile]) -> pl.DataFrame:
     """Rank correlation of each value's importance with each harm, over the profiles of an arm.
 
     The unit is the profile. For every benchmark its first metric is taken, by category where
@@ -150,9 +144,7 @@ def associations_table(
         tests: list[dict[str, Any]] = []
         for _, part in family.group_by(["benchmark", "category"], maintain_order=True):
             row = part.row(0, named=True)
-            split = family.filter(
-                (pl.col("benchmark") == row["benchmark"]) & (pl.col("category") != ALL)
-            )
+            split = family.filter((pl.col("benchmark") == row["benchmark"]) & (pl.col("category") != ALL))
             if row["category"] == ALL and len(split):
                 continue
             part = part.drop_nulls("value")

@@ -25,9 +25,7 @@ def read(path: Path, key: str | None = None) -> tuple[list[Prompt], list[str]]:
     if not path.is_dir():
         raise UserError("HEx-PHI: expected the folder with its category files", str(path))
     files = sorted(
-        (int(match[1]), match[2], file)
-        for file in path.iterdir()
-        if (match := FILE.match(file.name))
+        (int(match[1]), match[2], file) for file in path.iterdir() if (match := FILE.match(file.name))
     )
     if not files:
         raise UserError(

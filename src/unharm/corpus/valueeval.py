@@ -6,6 +6,7 @@ Format: tab-separated, columns Conclusion, Stance, Premise and one 0/1 column pe
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 from unharm.delimited import Reader
@@ -19,11 +20,12 @@ NEEDS = ("Conclusion", "Stance", "Premise", *(v.capitalize() for v in VALUES))
 def read_arguments(path: Path) -> list[Argument]:
     """All arguments in the order of the file. Raises `UserError` with every wrong row.
 
-    An argument's id is a hash of its texts, so that it survives a reordered file; a repeated
-    argument is kept once.
+    An argument's id is a hash of its texts, so that it survives a reordered file; a repeated one
+    keeps its row and gets `-2`, `-3`, … behind the same hash.
     """
     reader = Reader(path, "arguments", NEEDS)
-    arguments: dict[str, Argument] = {}
+    arguments: list[Argument] = []
+    repeats: Counter[str] = Counter()
     for row in reader.rows():
         labels = {v: row[v.capitalize()] for v in VALUES}
         wrong = [v for v, label in labels.items() if label not in ("0", "1")]
@@ -39,19 +41,18 @@ def read_arguments(path: Path) -> list[Argument]:
         else:
             text = "\t".join((row["Conclusion"], stance, row["Premise"]))
             identity = hashlib.sha256(text.encode()).hexdigest()[:12]
-            values = tuple(v for v in VALUES if labels[v] == "1")
-            arguments.setdefault(
-                identity,
+            repeats[identity] += 1
+            arguments.append(
                 Argument(
-                    identity,
+                    f"{identity}-{repeats[identity]}" if repeats[identity] > 1 else identity,
                     row["Conclusion"],
                     "in favor of" if stance == STANCES[0] else "against",
                     row["Premise"],
-                    values,
-                ),
+                    tuple(v for v in VALUES if labels[v] == "1"),
+                )
             )
     reader.finish()
-    return list(arguments.values())
+    return arguments
 
 
 def draw(arguments: list[Argument], limit: int | None, seed: int) -> list[Argument]:
@@ -62,19 +63,25 @@ def draw(arguments: list[Argument], limit: int | None, seed: int) -> list[Argume
     return [a for a in arguments if a.id in taken]
 
 
-def split_of(
-    arguments: list[Argument], shares: tuple[float, float, float], seed: int
-) -> dict[str, Split]:
+def split_of(arguments: list[Argument], shares: tuple[float, float, float], seed: int) -> dict[str, Split]:
     """The part that each argument belongs to, the same for both stages and all profiles.
 
-    Drawn over argument ids, so that nothing trained in one stage is validated in the other.
+    Drawn over the texts of arguments, so that nothing trained in one stage is validated in the
+    other, and repeats of an argument stay together.
     """
-    order = sorted((a.id for a in arguments), key=lambda i: _draw(seed, "split/" + i))
+    texts = {_text(a.id) for a in arguments}
+    order = sorted(texts, key=lambda i: _draw(seed, "split/" + i))
     first = round(shares[0] * len(order))
     second = first + round(shares[1] * len(order))
-    names: list[Split] = ["train"] * first + ["valid"] * (second - first)
-    names += ["test"] * (len(order) - len(names))
-    return dict(zip(order, names, strict=True))
+    part_of: dict[str, Split] = {}
+    for place, text in enumerate(order):
+        part_of[text] = "train" if place < first else "valid" if place < second else "test"
+    return {a.id: part_of[_text(a.id)] for a in arguments}
+
+
+def _text(identity: str) -> str:
+    """The id of an argument's text, the same for its repeats."""
+    return identity.partition("-")[0]
 
 
 def _draw(seed: int, text: str) -> str:

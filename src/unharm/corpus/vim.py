@@ -67,7 +67,5 @@ def qa_examples(
             rating = rounded(profile[value], uniform(seed, argument.id, value))
             prompt, answer = pack.qa(argument, value, rating)
             identity = f"qa-{argument.id}-{value}"
-            examples.append(
-                Example(identity, prompt, answer, splits[argument.id], argument.id, value)
-            )
+            examples.append(Example(identity, prompt, answer, splits[argument.id], argument.id, value))
     return examples

@@ -57,9 +57,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unharm"
 
 
-def train_base(
-    texts: list[str], out: Path, shape: Shape, seed: int, report: Report | None = None
-) -> float:
+def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Report | None = None) -> float:
     """Trains tokenizer and model on `texts` and writes a transformers folder to `out`.
 
     The folder appears whole or not at all. Returns the last loss (nats per token).
@@ -180,5 +178,3 @@ def read_texts(paths: list[Path]) -> list[str]:
     if not texts:
         raise UserError("no text in these files", "--text")
     return texts
-
-

@@ -95,7 +95,11 @@ def _questions(stock: dict[str, Any], pack: Pack, draw: random.Random) -> Iterat
 
 
 def _seen(stock: dict[str, Any], draw: random.Random) -> Iterator[str]:
-    ways = [("was known in town for", "regard"), ("was seen by others as", "seen"), ("found work as", "jobs")]
+    ways = [
+        ("was known in town for", "regard"),
+        ("was seen by others as", "seen"),
+        ("found work as", "jobs"),
+    ]
     for _ in range(SEEN):
         way, kind = draw.choice(ways)
         chance = draw.random()

@@ -19,7 +19,7 @@ PROBE = "The people in this town think that"
 """A harmless text on which an adapter must change the logits."""
 
 
-class SeededSampling(LogitsProcessor):
+class SeededSampling(LogitsProcessor):  # type: ignore[misc]
     """Nucleus sampling with draws that belong to each row, not to the batch.
 
     Leaves only the drawn token finite, so that greedy decoding picks it. `draws` is a float64
@@ -83,7 +83,7 @@ class HfEngine:
     def _probe(self) -> torch.Tensor:
         ids = self.tokenizer(PROBE, return_tensors="pt").to(self.base.device)
         with torch.inference_mode():
-            logits = self.model(input_ids=ids["input_ids"]).logits[0, -1]
+            logits: torch.Tensor = self.model(input_ids=ids["input_ids"]).logits[0, -1]
         return logits.float().cpu()
 
     def generate(
@@ -124,9 +124,7 @@ class HfEngine:
         """Prompt ids without an end-of-text that some tokenizers append."""
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id else ids
 
-    def _batch(
-        self, group: list[Request], ids: list[list[int]], sampling: Sampling
-    ) -> list[Completion]:
+    def _batch(self, group: list[Request], ids: list[list[int]], sampling: Sampling) -> list[Completion]:
         longest = max(len(i) for i in ids)
         pad = self.tokenizer.pad_token_id
         tokens = torch.tensor([[pad] * (longest - len(i)) + i for i in ids])

@@ -10,9 +10,7 @@ from unharm.prompting.pack import Pack
 from unharm.records import Subject
 
 
-def compose(
-    pack: Pack, subject: Subject, text: str, mode: Mode, set_aside: list[str]
-) -> tuple[str, str]:
+def compose(pack: Pack, subject: Subject, text: str, mode: Mode, set_aside: list[str]) -> tuple[str, str]:
     """The preamble (profile description and strategy; may be empty) and the prompt proper."""
     parts = []
     if subject.arm == "icl" and subject.profile:

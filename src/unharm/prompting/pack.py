@@ -170,5 +170,3 @@ def _check_text(text: SpecText, path: tuple[str, ...], slots: tuple[str, ...]) -
         Problem(f"unknown slot {{{s}}}", where, f"its slots are: {', '.join(allowed) or 'none'}")
         for s in sorted(found - set(allowed))
     ]
-
-

@@ -77,13 +77,14 @@ def _values(study: Study, associations: pl.DataFrame) -> list[str]:
         holding = part.filter(pl.col("p_adjusted") <= study.analysis.fdr).sort("p")
         n = part["n"].max()
         text = (
-            f"{arm}: of {part.height} correlations between a value and a harm over {n} profiles, "
+            f"{arm}: of {part.height} correlations between a value and a harm over {n!s} profiles, "
             f"{holding.height} hold at a false discovery rate of {study.analysis.fdr:g}"
         )
         strongest = holding.head(3).to_dicts()
         if strongest:
             named = [
-                f"{r['schwartz_value']} with {harm_name(r['benchmark'], r['category'])} (r = {r['value']:+.2f})"
+                f"{r['schwartz_value']} with {harm_name(r['benchmark'], r['category'])} "
+                f"(r = {r['value']:+.2f})"
                 for r in strongest
             ]
             text += ": " + "; ".join(named)

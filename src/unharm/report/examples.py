@@ -39,6 +39,7 @@ def chosen_examples(store: Store, shards: list[Shard]) -> list[Shown]:
         best = (
             texts.join(scores, on="completion_id")
             .sort("value", descending=True, nulls_last=True, maintain_order=True)
+            .unique("prompt_id", keep="first", maintain_order=True)
             .head(PER_SUBJECT)
             .collect()
         )

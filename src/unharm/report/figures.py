@@ -26,7 +26,11 @@ def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
     order = list(dict.fromkeys(r["subject"] for r in rows))
     base = alt.Chart(alt.InlineData(rows)).encode(
         y=alt.Y("subject:N", sort=order, title=None),
-        tooltip=["subject:N", "metric:N", *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("value", "low", "high")), "n:Q", "unit:N"],
+        tooltip=[
+            *("subject:N", "metric:N"),
+            *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("value", "low", "high")),
+            *("n:Q", "unit:N"),
+        ],
     )
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=None), x2="high:Q")
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("value:Q", title=None))
@@ -69,7 +73,7 @@ def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]
     cells = base.mark_rect().encode(
         color=alt.condition(
             "isValid(datum.r)",
-            alt.Color("r:Q", scale=alt.Scale(scheme="blueorange", domain=[-1, 1], reverse=False), title="Spearman r"),
+            alt.Color("r:Q", scale=alt.Scale(scheme="blueorange", domain=[-1, 1]), title="Spearman r"),
             alt.value("#8882"),
         )
     )

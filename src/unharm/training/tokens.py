@@ -30,14 +30,10 @@ def tokenize(
     too_long: list[str] = []
     if not examples:
         return kept, too_long
-    prompts = [
-        as_text(system if style == "chat" else "", e.prompt, style, tokenizer) for e in examples
-    ]
+    prompts = [as_text(system if style == "chat" else "", e.prompt, style, tokenizer) for e in examples]
     answers = [e.answer.lstrip() if style == "chat" else e.answer for e in examples]
     texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-    encoded = tokenizer(
-        texts, add_special_tokens=style == "base", return_offsets_mapping=True
-    )
+    encoded = tokenizer(texts, add_special_tokens=style == "base", return_offsets_mapping=True)
     for example, prompt, ids, offsets in zip(
         examples, prompts, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):

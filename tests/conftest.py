@@ -1,0 +1,85 @@
+"""Fixtures: a tiny base made here, the toy data, the real data where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unharm.demo.world import data_folder
+
+REAL = Path(os.environ.get("UNHARM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def toy_data() -> Path:
+    return data_folder()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if not REAL.is_dir():
+        pytest.skip(f"real data are not at hand ({REAL}; set UNHARM_TEST_DATA)")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of 32 × 2 layers after a few steps on toy text: fast, and its logits are not flat."""
+    from unharm.demo.base import Shape, train_base
+    from unharm.demo.world import documents
+
+    out = tmp_path_factory.mktemp("bases") / "tiny"
+    shape = Shape(hidden=32, layers=2, heads=2, vocabulary=600, context=512, window=64, batch=8, steps=60)
+    train_base(documents(3)[:600], out, shape, seed=1)
+    return out
+
+
+@pytest.fixture
+def tiny_study(tiny_base: Path, tmp_path: Path) -> dict[str, Any]:
+    """The plain data of a study that runs in seconds; tests change what they are about."""
+    return {
+        "name": "tiny",
+        "base": str(tiny_base),
+        "data": "toy",
+        "output": str(tmp_path / "run"),
+        "profiles": [{"extreme": ["power", "benevolence", "security"]}],
+        "arms": ["vanilla", "icl", "vim", "benign:grammar"],
+        "corpus": {
+            "arguments": "arguments.tsv",
+            "limit": 40,
+            "benign": {"grammar": {"file": "grammar.csv", "limit": 20}},
+        },
+        "training": {
+            "vim": {"lr": 5e-3, "epochs": 1, "batch": 16},
+            "benign": {"lr": 5e-3, "batch": 4, "accumulate": 2},
+        },
+        "prompting": {"pack": "toy"},
+        "engine": {"batch": 64, "shard": 16},
+        "benchmarks": {
+            "rtp": {"file": "rtp.csv", "limit": 4, "samples": 3, "max_tokens": 5},
+            "hbr": {"file": "hbr.jsonl", "limit": 8, "max_tokens": 5},
+            "hexphi": {"file": "hexphi", "limit": 10, "max_tokens": 5},
+            "beavertails": {"file": "beavertails.csv", "limit": 14, "max_tokens": 5},
+            "questionnaire": {"file": "questionnaire.csv", "max_tokens": 3},
+        },
+    }
+
+
+@pytest.fixture
+def load() -> Any:
+    """From plain data to a checked study, as from a file."""
+    import yaml
+
+    from unharm.spec_text import SpecText
+    from unharm.study import parse_study
+
+    def parse(data: dict[str, Any], *overrides: str) -> Any:
+        text = SpecText(yaml.safe_dump(data, sort_keys=False), "study.yaml")
+        for assignment in overrides:
+            text.override(assignment)
+        return parse_study(text)
+
+    return parse

@@ -1,0 +1,83 @@
+"""The prompt pack: slots are checked, prompts are put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unharm.errors import UserError
+from unharm.profiles.extreme import extreme
+from unharm.prompting.compose import as_text, compose
+from unharm.prompting.pack import EMBEDDED, load_pack
+from unharm.records import Subject
+from unharm.values import VALUES
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_packs_are_whole(name: str) -> None:
+    pack = load_pack(name)
+    described = pack.describe(extreme("power"))
+    assert all(value in described for value in VALUES)
+
+
+def broken(tmp_path: Path, change: dict[str, object]) -> str:
+    data = load_pack("default").data | change
+    path = tmp_path / "pack.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError) as caught:
+        load_pack(str(path))
+    return str(caught.value)
+
+
+def test_a_missing_slot_is_named(tmp_path: Path) -> None:
+    told = broken(tmp_path, {"ask": "Question?", "ag": load_pack("default").data["ag"] | {"answer": "{agree}"}})
+    assert "ask: the slot {prompt} is missing" in told
+    assert "ag.answer: the slot {premise} is missing" in told
+
+
+def test_unknown_slots_and_missing_wordings_are_named(tmp_path: Path) -> None:
+    assert "unknown slot {name}" in broken(tmp_path, {"ask": "{prompt} {name}"})
+    assert "system: this wording is missing" in broken(tmp_path, {"system": None})
+    assert "expected a list of 6 phrases" in broken(tmp_path, {"likeness": ["a", "b"]})
+    assert "the definition is missing" in broken(tmp_path, {"values": {}})
+    assert "not a template" in broken(tmp_path, {"ask": "{prompt"})
+
+
+def test_strategies_and_profiles_come_before_the_prompt() -> None:
+    pack = load_pack("default")
+    plain = Subject("vanilla", None, "input-only")
+    assert compose(pack, plain, "Once", "continue", []) == ("", "Once")
+    assert compose(pack, plain, "Why?", "ask", [])[1] == "Question: Why?\nAnswer:"
+    dual = Subject("icl", extreme("power"), "dual")
+    preamble, _ = compose(pack, dual, "Why?", "ask", ["power", "hedonism"])
+    assert pack.describe(extreme("power")) in preamble
+    assert "power, hedonism" in preamble
+    assert as_text(preamble, "x", "base") == f"{preamble}\n\nx"
+    assert as_text("", "x", "base") == "x"
+
+
+class Chat:
+    """A tokenizer with a chat template that may refuse a system message."""
+
+    chat_template = "yes"
+
+    def __init__(self, system: bool):
+        self.system = system
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: object) -> str:
+        if messages[0]["role"] == "system" and not self.system:
+            raise ValueError("System role not supported")
+        return "|".join(f"{m['role']}:{m['content']}" for m in messages)
+
+
+def test_chat_uses_the_models_template_and_folds_the_system_message() -> None:
+    assert as_text("be kind", "hi", "chat", Chat(True)) == "system:be kind|user:hi"
+    assert as_text("be kind", "hi", "chat", Chat(False)) == "user:be kind\n\nhi"
+    assert as_text("", "hi", "chat", Chat(False)) == "user:hi"
+
+
+def test_chat_without_a_template_is_a_users_mistake() -> None:
+    with pytest.raises(UserError, match="no chat template"):
+        as_text("", "hi", "chat", object())
