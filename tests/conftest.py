@@ -37,14 +37,13 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def tiny_study(tiny_base: Path, tmp_path: Path) -> dict[str, Any]:
+def study_data(base: Path, output: Path) -> dict[str, Any]:
     """The plain data of a study that runs in seconds; tests change what they are about."""
     return {
         "name": "tiny",
-        "base": str(tiny_base),
+        "base": str(base),
         "data": "toy",
-        "output": str(tmp_path / "run"),
+        "output": str(output),
         "profiles": [{"extreme": ["power", "benevolence", "security"]}],
         "arms": ["vanilla", "icl", "vim", "benign:grammar"],
         "corpus": {
@@ -66,6 +65,11 @@ def tiny_study(tiny_base: Path, tmp_path: Path) -> dict[str, Any]:
             "questionnaire": {"file": "questionnaire.csv", "max_tokens": 3},
         },
     }
+
+
+@pytest.fixture
+def tiny_study(tiny_base: Path, tmp_path: Path) -> dict[str, Any]:
+    return study_data(tiny_base, tmp_path / "run")
 
 
 @pytest.fixture

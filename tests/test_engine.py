@@ -16,7 +16,13 @@ from unharm.study import Lora, Recipe
 from unharm.training.loop import train_adapter
 from unharm.training.tokens import Tokens
 
-TEXTS = ["The driver behind us shouted", "She read", "On the bus an old man told everyone", "A", "Nobody liked"]
+TEXTS = [
+    "The driver behind us shouted",
+    "She read",
+    "On the bus an old man told everyone",
+    "A",
+    "Nobody liked",
+]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +79,9 @@ def test_sampling_draws_from_the_nucleus() -> None:
 
 def test_low_temperature_is_greedy() -> None:
     logits = torch.tensor([[1.0, 5.0, 4.0]])
-    drawn = SeededSampling(torch.tensor([[0.999]], dtype=torch.float64), 0.01, 1.0)(torch.zeros(1, 1), logits)
+    drawn = SeededSampling(torch.tensor([[0.999]], dtype=torch.float64), 0.01, 1.0)(
+        torch.zeros(1, 1), logits
+    )
     assert drawn.argmax().item() == 1
     assert torch.isfinite(drawn).sum() == 1
 
@@ -105,7 +113,9 @@ def test_adapters_change_the_output_and_leave_the_base_alone(parts: tuple[Any, A
     assert [c.text for c in engine.generate(requests(), sampling)] == before
 
 
-def test_an_adapter_without_effect_is_refused(parts: tuple[Any, Any], adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_without_effect_is_refused(
+    parts: tuple[Any, Any], adapter: Path, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(adapter / "adapter_model.safetensors")
@@ -115,7 +125,9 @@ def test_an_adapter_without_effect_is_refused(parts: tuple[Any, Any], adapter: P
         HfEngine(*parts, 8, "base").use(tmp_path)
 
 
-def test_an_adapter_for_another_base_is_refused(parts: tuple[Any, Any], adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_for_another_base_is_refused(
+    parts: tuple[Any, Any], adapter: Path, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(adapter / "adapter_model.safetensors")

@@ -32,7 +32,9 @@ def broken(tmp_path: Path, change: dict[str, object]) -> str:
 
 
 def test_a_missing_slot_is_named(tmp_path: Path) -> None:
-    told = broken(tmp_path, {"ask": "Question?", "ag": load_pack("default").data["ag"] | {"answer": "{agree}"}})
+    told = broken(
+        tmp_path, {"ask": "Question?", "ag": load_pack("default").data["ag"] | {"answer": "{agree}"}}
+    )
     assert "ask: the slot {prompt} is missing" in told
     assert "ag.answer: the slot {premise} is missing" in told
 

@@ -106,7 +106,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
-    with pytest.raises(UserError, match="a file is where a folder is needed"), Store(tmp_path / "run").lock():
+    with (
+        pytest.raises(UserError, match="a file is where a folder is needed"),
+        Store(tmp_path / "run").lock(),
+    ):
         pass
 
 

@@ -61,7 +61,10 @@ def some(tokenizer: Any, n: int = 24) -> list[Tokens]:
 
 
 def test_padding_changes_no_loss(model: Any, tokenizer: Any) -> None:
-    tokens = some(tokenizer, 3) + tokenize([example("a b c d e f g", " longer answer")], tokenizer, "base", "", 99)[0]
+    tokens = (
+        some(tokenizer, 3)
+        + tokenize([example("a b c d e f g", " longer answer")], tokenizer, "base", "", 99)[0]
+    )
     together, count = label_loss(model, tokens)
     alone = [label_loss(model, [t]) for t in tokens]
     expected = sum(loss.item() * n for loss, n in alone) / sum(n for _, n in alone)

@@ -67,7 +67,7 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
     key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
     name = folder(adapter.arm, adapter.profile.name if adapter.profile else "")
     about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else ""}
-    return Artefact(f"adapters/{name}", key, about)
+    return Artefact(f"adapters/{name}.{key[:12]}", key, about)
 
 
 @dataclass(frozen=True)

@@ -185,16 +185,14 @@ def make_scores(run: Run) -> None:
         say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} completions stay unscored")
 
 
-TABLES = ("subjects", "arms", "alignment", "associations", "unscored")
-
-
 def make_findings(run: Run) -> None:
     """findings/*.csv: metrics by subject and arm, alignment check, associations, unscored."""
     from unharm.analysis.study_tables import study_tables
+    from unharm.analysis.tables import SCHEMAS
 
     shards = list(planned_shards(run))
     key = findings_key(run, shards)
-    artefacts = {name: Artefact(f"findings/{name}.csv", key) for name in TABLES}
+    artefacts = {name: Artefact(f"findings/{name}.csv", key) for name in SCHEMAS}
     if all(run.store.done(a) for a in artefacts.values()):
         say("findings: already there")
         return

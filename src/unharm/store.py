@@ -276,6 +276,8 @@ def disk_error(error: OSError, root: Path) -> Exception:
         return UserError("no permission to write here", str(root), "choose another with --set output=PATH")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UserError("a file is where a folder is needed", str(error.filename or root))
+    if error.errno == errno.ENOENT:
+        return UserError("this folder cannot be made", str(root), "choose another with --set output=PATH")
     return error
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from unharm.analysis.tables import (
     SUBJECTS_SCHEMA,
+    UNSCORED_SCHEMA,
     alignment_table,
     arms_table,
     associations_table,
@@ -18,15 +19,6 @@ from unharm.plan import Plan
 from unharm.records import Subject
 from unharm.store import Store
 from unharm.study import Study
-
-UNSCORED_SCHEMA = {
-    "arm": pl.String,
-    "strategy": pl.String,
-    "benchmark": pl.String,
-    "scorer": pl.String,
-    "reason": pl.String,
-    "completions": pl.Int64,
-}
 
 
 def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:

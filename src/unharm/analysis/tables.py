@@ -46,6 +46,22 @@ ASSOCIATIONS_SCHEMA: dict[str, Any] = {
     "p_adjusted": pl.Float64,
     **SCORER,
 }
+UNSCORED_SCHEMA: dict[str, Any] = {
+    "arm": pl.String,
+    "strategy": pl.String,
+    "benchmark": pl.String,
+    "scorer": pl.String,
+    "reason": pl.String,
+    "completions": pl.Int64,
+}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "subjects": SUBJECTS_SCHEMA,
+    "arms": ARMS_SCHEMA,
+    "alignment": ALIGNMENT_SCHEMA,
+    "associations": ASSOCIATIONS_SCHEMA,
+    "unscored": UNSCORED_SCHEMA,
+}
+"""The columns of every table in findings/."""
 
 
 def scorer_columns(study: Study, benchmark: str, version: str) -> dict[str, Any]:

@@ -71,9 +71,10 @@ class HfEngine:
         except (ValueError, RuntimeError, KeyError) as error:
             raise UserError(f"the adapter does not fit the base: {error}", str(adapter)) from None
         self.adapted.eval()
-        if not torch.isfinite(self._probe()).all():
+        probed = self._probe()
+        if not torch.isfinite(probed).all():
             raise UserError("the adapter gives logits that are no numbers", name or str(adapter))
-        if float((self._probe() - plain).abs().max()) <= 1e-5 * float(plain.abs().max()):
+        if float((probed - plain).abs().max()) <= 1e-5 * float(plain.abs().max()):
             raise UserError(
                 "the adapter changes nothing: its logits are those of the base",
                 name or str(adapter),

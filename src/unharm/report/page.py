@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from unharm.analysis.tables import SCHEMAS
 from unharm.arms import has_profile
 from unharm.benchmarks.load import TABLE
 from unharm.keys import Shard
@@ -23,11 +24,9 @@ if TYPE_CHECKING:
 
 def write_report(run: Run, shards: list[Shard]) -> Path:
     """Renders `report.html` from the stored tables of a run and returns its path."""
-    from unharm.stages import TABLES
-
     tables = {
-        name: pl.read_csv(run.store.root / "findings" / f"{name}.csv", infer_schema_length=None)
-        for name in TABLES
+        name: pl.read_csv(run.store.root / "findings" / f"{name}.csv", schema=schema)
+        for name, schema in SCHEMAS.items()
     }
     record = json.loads(run.store.read_plain("manifest.json") or "{}")
     html = render(run, shards, tables, record)
@@ -76,7 +75,7 @@ def render(run: Run, shards: list[Shard], tables: dict[str, pl.DataFrame], recor
         metric_names=METRIC_NAMES,
         shares=SHARES,
         titles={name: kind.title for name, kind in TABLE.items()},
-        alignment=alignment_rows(tables["alignment"], study.strategies[0], study.arms),
+        alignment=alignment_rows(tables["alignment"], study.strategies[0]),
         aligned=aligned,
         halved={arm: halved(tables["alignment"], arm, study.strategies[0]) for arm in aligned},
         groups=[(title, strongest(part)) for title, part in groups],
@@ -112,12 +111,21 @@ def strongest(part: pl.DataFrame, most: int = 10) -> list[dict[str, Any]]:
     return part.drop_nulls("p").sort("p").head(most).to_dicts()
 
 
-def alignment_rows(alignment: pl.DataFrame, strategy: str, arms: list[str]) -> list[dict[str, Any]]:
-    """One row per profile: for each arm its NMSE, and the rank correlation where it is aligned."""
-    rows: dict[str, dict[str, Any]] = {}
+def alignment_rows(alignment: pl.DataFrame, strategy: str) -> list[dict[str, Any]]:
+    """One row per profile: the alignment row of each arm, and whether its NMSE is at most half of
+    vanilla's."""
+    by_profile: dict[str, dict[str, Any]] = {}
     for row in alignment.filter(pl.col("strategy") == strategy).to_dicts():
-        rows.setdefault(row["profile"], {"profile": row["profile"], "arms": {}})["arms"][row["arm"]] = row
-    return [r | {"cells": [r["arms"].get(a) for a in arms]} for r in rows.values()]
+        by_profile.setdefault(row["profile"], {})[row["arm"]] = row
+    rows = []
+    for profile, cells in by_profile.items():
+        vanilla = cells.get("vanilla", {}).get("value")
+        half = {
+            arm: vanilla is not None and cell["value"] is not None and cell["value"] <= vanilla / 2
+            for arm, cell in cells.items()
+        }
+        rows.append({"profile": profile, "arms": cells, "halved": half})
+    return rows
 
 
 def _runtime() -> str:
