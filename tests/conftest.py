@@ -78,7 +78,7 @@ def load() -> Any:
     import yaml
 
     from unharm.spec_text import SpecText
-    from unharm.study import parse_study
+    from unharm.study_check import parse_study
 
     def parse(data: dict[str, Any], *overrides: str) -> Any:
         text = SpecText(yaml.safe_dump(data, sort_keys=False), "study.yaml")

@@ -21,7 +21,7 @@ from conftest import study_data
 from unharm.errors import UserError
 from unharm.pipeline import Run, run_study
 from unharm.spec_text import SpecText
-from unharm.study import parse_study
+from unharm.study_check import parse_study
 
 
 def journal(run_folder: Path, event: str = "done") -> list[dict[str, Any]]:

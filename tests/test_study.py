@@ -9,7 +9,8 @@ import pytest
 from unharm.errors import UserError
 from unharm.plan import Plan
 from unharm.spec_text import SpecText
-from unharm.study import Study, load_study, parse_study
+from unharm.study import Study
+from unharm.study_check import load_study, parse_study
 from unharm.values import HIGHER_ORDER, VALUES
 
 GOOD = """\

@@ -46,7 +46,7 @@ def _options(
 
 def _run_to(study: str, overrides: list[str] | None, stage: str, as_json: bool) -> None:
     from unharm.pipeline import run_study
-    from unharm.study import load_study
+    from unharm.study_check import load_study
 
     run = run_study(load_study(study, overrides), stage)
     result: dict[str, Any] = {
@@ -80,7 +80,7 @@ def plan(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -
     """Print what a study would run, without running it."""
     from unharm.plan import Plan
     from unharm.plan_text import plan_text
-    from unharm.study import load_study
+    from unharm.study_check import load_study
 
     summary = Plan(load_study(study, set_)).summary()
     print(json.dumps(summary) if as_json else plan_text(summary))

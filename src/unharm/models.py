@@ -146,4 +146,4 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", module="peft")
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")

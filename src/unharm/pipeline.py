@@ -23,7 +23,8 @@ from unharm.plan import Plan
 from unharm.progress import duration, say
 from unharm.spec_text import SpecText
 from unharm.store import Artefact, Store
-from unharm.study import Study, parse_study
+from unharm.study import Study
+from unharm.study_check import parse_study
 
 
 @dataclass

@@ -6,9 +6,6 @@ paper states one.
 
 from __future__ import annotations
 
-import copy
-import re
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,16 +16,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
-from unharm.arms import ARMS, STRATEGIES, benign_set, has_profile
+from unharm.arms import ARMS, STRATEGIES
 from unharm.benchmarks import KINDS
-from unharm.errors import Problem, UserError, nearest, raise_all
-from unharm.prompting.pack import EMBEDDED
-from unharm.scoring import SCORERS
-from unharm.spec_text import SpecText, read_text
+from unharm.errors import nearest
 from unharm.values import HIGHER_ORDER, VALUES, canonical
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -269,168 +262,3 @@ class Study(Spec):
     @property
     def output_folder(self) -> Path:
         return Path(self.output).expanduser() if self.output else Path("runs") / self.name
-
-
-def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The field names that are right at `loc` inside `model`."""
-    current: Any = model
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        fields = getattr(current, "model_fields", {})
-        if part not in fields:
-            return ()
-        current = _model_in(fields[part].annotation)
-    return tuple(getattr(current, "model_fields", {}))
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
-
-
-def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
-    problems = []
-    for item in error.errors(include_url=False):
-        loc: tuple[str | int, ...] = item["loc"]
-        message, todo = item["msg"].removeprefix("Value error, "), ""
-        if item["type"] == "extra_forbidden":
-            message = f"unknown field {loc[-1]!r}"
-            names = _names_at(Study, loc[:-1])
-            todo = nearest(str(loc[-1]), names) if names else ""
-        elif item["type"] == "missing":
-            message = f"the field {loc[-1]!r} is missing"
-        elif not message.startswith(("unknown name", "give ", "given ", "split ")):
-            given = repr(item.get("input"))
-            message = f"{message}; got {given if len(given) < 60 else given[:57] + '...'}"
-        problems.append(Problem(message, text.where(loc), todo))
-    return problems
-
-
-def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
-    """What no single field shows: parts that need each other, files that must be there."""
-    problems: list[Problem] = []
-
-    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
-        problems.append(Problem(what, text.where(loc), todo))
-
-    trained = [a for a in study.arms if benign_set(a) or (has_profile(a) and a != "icl")]
-    if trained and study.corpus is None:
-        add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
-    for position, arm in enumerate(study.arms):
-        name = benign_set(arm)
-        if name and study.corpus and name not in study.corpus.benign:
-            add(
-                f"no file for the benign set {name!r}",
-                ("arms", position),
-                f"give corpus.benign.{name}.file",
-            )
-    if study.corpus:
-        for name in study.corpus.benign:
-            if f"benign:{name}" not in ARMS:
-                known = tuple(a.partition(":")[2] for a in ARMS if benign_set(a))
-                add(f"unknown benign set {name!r}", ("corpus", "benign", name), nearest(name, known))
-    for position, strategy in enumerate(study.strategies):
-        if strategy in ("value", "dual") and not study.prompting.set_aside:
-            add(
-                f"the strategy {strategy!r} needs the values to set aside",
-                ("strategies", position),
-                "give prompting.set_aside, for example [power]",
-            )
-    if not study.benchmarks.chosen():
-        add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(KINDS))
-    for name, spec in study.benchmarks.chosen().items():
-        loc = ("benchmarks", name, "scorer")
-        if spec.scorer not in SCORERS:
-            add(f"unknown scorer {spec.scorer!r}", loc, nearest(spec.scorer, tuple(SCORERS)))
-        elif name not in SCORERS[spec.scorer].benchmarks:
-            fitting = [s for s, row in SCORERS.items() if name in row.benchmarks]
-            add(f"{spec.scorer!r} does not score {name}", loc, f"expected one of: {', '.join(fitting)}")
-    if study.data != TOY and not study.data_folder.is_dir():
-        add(f"the data folder {study.data!r} does not exist", ("data",), "set it with --set data=PATH")
-        return problems
-    files: list[tuple[tuple[str | int, ...], str]] = [
-        (("benchmarks", name, "file"), spec.file) for name, spec in study.benchmarks.chosen().items()
-    ]
-    if study.corpus:
-        files.append((("corpus", "arguments"), study.corpus.arguments))
-        for name, benign in study.corpus.benign.items():
-            files.append((("corpus", "benign", name, "file"), benign.file))
-    for place, file in files:
-        if not study.data_file(file).exists():
-            add(f"no such file: {study.data_file(file)}", place, "file names count from 'data'")
-    for position, source in enumerate(study.profiles):
-        if source.file and not Path(source.file).expanduser().exists():
-            add(f"no such file: {source.file}", ("profiles", position), "it counts from this folder")
-    if study.prompting.pack not in EMBEDDED and not Path(study.prompting.pack).is_file():
-        add(f"no such prompt pack: {study.prompting.pack}", ("prompting", "pack"))
-    return problems
-
-
-def parse_study(text: SpecText) -> Study:
-    """The study in `text`. Raises one `UserError` with every mistake found."""
-    problems = list(text.problems)
-    data = text.data
-    try:
-        study = Study.model_validate(data)
-    except ValidationError as error:
-        problems += _problems_of(error, text)
-        locs = [e["loc"] for e in error.errors()]
-        try:  # what is left without the wrong fields still has other mistakes to tell
-            study = Study.model_validate(_PLACEHOLDERS | _without(data, locs))
-        except ValidationError:
-            raise UserError(_by_line(problems)) from None
-        told = {text.where(loc[:1]) for loc in locs}
-        problems += [p for p in _cross_checks(study, text) if p.where not in told]
-        raise UserError(_by_line(problems)) from None
-    raise_all(_by_line([*problems, *_cross_checks(study, text)]))
-    return study
-
-
-_PLACEHOLDERS: dict[str, Any] = {"name": "study", "base": TOY, "arms": ["vanilla"], "benchmarks": {}}
-"""Stand for required fields that are wrong, while the others are checked."""
-
-
-def _by_line(problems: list[Problem]) -> list[Problem]:
-    """Problems in the order of the file; those without a line last."""
-
-    def line(problem: Problem) -> int:
-        match = re.search(r":(\d+)(?::|$)", problem.where)
-        return int(match[1]) if match else sys.maxsize
-
-    return sorted(problems, key=line)
-
-
-def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[str, Any]:
-    """A copy of `data` without the fields at `locs`; a wrong item takes its whole list along,
-    so that the positions of the others stay what they were."""
-    rest = copy.deepcopy(data)
-    for loc in locs:
-        target: Any = rest
-        followers: list[str | int | None] = [*loc[1:], None]
-        for part, following in zip(loc, followers, strict=True):
-            if not isinstance(target, dict) or part not in target:
-                break
-            if isinstance(target[part], dict) and following in target[part]:
-                target = target[part]
-            else:
-                del target[part]
-                break
-    return rest
-
-
-def load_study(source: str, overrides: list[str] | None = None) -> Study:
-    """The study in the file `source`, or the embedded `quickstart`, with `--set` overrides."""
-    if source == "quickstart" and not Path(source).exists():
-        quickstart = Path(str(resources.files("unharm"))) / "demo" / "quickstart.yaml"
-        text = SpecText(read_text(quickstart, "study"), "quickstart")
-    else:
-        text = SpecText(read_text(Path(source), "study"), source)
-    for assignment in overrides or []:
-        text.override(assignment)
-    return parse_study(text)

@@ -65,6 +65,9 @@ def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Rep
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from unharm.models import quiet_libraries
+
+    quiet_libraries()
     tokenizer = _tokenizer(texts, shape)
     end = tokenizer.eos_token_id
     stream: list[int] = []

@@ -1,0 +1,107 @@
+"""The documentation tells the truth: its commands run, its tables name what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from unharm.arms import ARMS, STRATEGIES
+from unharm.benchmarks import KINDS
+from unharm.scoring import SCORERS
+from unharm.study import Study
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALL = [
+    "corpus.limit=30", "profiles=[{extreme: [power, benevolence]}]", "training.vim.epochs=1",
+    "benchmarks.rtp.limit=2", "benchmarks.hbr.limit=2", "benchmarks.beavertails.limit=2",
+    "benchmarks.rtp.max_tokens=2", "benchmarks.hbr.max_tokens=2", "benchmarks.beavertails.max_tokens=2",
+    "corpus.benign.grammar.limit=20",
+]  # fmt: skip
+QUICK = ["benchmarks.hexphi.limit=2", "benchmarks.hexphi.max_tokens=2"]
+
+
+def commands(path: Path) -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL)
+    lines = [line.partition("   #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line and not line.startswith("make ")]
+
+
+def smaller(words: list[str], tiny_base: Path) -> list[str]:
+    """The same command on a small scale: what it writes and where stays as documented."""
+    if words[0] in ("run", "plan"):
+        extra = SMALL + ([*QUICK, f"base={tiny_base}"] if words[1] == "quickstart" else [])
+        return words + [w for change in extra for w in ("--set", change)]
+    if words[:2] == ["demo", "base"]:
+        return [*words, "--steps", "2", "--hidden", "32", "--layers", "1", "--vocabulary", "500"]
+    return words
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
+def test_every_command_runs(path: Path, tiny_base: Path, tmp_path: Path, request: Any) -> None:
+    found = commands(path)
+    if any("DATA" in word for words in found for word in words):
+        real = request.getfixturevalue("real_data")
+        found = [[word.replace("DATA", str(real)) for word in words] for words in found]
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
+    for program, *words in found:
+        assert program == ".venv/bin/unharm"
+        result = subprocess.run(
+            [sys.executable, "-m", "unharm", *smaller(words, tiny_base)],
+            capture_output=True, text=True, cwd=tmp_path, check=False,
+        )  # fmt: skip
+        assert result.returncode in (0, 3), f"{words}\n{result.stderr}"
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(commands(ROOT / "README.md")) >= 5
+
+
+def test_the_study_of_the_readme_is_right_but_for_its_files() -> None:
+    text = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    study = Study.model_validate(yaml.safe_load(text))
+    assert study.name == "mine"
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert f"\n{target}:" in makefile
+
+
+def test_the_study_page_names_every_field_and_part() -> None:
+    page = (ROOT / "docs" / "study.md").read_text()
+    for name in (*Study.model_fields, *ARMS, *STRATEGIES, *KINDS, *SCORERS):
+        assert f"`{name}" in page or f".{name}" in page, name
+
+
+def test_links_inside_the_docs_lead_somewhere() -> None:
+    for path in [*DOCS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_no_source_file_is_long() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_versions_are_pinned_for_every_dependency() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[><=]", w)[0].lower() for w in wanted}
+    pinned = {
+        line.partition("==")[0].lower()
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    assert {n.replace("_", "-") for n in names} <= {p.replace("_", "-") for p in pinned}
