@@ -9,7 +9,7 @@ import yaml
 
 from unharm.errors import UserError
 from unharm.profiles.extreme import extreme
-from unharm.prompting.compose import as_text, compose
+from unharm.prompting.compose import as_text, preamble_of, put
 from unharm.prompting.pack import EMBEDDED, load_pack
 from unharm.records import Subject
 from unharm.values import VALUES
@@ -50,10 +50,12 @@ def test_unknown_slots_and_missing_wordings_are_named(tmp_path: Path) -> None:
 def test_strategies_and_profiles_come_before_the_prompt() -> None:
     pack = load_pack("default")
     plain = Subject("vanilla", None, "input-only")
-    assert compose(pack, plain, "Once", "continue", []) == ("", "Once")
-    assert compose(pack, plain, "Why?", "ask", [])[1] == "Question: Why?\nAnswer:"
+    assert preamble_of(pack, plain, []) == ""
+    assert put(pack, "Once", "continue") == "Once"
+    assert put(pack, "Why?", "ask") == "Question: Why?\nAnswer:"
+    assert put(pack, "They rest.", "rate") == pack.rate("They rest.")
     dual = Subject("icl", extreme("power"), "dual")
-    preamble, _ = compose(pack, dual, "Why?", "ask", ["power", "hedonism"])
+    preamble = preamble_of(pack, dual, ["power", "hedonism"])
     assert pack.describe(extreme("power")) in preamble
     assert "power, hedonism" in preamble
     assert as_text(preamble, "x", "base") == f"{preamble}\n\nx"

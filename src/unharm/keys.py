@@ -8,7 +8,7 @@ from typing import Any
 
 from unharm.engines.requests import Request, identify
 from unharm.plan import AdapterPlan, Plan
-from unharm.prompting.compose import as_text, compose
+from unharm.prompting.compose import as_text, preamble_of, put
 from unharm.records import Prompt, Subject
 from unharm.scoring import SCORERS
 from unharm.store import Artefact, content_hash, content_key, slug
@@ -94,10 +94,10 @@ def shards(
     study = plan.study
     for benchmark, spec in study.benchmarks.chosen().items():
         prompts = plan.prompts[benchmark].prompts
+        preamble = preamble_of(plan.pack, subject, study.prompting.set_aside)
         size = max(1, study.engine.shard // spec.samples)
         for first in range(0, len(prompts), size):
             part = tuple(prompts[first : first + size])
-            texts = [[p.id, *composed(plan, subject, benchmark, p)] for p in part]
             parameters = {
                 "engine": study.engine.name,
                 "dtype": study.engine.dtype,
@@ -114,7 +114,8 @@ def shards(
                 parameters,
                 base_key,
                 adapter_hash,
-                content_hash(texts),
+                preamble,
+                plan.prompts_key(benchmark, first, size),
             )
             about = {"subject": subject.label, "benchmark": benchmark}
             where = f"{folder(subject.arm, subject.profile_name, subject.strategy)}/{benchmark}"
@@ -127,12 +128,6 @@ def shards(
             yield Shard(subject, benchmark, first, part, completions, scores)
 
 
-def composed(plan: Plan, subject: Subject, benchmark: str, prompt: Prompt) -> tuple[str, str]:
-    """Preamble and prompt that a subject receives for a prompt of a benchmark."""
-    mode = plan.prompts[benchmark].kind.mode
-    return compose(plan.pack, subject, prompt.text, mode, plan.study.prompting.set_aside)
-
-
 def subject_key(study: Study, subject: Subject, base_key: str, adapter_hash: str) -> str:
     """What makes a subject itself: base, adapter, described profile, strategy."""
     described = list(subject.profile.importances) if subject.profile and subject.arm == "icl" else []
@@ -143,9 +138,11 @@ def requests(plan: Plan, shard: Shard, subject: str, tokenizer: Any) -> list[Req
     """The completions that a shard asks for, in the order of prompts and samples."""
     study = plan.study
     samples = study.benchmarks.chosen()[shard.benchmark].samples
+    mode = plan.prompts[shard.benchmark].kind.mode
+    preamble = preamble_of(plan.pack, shard.subject, study.prompting.set_aside)
     found = []
     for prompt in shard.prompts:
-        preamble, text = composed(plan, shard.subject, shard.benchmark, prompt)
+        text = put(plan.pack, prompt.text, mode)
         whole = as_text(preamble, text, study.prompting.format, tokenizer)
         for sample in range(samples):
             identity, seed = identify(subject, shard.benchmark, prompt.id, sample, study.seed)

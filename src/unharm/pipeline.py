@@ -17,6 +17,7 @@ from typing import Any
 
 from unharm import stages
 from unharm.errors import UserError
+from unharm.keys import Shard
 from unharm.manifest import manifest
 from unharm.models import Base, resolve_base
 from unharm.plan import Plan
@@ -41,6 +42,11 @@ class Run:
     @cached_property
     def base(self) -> Base:
         return resolve_base(self.study)
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """Every shard of the study; known once the adapters are done."""
+        return stages.planned_shards(self)
 
     @property
     def tokenizer(self) -> Any:

@@ -13,7 +13,7 @@ from unharm.corpus.valueeval import draw, read_arguments, split_of
 from unharm.corpus.vim import ag_examples, qa_examples
 from unharm.errors import UserError
 from unharm.profiles.select import select_profiles
-from unharm.prompting.compose import compose
+from unharm.prompting.compose import preamble_of, put
 from unharm.prompting.pack import Pack, load_pack
 from unharm.records import Argument, Example, Profile, Split, Subject
 from unharm.store import content_hash
@@ -42,6 +42,7 @@ class Plan:
 
     def __init__(self, study: Study):
         self.study = study
+        self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = select_profiles(study.profiles)
         self.prompts: dict[str, PromptSet] = {
@@ -115,6 +116,19 @@ class Plan:
             return ag_examples(self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold)
         return qa_examples(self.arguments, self.splits, adapter.profile, self.pack, self.study.seed)
 
+    def prompts_key(self, benchmark: str, first: int, size: int) -> str:
+        """The content hash of some prompts of a benchmark as they are put to a model."""
+        at = (benchmark, first, size)
+        if at not in self._prompts_keys:
+            prompt_set = self.prompts[benchmark]
+            self._prompts_keys[at] = content_hash(
+                [
+                    [p.id, put(self.pack, p.text, prompt_set.kind.mode)]
+                    for p in prompt_set.prompts[first : first + size]
+                ]
+            )
+        return self._prompts_keys[at]
+
     def check_examples(self) -> None:
         """Reads all training data once, so that its mistakes are told before any work starts."""
         for adapter in self.adapters:
@@ -128,11 +142,9 @@ class Plan:
         rows: list[dict[str, Any]] = []
         for name, spec in study.benchmarks.chosen().items():
             prompt_set = self.prompts[name]
-            characters = sum(
-                len("".join(compose(self.pack, s, p.text, prompt_set.kind.mode, study.prompting.set_aside)))
-                for s in self.subjects
-                for p in prompt_set.prompts[:: max(1, len(prompt_set.prompts) // 50)]
-            ) * max(1, len(prompt_set.prompts) // 50)
+            before = sum(len(preamble_of(self.pack, s, study.prompting.set_aside)) for s in self.subjects)
+            own = sum(len(put(self.pack, p.text, prompt_set.kind.mode)) for p in prompt_set.prompts)
+            characters = before * len(prompt_set.prompts) + own * len(self.subjects)
             completions = len(self.subjects) * len(prompt_set.prompts) * spec.samples
             rows.append(
                 {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,11 +105,14 @@ def _train(run: Run, adapter: AdapterPlan, artefact: Artefact, progress: Progres
     run.store.put_folder(artefact, make, under="adapters")
 
 
-def planned_shards(run: Run) -> Iterator[keys.Shard]:
+def planned_shards(run: Run) -> list[keys.Shard]:
     """All shards of the study, subject by subject; the adapters must be done."""
     versions = keys.scorer_versions()
-    for subject in run.plan.subjects:
-        yield from keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject), versions)
+    return [
+        shard
+        for subject in run.plan.subjects
+        for shard in keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject), versions)
+    ]
 
 
 def _adapter_hash(run: Run, subject: Any) -> str:
@@ -123,7 +125,7 @@ def _adapter_hash(run: Run, subject: Any) -> str:
 
 def make_completions(run: Run) -> None:
     """completions/<subject>/<benchmark>/: the engine starts once, adapters are swapped."""
-    shards = list(planned_shards(run))
+    shards = run.shards
     pending = [s for s in shards if not run.store.done(s.completions)]
     chosen = run.study.benchmarks.chosen()
 
@@ -159,7 +161,7 @@ def make_scores(run: Run) -> None:
     """scores/<subject>/<benchmark>/: one score per completion, joined by its id."""
     from unharm.scoring.offline import score
 
-    shards = list(planned_shards(run))
+    shards = run.shards
     pending = [s for s in shards if not run.store.done(s.scores)]
     chosen = run.study.benchmarks.chosen()
     total = len(shards)
@@ -190,7 +192,7 @@ def make_findings(run: Run) -> None:
     from unharm.analysis.study_tables import study_tables
     from unharm.analysis.tables import SCHEMAS
 
-    shards = list(planned_shards(run))
+    shards = run.shards
     key = findings_key(run, shards)
     artefacts = {name: Artefact(f"findings/{name}.csv", key) for name in SCHEMAS}
     if all(run.store.done(a) for a in artefacts.values()):
@@ -220,5 +222,5 @@ def make_report(run: Run) -> None:
     from unharm.report.page import write_report
 
     with run.recorded("report", Artefact("report.html", "")):
-        path = write_report(run, list(planned_shards(run)))
+        path = write_report(run, run.shards)
     say(f"report: {path}")

@@ -10,18 +10,23 @@ from unharm.prompting.pack import Pack
 from unharm.records import Subject
 
 
-def compose(pack: Pack, subject: Subject, text: str, mode: Mode, set_aside: list[str]) -> tuple[str, str]:
-    """The preamble (profile description and strategy; may be empty) and the prompt proper."""
+def preamble_of(pack: Pack, subject: Subject, set_aside: list[str]) -> str:
+    """What stands before every prompt of a subject: the described profile (in-context arm) and the
+    strategy's text; may be empty."""
     parts = []
     if subject.arm == "icl" and subject.profile:
         parts.append(pack.describe(subject.profile))
     parts.append(pack.strategy(subject.strategy, set_aside))
-    preamble = "\n\n".join(part for part in parts if part)
+    return "\n\n".join(part for part in parts if part)
+
+
+def put(pack: Pack, text: str, mode: Mode) -> str:
+    """A benchmark's prompt as it is put to a model: continued as it is, asked, or rated."""
     if mode == "ask":
-        text = pack.fill("ask", prompt=text)
-    elif mode == "rate":
-        text = pack.rate(text)
-    return preamble, text
+        return pack.fill("ask", prompt=text)
+    if mode == "rate":
+        return pack.rate(text)
+    return text
 
 
 def as_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -> str:

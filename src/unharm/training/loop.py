@@ -125,23 +125,32 @@ def _fit(
 
 
 def label_loss(model: Any, batch: list[Tokens]) -> tuple[Any, int]:
-    """Mean cross-entropy over the answer tokens of a right-padded batch, and their number."""
+    """Mean cross-entropy over the answer tokens of a batch, and their number.
+
+    The batch is padded on the left, so that all answers end together and logits [batch, longest
+    answer, vocabulary] are computed at the end of the rows alone.
+    """
     import torch
     from torch.nn.functional import cross_entropy
 
     device = next(model.parameters()).device
     longest = max(len(t.ids) for t in batch)
+    answer = max(len(t.ids) - t.start for t in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     mask = torch.zeros(len(batch), longest, dtype=torch.long)
-    labels = torch.full((len(batch), longest), -100)
+    targets = torch.full((len(batch), answer), -100)
     for row, tokens in enumerate(batch):
-        length = len(tokens.ids)
-        ids[row, :length] = torch.tensor(tokens.ids)
-        mask[row, :length] = 1
-        labels[row, tokens.start : length] = ids[row, tokens.start : length]
-    logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
-    targets = labels[:, 1:].to(device)
-    loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=-100)
+        ids[row, longest - len(tokens.ids) :] = torch.tensor(tokens.ids)
+        mask[row, longest - len(tokens.ids) :] = 1
+        own = tokens.ids[tokens.start :]
+        targets[row, answer - len(own) :] = torch.tensor(own)
+    logits = model(
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0).to(device),
+        logits_to_keep=answer + 1,
+    ).logits[:, -answer - 1 : -1]
+    loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten().to(device), ignore_index=-100)
     return loss, int((targets != -100).sum())
 
 

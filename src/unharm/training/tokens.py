@@ -37,7 +37,7 @@ def tokenize(
     for example, prompt, ids, offsets in zip(
         examples, prompts, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
-        start = next(i for i, (_, end) in enumerate(offsets) if end > len(prompt))
+        start = max(1, next(i for i, (_, end) in enumerate(offsets) if end > len(prompt)))
         if ids[-1] != tokenizer.eos_token_id:
             ids = [*ids, tokenizer.eos_token_id]
         if len(ids) > max_length:
