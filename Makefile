@@ -2,9 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Both cores for one process; no busy waiting where several share them.
-export OMP_WAIT_POLICY = PASSIVE
-
 .PHONY: demo test check install clean
 
 demo: $(VENV)/.installed
