@@ -104,6 +104,22 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     assert not store.done(Artefact("x.txt", "k"))
 
 
+def test_a_full_disk_told_by_a_library(tmp_path: Path) -> None:
+    def make(folder: Path) -> dict[str, int]:
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(UserError, match="the disk is full"):
+        Store(tmp_path).put_folder(Artefact("a", "k"), make, under="adapters")
+    assert not Store(tmp_path).done(Artefact("a", "k"))
+
+
+def test_a_cut_line_of_the_journal_stays_alone(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").write_text('{"a": 1}\n{"b"')
+    Store(tmp_path).append_line("j.jsonl", "{}")
+    Store(tmp_path).append_line("j.jsonl", "{}")
+    assert (tmp_path / "j.jsonl").read_text() == '{"a": 1}\n{"b"\n{}\n{}\n'
+
+
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     with (

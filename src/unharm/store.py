@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -134,7 +135,10 @@ class Store:
     # ---- writing -----------------------------------------------------------------------
 
     def put_bytes(self, artefact: Artefact, data: bytes) -> Path:
-        return self._put(artefact, lambda path: _write_synced(path, data))
+        with self._telling_of_disk():
+            self._replace(artefact.path, data)
+            self._mark(artefact, artefact.path, hashlib.sha256(data).hexdigest(), {})
+            return self.root / artefact.path
 
     def put_text(self, artefact: Artefact, text: str) -> Path:
         return self.put_bytes(artefact, text.encode("utf-8"))
@@ -143,7 +147,9 @@ class Store:
         """Parquet (zstd), or CSV where the path ends so."""
         if artefact.path.endswith(".csv"):
             return self.put_text(artefact, frame.write_csv())
-        return self._put(artefact, lambda path: frame.write_parquet(path, compression="zstd"))
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="zstd")
+        return self.put_bytes(artefact, buffer.getvalue())
 
     def put_folder(self, artefact: Artefact, make: Callable[[Path], dict[str, Any]], under: str) -> Path:
         """A folder that `make` fills, kept as `under/<content hash>`; the marker keeps the name.
@@ -170,19 +176,6 @@ class Store:
                 os.replace(temporary, final)
             _sync(final.parent)
             self._mark(artefact, target, checksum, about)
-            return final
-
-    def _put(self, artefact: Artefact, write: Callable[[Path], object]) -> Path:
-        with self._telling_of_disk():
-            temporary = self._temporary()
-            write(temporary)
-            _sync(temporary)
-            checksum = sha256_of(temporary)
-            final = self.root / artefact.path
-            final.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, final)
-            _sync(final.parent)
-            self._mark(artefact, artefact.path, checksum, {})
             return final
 
     def _mark(self, artefact: Artefact, path: str, checksum: str, about: dict[str, Any]) -> None:
@@ -212,8 +205,12 @@ class Store:
 
     def append_line(self, path: str, line: str) -> None:
         """One more line of a journal, synced."""
-        with self._telling_of_disk(), (self.root / path).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self._telling_of_disk(), (self.root / path).open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a line that a kill or a full disk has cut
+                    line = "\n" + line
+            file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -234,6 +231,12 @@ class Store:
             yield
         except OSError as error:
             raise disk_error(error, self.root) from error
+        except UserError:
+            raise
+        except Exception as error:  # libraries wrap what the disk says into errors of their own
+            if os.strerror(errno.ENOSPC) in str(error):
+                raise disk_error(OSError(errno.ENOSPC, ""), self.root) from error
+            raise
 
     # ---- one process at a time ---------------------------------------------------------
 
