@@ -10,7 +10,7 @@ from unharm.errors import UserError
 from unharm.profiles.extreme import TARGETS, extreme
 from unharm.profiles.select import select_profiles
 from unharm.profiles.table import read_profiles
-from unharm.study import ProfileSource
+from unharm.study import Benchmarks, ProfileSource, Study
 from unharm.values import VALUES
 
 HEADER = "name," + ",".join(VALUES)
@@ -93,9 +93,12 @@ def test_bom_tabs_and_capital_names_are_read(tmp_path: Path) -> None:
 
 def test_names_must_differ_over_all_sources(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", "power,1,1,1,1,1,1,1,1,1,1")
-    sources = [ProfileSource(extreme=["power"]), ProfileSource(file=str(path))]
+    study = Study(
+        name="x", base="toy", arms=["icl"], benchmarks=Benchmarks(),
+        profiles=[ProfileSource(extreme=["power"]), ProfileSource(file=str(path))],
+    )  # fmt: skip
     with pytest.raises(UserError, match="two profiles are named 'power'"):
-        select_profiles(sources)
+        select_profiles(study)
 
 
 def test_only_the_named_rows(tmp_path: Path) -> None:

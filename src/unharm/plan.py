@@ -44,7 +44,7 @@ class Plan:
         self.study = study
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
-        self.profiles: list[Profile] = select_profiles(study.profiles)
+        self.profiles: list[Profile] = select_profiles(study)
         self.prompts: dict[str, PromptSet] = {
             name: load(name, study.data_file(spec.file), spec.limit, study.seed, getattr(spec, "key", None))
             for name, spec in study.benchmarks.chosen().items()

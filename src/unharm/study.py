@@ -60,10 +60,28 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-class ProfileSource(Spec):
-    """Where profiles come from: the extremes (all 14 or those named), or a CSV of your own."""
+def _all_if_asked(names: Any) -> Any:
+    return [*VALUES, *HIGHER_ORDER] if names == "all" else names
 
-    extreme: list[ExtremeName] | None = None
+
+Extremes = Annotated[list[ExtremeName], BeforeValidator(_all_if_asked), AfterValidator(_unique)]
+
+
+class ProfileSource(Spec):
+    """Where profiles come from; exactly one of `extreme`, `reverse`, `survey`, `file`.
+
+    `survey` needs `nearest` (so many respondents nearest to each extreme in `to`) or `groups` (a
+    column; the mean of each of its groups).
+    """
+
+    extreme: Extremes | None = None
+    reverse: Extremes | None = None
+    survey: str | None = None
+    nearest: Positive | None = None
+    to: Extremes = [*VALUES, *HIGHER_ORDER]
+    groups: str | None = None
+    items: str = "ess"
+    ipsatise: bool = False
     file: str | None = None
     names: list[str] | None = Field(None, description="only these rows of the file")
 
@@ -71,23 +89,23 @@ class ProfileSource(Spec):
     @classmethod
     def _short(cls, data: Any) -> Any:
         if isinstance(data, str):
-            if canonical(data) == "extreme":
-                data = {"extreme": "all"}
-            elif data.endswith((".csv", ".tsv")):
-                data = {"file": data}
-            else:
-                raise ValueError(
-                    f"{data!r} is no source of profiles; give 'extreme', a .csv file, "
-                    "or a mapping such as {extreme: [power]}"
-                )
-        if isinstance(data, dict) and data.get("extreme") == "all":
-            data = {**data, "extreme": [*VALUES, *HIGHER_ORDER]}
+            if canonical(data) in ("extreme", "reverse"):
+                return {canonical(data): "all"}
+            if data.endswith((".csv", ".tsv", ".yaml", ".yml")):
+                return {"file": data}
+            raise ValueError(
+                f"{data!r} is no source of profiles; give 'extreme', 'reverse', a .csv or .yaml "
+                "file, or a mapping such as {extreme: [power]}"
+            )
         return data
 
     @model_validator(mode="after")
     def _one(self) -> ProfileSource:
-        if (self.extreme is None) == (self.file is None):
-            raise ValueError("give exactly one of 'extreme' and 'file'")
+        given = [n for n in ("extreme", "reverse", "survey", "file") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of 'extreme', 'reverse', 'survey' and 'file'")
+        if self.survey is not None and (self.nearest is None) == (self.groups is None):
+            raise ValueError("give 'nearest' or 'groups' with a survey, and not both")
         return self
 
 
@@ -236,7 +254,7 @@ class Study(Spec):
     data: str = "."
     output: str | None = None
     seed: Annotated[int, Field(ge=0)] = 42
-    fidelity: Literal["corrected"] = "corrected"
+    fidelity: Literal["corrected", "published"] = "corrected"
     profiles: Annotated[list[ProfileSource], Field(min_length=1)] = [
         ProfileSource(extreme=[*VALUES, *HIGHER_ORDER])
     ]

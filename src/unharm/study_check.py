@@ -114,6 +114,14 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
         if not study.data_file(file).exists():
             add(f"no such file: {study.data_file(file)}", place, "file names count from 'data'")
     for position, source in enumerate(study.profiles):
+        if source.survey and not study.data_file(source.survey).exists():
+            add(
+                f"no such file: {study.data_file(source.survey)}",
+                ("profiles", position),
+                "it counts from 'data'",
+            )
+        if source.items != "ess" and not Path(source.items).expanduser().is_file():
+            add(f"no such item map: {source.items}", ("profiles", position))
         if source.file and not Path(source.file).expanduser().exists():
             add(f"no such file: {source.file}", ("profiles", position), "it counts from this folder")
     if study.prompting.pack not in EMBEDDED and not Path(study.prompting.pack).is_file():

@@ -16,3 +16,10 @@ def extreme(name: str) -> Profile:
     """The extreme profile named after a value or a higher-order value (`KeyError` otherwise)."""
     high = TARGETS[name]
     return Profile(name, tuple(HIGHEST if v in high else LOWEST for v in VALUES), "extreme")
+
+
+def reverse(name: str) -> Profile:
+    """The opposite of an extreme: its values at 1, all others at 6; named `reverse-<name>`."""
+    low = TARGETS[name]
+    importances = tuple(LOWEST if v in low else HIGHEST for v in VALUES)
+    return Profile(f"reverse-{name}", importances, "reverse")

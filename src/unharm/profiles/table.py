@@ -1,4 +1,4 @@
-"""Profiles from a CSV or TSV of your own: a column `name` and one column per value."""
+"""Profiles from a file of your own: CSV or TSV with a column `name` and one per value, or YAML."""
 
 from __future__ import annotations
 
@@ -6,17 +6,37 @@ import math
 from pathlib import Path
 
 from unharm.delimited import Reader
-from unharm.errors import UserError, nearest
+from unharm.errors import Problem, UserError, nearest, raise_all
 from unharm.records import Profile
-from unharm.values import HIGHEST, LOWEST, VALUES
+from unharm.spec_text import SpecText, read_text
+from unharm.values import HIGHEST, LOWEST, VALUES, canonical
+
+RANGE = f"expected a number from {LOWEST:g} to {HIGHEST:g}"
 
 
 def read_profiles(path: Path, names: list[str] | None = None) -> list[Profile]:
     """The profiles of a file, or only those in `names`, with importances in [1, 6].
 
-    Column names are read without regard to case. Raises `UserError` with every wrong row.
+    Names of values are read without regard to case. Raises `UserError` with every wrong row.
     """
+    profiles = _from_yaml(path) if path.suffix in (".yaml", ".yml") else _from_table(path)
+    if not profiles:
+        raise UserError("profiles: no row in this file", str(path))
+    if names is None:
+        return list(profiles.values())
+    unknown = [n for n in names if n not in profiles]
+    if unknown:
+        raise UserError(
+            f"no profile named {unknown[0]!r} in this file", str(path), nearest(unknown[0], tuple(profiles))
+        )
+    return [profiles[n] for n in names]
+
+
+def _from_table(path: Path) -> dict[str, Profile]:
     reader = Reader(path, "profiles", ("name", *VALUES))
+    twice = [v for v in VALUES if [canonical(c) for c in reader.all_columns].count(v) > 1]
+    if twice:
+        raise UserError(f"profiles: the value {twice[0]!r} has two columns", f"{path}:1")
     profiles: dict[str, Profile] = {}
     for row in reader.rows():
         name = row["name"]
@@ -30,28 +50,41 @@ def read_profiles(path: Path, names: list[str] | None = None) -> list[Profile]:
         for value in VALUES:
             number = _importance(row[value])
             if number is None:
-                reader.wrong(
-                    row.line,
-                    f"{value} of {name!r} is {row[value]!r}",
-                    f"expected a number from {LOWEST:g} to {HIGHEST:g}",
-                )
+                reader.wrong(row.line, f"{value} of {name!r} is {row[value]!r}", RANGE)
             else:
                 numbers.append(number)
         if len(numbers) == len(VALUES):
             profiles[name] = Profile(name, tuple(numbers), path.name)
     reader.finish()
-    if names is not None:
-        unknown = [n for n in names if n not in profiles]
-        if unknown:
-            raise UserError(
-                f"no profile named {unknown[0]!r} in this file",
-                str(path),
-                nearest(unknown[0], tuple(profiles)),
-            )
-        return [profiles[n] for n in names]
-    if not profiles:
-        raise UserError("profiles: no row in this file", str(path))
-    return list(profiles.values())
+    return profiles
+
+
+def _from_yaml(path: Path) -> dict[str, Profile]:
+    text = SpecText(read_text(path, "profiles"), str(path))
+    problems = list(text.problems)
+    profiles: dict[str, Profile] = {}
+    for name, given in text.data.items():
+        where = text.where((str(name),))
+        if not isinstance(given, dict):
+            problems.append(Problem("expected ten values with their importances", where))
+            continue
+        by_value = {canonical(str(v)): number for v, number in given.items()}
+        for value in by_value:
+            if value not in VALUES:
+                problems.append(Problem(f"unknown value {value!r}", where, nearest(value, VALUES)))
+        missing = [v for v in VALUES if v not in by_value]
+        if missing:
+            problems.append(Problem(f"the value {missing[0]!r} is missing", where, "give all ten"))
+            continue
+        numbers = [_importance(str(by_value[v])) for v in VALUES]
+        problems += [
+            Problem(f"{value} is {by_value[value]!r}", where, RANGE)
+            for value, number in zip(VALUES, numbers, strict=True)
+            if number is None
+        ]
+        profiles[str(name)] = Profile(str(name), tuple(n for n in numbers if n is not None), path.name)
+    raise_all(problems)
+    return profiles
 
 
 def _importance(text: str) -> float | None:
