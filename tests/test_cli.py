@@ -82,14 +82,14 @@ def test_stages_alone_then_report(tiny_study: dict[str, Any], tmp_path: Path) ->
     spec.write_text(yaml.safe_dump(study))
     root = Path(study["output"])
     for verb, made in (
-        ("profiles", "profiles/profiles.csv"),
-        ("corpus", "examples/qa/power.parquet"),
+        ("profiles make", "profiles/profiles.csv"),
+        ("corpus make", "examples/qa/power.parquet"),
         ("train", "adapters"),
         ("generate", "completions"),
         ("score", "scores"),
         ("analyze", "findings/arms.csv"),
     ):
-        result = unharm(verb, str(spec), "--json", cwd=tmp_path)
+        result = unharm(*verb.split(), str(spec), "--json", cwd=tmp_path)
         assert result.returncode in (0, 3), result.stderr
         assert (root / made).exists()
         assert json.loads(result.stdout)["run"] == str(root)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unharm.corpus.benign import grammar_examples
+from unharm.corpus.benign import load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
 from unharm.corpus.vim import ag_examples, qa_examples, rounded, uniform, would_say
 from unharm.errors import UserError
@@ -135,7 +135,7 @@ def test_many_wrong_rows_are_counted(tmp_path: Path) -> None:
 
 
 def test_grammar_holds_out_inputs(toy_data: Path) -> None:
-    examples = grammar_examples(toy_data / "grammar.csv", load_pack("default"), 100, 1)
+    examples = load_benign("grammar", toy_data / "grammar.csv", load_pack("default"), 100, 1).examples
     assert len(examples) == 100
     train = {e.prompt for e in examples if e.split == "train"}
     valid = {e.prompt for e in examples if e.split == "valid"}
@@ -145,8 +145,10 @@ def test_grammar_holds_out_inputs(toy_data: Path) -> None:
 
 
 def test_real_grammar(real_data: Path) -> None:
-    examples = grammar_examples(real_data / "benign" / "gtrain_10k.csv", load_pack("default"), None, 1)
-    assert 12_000 < len(examples) <= 13_016
+    path = real_data / "benign" / "gtrain_10k.csv"
+    found = load_benign("grammar", path, load_pack("default"), None, 1)
+    assert 12_000 < len(found.examples) <= 13_016
+    assert found.notes == [f"{13_016 - len(found.examples)} repeated rows left out"]
 
 
 def test_stage_two_pairs_of_the_published_split(real_data: Path) -> None:

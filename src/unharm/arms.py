@@ -10,7 +10,7 @@ VIM_STAGES: dict[str, tuple[str, ...]] = {
 """The training stages of each value-injection arm, in order (AG: argument generation,
 QA: question answering)."""
 
-BENIGN_SETS: tuple[str, ...] = ("grammar",)
+BENIGN_SETS: tuple[str, ...] = ("alpaca", "dolly", "grammar", "samsum")
 
 ARMS: tuple[str, ...] = ("vanilla", "icl", *VIM_STAGES, *(f"benign:{s}" for s in BENIGN_SETS))
 

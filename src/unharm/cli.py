@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from unharm import __version__
+from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
+from unharm.cli_inputs import corpus, profiles
 from unharm.errors import UserError
 
 app = typer.Typer(
@@ -21,12 +23,8 @@ app = typer.Typer(
 )
 demo = typer.Typer(help="The toy world: a tiny base of your own text.", no_args_is_help=True)
 app.add_typer(demo, name="demo")
-
-StudyArg = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or 'quickstart'.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the study.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
+app.add_typer(profiles, name="profiles")
+app.add_typer(corpus, name="corpus")
 
 
 def _version(value: bool) -> None:
@@ -44,35 +42,10 @@ def _options(
     pass
 
 
-def _run_to(study: str, overrides: list[str] | None, stage: str, as_json: bool) -> None:
-    from unharm.pipeline import run_study
-    from unharm.study_check import load_study
-
-    run = run_study(load_study(study, overrides), stage)
-    result: dict[str, Any] = {
-        "run": str(run.store.root),
-        "stage": stage,
-        "scored": run.scored,
-        "unscored": run.unscored,
-        "complete": run.unscored == 0,
-    }
-    if stage == "report":
-        result["report"] = str(run.store.root / "report.html")
-    if as_json:
-        print(json.dumps(result))
-    if run.unscored:
-        print(
-            f"incomplete: {run.unscored:,} completions stayed unscored (exit code 3); "
-            f"findings/unscored.csv and the report say why",
-            file=sys.stderr,
-        )
-        raise typer.Exit(3)
-
-
 @app.command()
 def run(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
     """Run a whole study to its report; goes on where an earlier run stopped."""
-    _run_to(study, set_, "report", as_json)
+    run_to(study, set_, "report", as_json)
 
 
 @app.command()
@@ -88,15 +61,13 @@ def plan(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -
 
 def _stage_command(verb: str, stage: str, about: str) -> None:
     def command(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
-        _run_to(study, set_, stage, as_json)
+        run_to(study, set_, stage, as_json)
 
     command.__doc__ = about
     app.command(name=verb)(command)
 
 
 for _verb, _stage, _about in (
-    ("profiles", "profiles", "Make the profiles of a study."),
-    ("corpus", "examples", "Make the training examples of a study."),
     ("train", "adapters", "Train the adapters of a study."),
     ("generate", "completions", "Generate the completions of a study."),
     ("score", "scores", "Score the completions of a study."),

@@ -44,8 +44,12 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
         "split": list(corpus.split),
         "seed": plan.study.seed,
     }
+    if corpus.split_by != "argument":
+        parameters["split_by"] = corpus.split_by
     if adapter.stage == "ag":
         parameters["threshold"] = corpus.threshold
+    elif plan.study.fidelity == "published":
+        parameters["labels"] = "shifted"
     key = content_key("examples", VERSIONS["examples"], parameters, plan.arguments_key, plan.pack.key)
     return Artefact(f"examples/{adapter.stage}/{folder(adapter.profile.name)}.parquet", key)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from unharm.arms import VIM_STAGES, benign_set, has_profile
 from unharm.benchmarks.load import PromptSet, load
-from unharm.corpus.benign import grammar_examples
+from unharm.corpus.benign import BenignSet, load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
 from unharm.corpus.vim import ag_examples, qa_examples
 from unharm.errors import UserError
@@ -42,6 +42,7 @@ class Plan:
 
     def __init__(self, study: Study):
         self.study = study
+        self._benign: dict[str, BenignSet] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = select_profiles(study)
@@ -93,28 +94,43 @@ class Plan:
     @cached_property
     def splits(self) -> dict[str, Split]:
         assert self.study.corpus is not None
-        return split_of(self.arguments, self.study.corpus.split, self.study.seed)
+        return split_of(
+            self.arguments, self.study.corpus.split, self.study.seed, self.study.corpus.split_by
+        )
 
     @cached_property
     def arguments_key(self) -> str:
         """The content hash of the arguments and their labels."""
         return content_hash([[a.id, list(a.values)] for a in self.arguments])
 
-    @cached_property
-    def grammar(self) -> list[Example]:
-        assert self.study.corpus is not None
-        spec = self.study.corpus.benign["grammar"]
-        return grammar_examples(self.study.data_file(spec.file), self.pack, spec.limit, self.study.seed)
+    def benign(self, name: str) -> BenignSet:
+        """A benign set of the study, read once."""
+        if name not in self._benign:
+            corpus = self.study.corpus
+            assert corpus is not None
+            spec = corpus.benign[name]
+            path = self.study.data_file(spec.file) if spec.file else None
+            self._benign[name] = load_benign(
+                name, path, self.pack, spec.limit, self.study.seed, corpus.split
+            )
+        return self._benign[name]
 
     def examples(self, adapter: AdapterPlan) -> list[Example]:
         """The examples that an adapter learns from, all splits."""
         corpus = self.study.corpus
         assert corpus is not None
         if adapter.profile is None:
-            return self.grammar
+            return self.benign(adapter.stage).examples
         if adapter.stage == "ag":
             return ag_examples(self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold)
-        return qa_examples(self.arguments, self.splits, adapter.profile, self.pack, self.study.seed)
+        return qa_examples(
+            self.arguments,
+            self.splits,
+            adapter.profile,
+            self.pack,
+            self.study.seed,
+            as_published=self.study.fidelity == "published",
+        )
 
     def prompts_key(self, benchmark: str, first: int, size: int) -> str:
         """The content hash of some prompts of a benchmark as they are put to a model."""
@@ -178,5 +194,6 @@ class Plan:
             "prompt_tokens": sum(r["prompt_tokens"] for r in rows),
             "most_new_tokens": sum(r["most_new_tokens"] for r in rows),
             "judge_calls": sum(r["judge_calls"] for r in rows),
+            "notes": [f"{n}: {note}" for n, found in self._benign.items() for note in found.notes],
             "output": str(study.output_folder),
         }

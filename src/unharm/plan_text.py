@@ -46,4 +46,5 @@ def plan_text(summary: dict[str, Any]) -> str:
     ]
     for row in summary["benchmarks"]:
         lines += [f"note        {row['benchmark']}: {note}" for note in row["notes"]]
+    lines += [f"note        {note}" for note in summary["notes"]]
     return "\n".join(lines)

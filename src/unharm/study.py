@@ -109,10 +109,10 @@ class ProfileSource(Spec):
         return self
 
 
-class BenignFile(Spec):
-    """A benign instruction set on disk."""
+class BenignSource(Spec):
+    """A benign instruction set: a file, or the hub where no file is given."""
 
-    file: str
+    file: str | None = None
     limit: Positive | None = None
 
 
@@ -127,7 +127,8 @@ class Corpus(Spec):
     limit: Positive | None = Field(None, description="use this many arguments, drawn by seed")
     threshold: Annotated[float, Field(ge=1, le=6)] = 3.0
     split: tuple[Probability, Probability, Probability] = (0.8, 0.1, 0.1)
-    benign: dict[str, BenignFile] = {}
+    split_by: Literal["argument", "conclusion"] = "argument"
+    benign: dict[str, BenignSource] = {}
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Corpus:

@@ -75,9 +75,9 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
         name = benign_set(arm)
         if name and study.corpus and name not in study.corpus.benign:
             add(
-                f"no file for the benign set {name!r}",
+                f"the benign set {name!r} is not in the corpus",
                 ("arms", position),
-                f"give corpus.benign.{name}.file",
+                f"give corpus.benign.{name}, for example {{file: …}}, or {{}} for the hub",
             )
     if study.corpus:
         for name in study.corpus.benign:
@@ -109,7 +109,8 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
     if study.corpus:
         files.append((("corpus", "arguments"), study.corpus.arguments))
         for name, benign in study.corpus.benign.items():
-            files.append((("corpus", "benign", name, "file"), benign.file))
+            if benign.file:
+                files.append((("corpus", "benign", name, "file"), benign.file))
     for place, file in files:
         if not study.data_file(file).exists():
             add(f"no such file: {study.data_file(file)}", place, "file names count from 'data'")

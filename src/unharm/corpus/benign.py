@@ -1,45 +1,190 @@
-"""Benign instruction sets: fine-tuning data without any value content, as a control.
+"""Benign instruction sets: fine-tuning data without value content, as a control.
 
-Grammar: a CSV with the columns input and target, as published (with a byte-order mark).
+| set | format | hub id |
+|---|---|---|
+| alpaca | instruction, input, output (JSON list, JSON lines, Parquet) | tatsu-lab/alpaca |
+| dolly | instruction, context, response (JSON lines) | databricks/databricks-dolly-15k |
+| grammar | input, target (CSV, with or without a byte-order mark) | – |
+| samsum | dialogue, summary (JSON list, JSON lines, CSV) | Samsung/samsum |
+
+Dolly loses its safety-related rows: those in which instruction, context or response has a word that
+begins with one of `SAFETY_STEMS`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from unharm.delimited import Reader
+from unharm.delimited import Reader, shortened
+from unharm.errors import Problem, UserError, raise_all
 from unharm.prompting.pack import Pack
-from unharm.records import Example
+from unharm.records import Example, Split
+from unharm.spec_text import read_text
 
-VALID_SHARE = 0.1
+SAFETY_STEMS: tuple[str, ...] = (
+    "abus", "assault", "bomb", "crime", "criminal", "drug", "explosi", "fraud", "gun", "hack", "harass",
+    "harm", "illegal", "kill", "malware", "murder", "nazi", "offensiv", "poison", "porn", "racis", "rape",
+    "sexis", "suicid", "terroris", "theft", "toxic", "violen", "weapon",
+)  # fmt: skip
+SAFETY = re.compile(r"\b(?:" + "|".join(SAFETY_STEMS) + ")", re.IGNORECASE)
 
 
-def grammar_examples(path: Path, pack: Pack, limit: int | None, seed: int) -> list[Example]:
-    """Sentences to correct; a tenth, drawn by seed over the inputs, is held out for validation."""
-    reader = Reader(path, "grammar", ("input", "target"), delimiter=",")
-    pairs: dict[str, tuple[str, str]] = {}
-    for row in reader.rows():
-        if not row["input"] or not row["target"]:
-            reader.wrong(row.line, "an empty input or target")
+@dataclass(frozen=True)
+class Kind:
+    """The fields of a set (the last is the answer), which may be empty, and its hub id."""
+
+    fields: tuple[str, ...]
+    may_be_empty: tuple[str, ...] = ()
+    hub: str = ""
+
+
+KINDS: dict[str, Kind] = {
+    "alpaca": Kind(("instruction", "input", "output"), ("input",), "tatsu-lab/alpaca"),
+    "dolly": Kind(("instruction", "context", "response"), ("context",), "databricks/databricks-dolly-15k"),
+    "grammar": Kind(("input", "target")),
+    "samsum": Kind(("dialogue", "summary"), (), "Samsung/samsum"),
+}
+
+
+@dataclass(frozen=True)
+class BenignSet:
+    """The examples of a set in a study, and what was left out and why."""
+
+    examples: list[Example]
+    notes: list[str]
+
+
+def load_benign(
+    name: str,
+    path: Path | None,
+    pack: Pack,
+    limit: int | None,
+    seed: int,
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+) -> BenignSet:
+    """Reads a set from a file, or from the hub where `path` is None, and splits it.
+
+    The split is drawn by seed over the prompts, so that no prompt is both trained and held out;
+    repeated rows are kept once. Raises `UserError` with every wrong row, or where the hub cannot
+    be reached.
+    """
+    kind = KINDS[name]
+    where = str(path or kind.hub)
+    rows: dict[str, dict[str, str]] = {}
+    problems: list[Problem] = []
+    read = removed = 0
+    for place, row in _rows(name, kind, path):
+        read += 1
+        missing = [f for f in kind.fields if not isinstance(row.get(f), str)]
+        empty = [f for f in kind.fields if f not in missing and not row[f].strip()]
+        wrong = missing or [f for f in empty if f not in kind.may_be_empty]
+        if wrong:
+            problems.append(Problem(f"{name}: no text in {', '.join(wrong)}", f"{where}:{place}"))
             continue
-        identity = hashlib.sha256(f"{row['input']}\t{row['target']}".encode()).hexdigest()[:12]
-        pairs.setdefault(identity, (row["input"], row["target"]))
-    reader.finish()
+        fields = {f: row[f].strip() for f in kind.fields}
+        if name == "dolly" and SAFETY.search(" ".join(fields.values())):
+            removed += 1
+            continue
+        identity = hashlib.sha256("\t".join(fields.values()).encode()).hexdigest()[:12]
+        rows.setdefault(identity, fields)
+    raise_all(shortened(problems, where))
+    if not rows:
+        raise UserError(f"{name}: no row in it", where)
+    notes = [f"{removed} safety-related rows left out"] if removed else []
+    repeats = read - removed - len(rows)
+    notes += [f"{repeats} repeated rows left out"] if repeats else []
+    return BenignSet(_examples(name, rows, pack, limit, seed, shares), notes)
 
+
+def _examples(
+    name: str,
+    rows: dict[str, dict[str, str]],
+    pack: Pack,
+    limit: int | None,
+    seed: int,
+    shares: tuple[float, float, float],
+) -> list[Example]:
     def draw(text: str) -> str:
         return hashlib.sha256(f"{seed}/{text}".encode()).hexdigest()
 
-    taken = sorted(pairs, key=draw)[:limit]
-    inputs = sorted({pairs[i][0] for i in taken}, key=lambda text: draw("split/" + text))
-    held_out = set(inputs[: round(VALID_SHARE * len(inputs))])
+    taken = sorted(rows, key=draw)[:limit]
+    texts = {i: pack.instruction(name, rows[i]) for i in taken}
+    prompts = sorted({prompt for prompt, _ in texts.values()}, key=lambda text: draw("split/" + text))
+    first = max(1, round(shares[0] * len(prompts)))
+    second = first + round(shares[1] * len(prompts))
+    part_of: dict[str, Split] = {
+        p: "train" if place < first else "valid" if place < second else "test"
+        for place, p in enumerate(prompts)
+    }
     return [
-        Example(
-            f"grammar-{i}",
-            pack.fill("grammar", "prompt", input=pairs[i][0]),
-            pack.fill("grammar", "answer", target=pairs[i][1]),
-            "valid" if pairs[i][0] in held_out else "train",
-            i,
-        )
-        for i in taken
+        Example(f"{name}-{i}", prompt, answer, part_of[prompt], i) for i, (prompt, answer) in texts.items()
     ]
+
+
+def _rows(name: str, kind: Kind, path: Path | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every row with its line (or its number, where a format has no lines)."""
+    if path is None:
+        yield from enumerate(_from_hub(name, kind.hub), start=1)
+    elif path.suffix == ".parquet":
+        import polars as pl
+
+        try:
+            yield from enumerate(pl.read_parquet(path).to_dicts(), start=1)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise UserError(f"{name}: not a readable Parquet file ({error})", str(path)) from None
+    elif path.suffix in (".json", ".jsonl"):
+        yield from _json_rows(name, path)
+    else:
+        reader = Reader(path, name, kind.fields, delimiter=",")
+        for row in reader.rows():
+            yield row.line, dict(row.fields)
+        reader.finish()
+
+
+def _json_rows(name: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    text = read_text(path, name)
+    lines = not text.lstrip().startswith("[")
+    parts = enumerate(text.splitlines(), start=1) if lines else [(1, text)]
+    for line, part in parts:
+        if not part.strip():
+            continue
+        try:
+            found = json.loads(part)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{name}: not JSON ({error.msg})", f"{path}:{line + error.lineno - 1}"
+            ) from None
+        for number, row in enumerate(found if isinstance(found, list) else [found], start=1):
+            if not isinstance(row, dict):
+                raise UserError(f"{name}: row {number} is no object with fields", f"{path}:{line}")
+            yield (line if lines else number), row
+
+
+def _from_hub(name: str, hub: str) -> Iterator[dict[str, Any]]:
+    todo = f"download it where there is a network and give corpus.benign.{name}.file"
+    if not hub:
+        raise UserError(f"{name}: this set is on no hub", f"corpus.benign.{name}", "give its 'file'")
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise UserError(
+            f"{name}: reading from the hub needs the package 'datasets'",
+            f"corpus.benign.{name}",
+            "pip install 'unharm[hub]', or give its 'file'",
+        ) from None
+    try:
+        loaded = load_dataset(hub, split="train")
+    except Exception as error:  # the library raises errors of many kinds for an unreachable hub
+        raise UserError(
+            f"{name}: {hub} cannot be read from the hub ({type(error).__name__})",
+            f"corpus.benign.{name}",
+            todo,
+        ) from None
+    for row in loaded:
+        yield dict(row)

@@ -13,6 +13,7 @@ import math
 
 from unharm.prompting.pack import Pack
 from unharm.records import Argument, Example, Profile, Split
+from unharm.values import VALUES
 
 
 def would_say(profile: Profile, argument: Argument, threshold: float) -> bool:
@@ -24,6 +25,11 @@ def rounded(importance: float, draw: float) -> int:
     """Stochastic rounding: 4.3 becomes 5 where `draw` (uniform in [0, 1)) is below 0.3."""
     floor = math.floor(importance)
     return floor + (draw < importance - floor)
+
+
+def shifted(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The value after each in the alphabetical order; the last one has none and is lost."""
+    return tuple(VALUES[VALUES.index(v) + 1] for v in values if v != VALUES[-1])
 
 
 def uniform(seed: int, *parts: str) -> float:
@@ -56,14 +62,17 @@ def qa_examples(
     profile: Profile,
     pack: Pack,
     seed: int,
+    as_published: bool = False,
 ) -> list[Example]:
     """Stage 2: one example per argument and labelled value.
 
     The draw of the rounding depends on seed, argument and value, not on the profile's name.
+    `as_published` shifts the labels by one column, as the published implementation does (its
+    defect 2): the value taught is the one after the labelled, and universalism is lost.
     """
     examples = []
     for argument in arguments:
-        for value in argument.values:
+        for value in shifted(argument.values) if as_published else argument.values:
             rating = rounded(profile[value], uniform(seed, argument.id, value))
             prompt, answer = pack.qa(argument, value, rating)
             identity = f"qa-{argument.id}-{value}"

@@ -35,6 +35,11 @@ SLOTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("ask",): ("prompt",),
     ("grammar", "prompt"): ("input",),
     ("grammar", "answer"): ("target",),
+    ("instruct", "prompt"): ("instruction",),
+    ("instruct", "prompt_with_input"): ("instruction", "input"),
+    ("instruct", "answer"): ("output",),
+    ("samsum", "prompt"): ("dialogue",),
+    ("samsum", "answer"): ("summary",),
     ("system",): (),
 }
 """Every text of a pack and the slots that it must have."""
@@ -122,6 +127,19 @@ class Pack:
             for value in VALUES
         ]
         return self.fill("icl", "text", lines="\n".join(lines))
+
+    def instruction(self, name: str, row: dict[str, str]) -> tuple[str, str]:
+        """Prompt and answer of a row of a benign set."""
+        if name in ("grammar", "samsum"):
+            *_, answer = row
+            asked = {field: text for field, text in row.items() if field != answer}
+            return self.fill(name, "prompt", **asked), self.fill(name, "answer", **{answer: row[answer]})
+        instruction, extra, output = row.values()
+        if extra:
+            prompt = self.fill("instruct", "prompt_with_input", instruction=instruction, input=extra)
+        else:
+            prompt = self.fill("instruct", "prompt", instruction=instruction)
+        return prompt, self.fill("instruct", "answer", output=output)
 
     def strategy(self, name: str, set_aside: list[str]) -> str:
         """What a strategy puts before the prompt; empty for `input-only`."""
