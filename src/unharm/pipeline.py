@@ -117,6 +117,7 @@ def run_study(study: Study, last: str = "report") -> Run:
         record["sessions"][-1]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         record["sessions"][-1]["seconds"] = round(time.monotonic() - began, 1)
         record["unscored"] = run.unscored
+        record["left_out_too_long"] = stages.left_out(run)
         run.store.write_plain("manifest.json", json.dumps(record, indent=1))
     say(f"done in {duration(time.monotonic() - began)}: {run.store.root}")
     return run

@@ -77,15 +77,17 @@ def _train(run: Run, adapter: AdapterPlan, artefact: Artefact, progress: Progres
     recipe = study.training.vim if adapter.profile else study.training.benign
     frame = run.store.scan(keys.examples_artefact(run.plan, adapter)).collect()
     examples = [Example(**row) for row in frame.to_dicts()]
-    parts, left_out = {}, 0
+    parts, dropped = {}, 0
     for split in ("train", "valid"):
         chosen = [e for e in examples if e.split == split]
         parts[split], too_long = tokenize(
             chosen, run.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
         )
-        left_out += len(too_long)
-    if left_out:
-        say(f"{adapter.label}: {left_out} examples longer than {recipe.max_length} tokens are left out")
+        dropped += len(too_long)
+    if dropped:
+        say(f"{adapter.label}: {dropped} examples longer than {recipe.max_length} tokens are left out")
+    if not any(e.positive for e in examples if e.split == "train"):
+        say(f"{adapter.label}: nothing in the training part that this profile would say (stage 1)")
     parent = adapter.parent
     start = run.store.locate(keys.adapter_artefact(run.plan, parent, run.base.key)) if parent else None
 
@@ -96,13 +98,23 @@ def _train(run: Run, adapter: AdapterPlan, artefact: Artefact, progress: Progres
         )  # fmt: skip
         return {
             "examples": len(parts["train"]),
-            "left_out_too_long": left_out,
+            "left_out_too_long": dropped,
             "train_loss": curve.train,
             "valid_loss": curve.valid,
             "best_epoch": curve.best_epoch,
         }
 
     run.store.put_folder(artefact, make, under="adapters")
+
+
+def left_out(run: Run) -> dict[str, int]:
+    """How many examples each adapter did not learn because they were too long; zeros are left out."""
+    counts = {}
+    for adapter in run.plan.adapters:
+        marker = run.store.marker(keys.adapter_artefact(run.plan, adapter, run.base.key))
+        if marker and marker["left_out_too_long"]:
+            counts[f"{adapter.label} · {adapter.stage}"] = int(marker["left_out_too_long"])
+    return counts
 
 
 def planned_shards(run: Run) -> list[keys.Shard]:

@@ -87,7 +87,7 @@ def load_benign(
         if wrong:
             problems.append(Problem(f"{name}: no text in {', '.join(wrong)}", f"{where}:{place}"))
             continue
-        fields = {f: row[f].strip() for f in kind.fields}
+        fields = {f: row[f].replace("\r\n", "\n").strip() for f in kind.fields}
         if name == "dolly" and SAFETY.search(" ".join(fields.values())):
             removed += 1
             continue

@@ -27,8 +27,8 @@ def argument_scores(importances: Matrix, labels: Flags) -> Matrix:
 
     Equal to `vim.would_say`'s minimum. An argument without a label scores infinity.
     """
-    scores = np.full((len(importances), len(labels)), np.inf)
+    by_argument = np.full((len(labels), len(importances)), np.inf)  # whole rows are read and written
     for place in range(labels.shape[1]):
-        labelled = labels[:, place]
-        scores[:, labelled] = np.minimum(scores[:, labelled], importances[:, place, None])
-    return scores
+        labelled = np.flatnonzero(labels[:, place])
+        by_argument[labelled] = np.minimum(by_argument[labelled], importances[:, place])
+    return by_argument.T
