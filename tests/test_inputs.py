@@ -351,6 +351,20 @@ def test_the_bench_prints_its_figures() -> None:
     }
 
 
+def test_stage_one_counts_of_the_reference(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positives then negatives, each 80/10/10: both ways of the bench give the published sizes."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "bench"))
+    import data as bench
+
+    _, rows, _ = bench.real(real_data)
+    profiles = [extreme("achievement"), extreme("self-direction")]
+    expected = [(48, 6, 6, 5851, 732, 731), (125, 16, 15, 5774, 722, 722)]
+    as_dicts = [{v: p[v] for v in VALUES} for p in profiles]
+    labels = np.array([[r[v.capitalize()] == "1" for v in VALUES] for r in rows])
+    assert bench.row_by_row(as_dicts, rows, 3.0) == expected
+    assert bench.as_matrices(importance_matrix(profiles), labels, 3.0) == expected
+
+
 def test_every_benign_set_is_an_arm() -> None:
     from unharm.arms import BENIGN_SETS
 

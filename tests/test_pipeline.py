@@ -45,6 +45,9 @@ def test_every_link_of_the_chain_is_there(finished: tuple[Run, dict[str, Any]]) 
     root = run.store.root
     manifest = json.loads((root / "manifest.json").read_text())
     assert manifest["seed"] == 42
+    assert manifest["prompt_pack"] == {"name": "toy", "key": run.plan.pack.key}
+    assert json.loads((root / "prompt_pack.json").read_text()) == run.plan.pack.data
+    assert manifest["left_out_too_long"] == {}
     assert manifest["packages"]["torch"] != "not installed"
     assert manifest["hardware"]["cores"] >= 1
     assert manifest["sessions"][0]["finished"]

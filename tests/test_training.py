@@ -48,6 +48,21 @@ def test_labels_are_the_answer_and_the_end(tiny_base: Path, prompt: str, answer:
     assert tokenizer.decode(tokens.ids[: tokens.start]) == prompt + ":"
 
 
+def test_chat_examples_go_through_the_models_template(tiny_base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]\n{% endif %}"
+    )
+    (tokens,), _ = tokenize([example("How are you?", " fine")], tokenizer, "chat", "Be kind.", 99)
+    assert (
+        tokenizer.decode(tokens.ids[: tokens.start])
+        == "[system] Be kind.\n[user] How are you?\n[assistant]\n"
+    )
+    assert tokenizer.decode(tokens.ids[tokens.start : -1]) == "fine"
+    assert tokens.ids[-1] == tokenizer.eos_token_id
+
+
 def test_too_long_is_left_out_whole(tokenizer: Any) -> None:
     examples = [example("short", " one", "a"), example("long " * 50, " one", "b")]
     kept, left_out = tokenize(examples, tokenizer, "base", "", 40)

@@ -108,7 +108,9 @@ def run_study(study: Study, last: str = "report") -> Run:
     began = time.monotonic()
     with run.store.lock():
         run.store.write_plain("study.json", json.dumps(study.model_dump(mode="json"), indent=1))
+        run.store.write_plain("prompt_pack.json", json.dumps(plan.pack.data, indent=1, ensure_ascii=False))
         record = manifest(run.study, run.base, run.store)
+        record["prompt_pack"] = {"name": study.prompting.pack, "key": plan.pack.key}
         run.store.write_plain("manifest.json", json.dumps(record, indent=1))
         for name, stage in STAGES:
             stage(run)

@@ -11,6 +11,7 @@ import polars as pl
 
 from unharm import keys
 from unharm.engines.requests import Sampling
+from unharm.errors import UserError
 from unharm.plan import AdapterPlan
 from unharm.progress import Progress, say
 from unharm.records import Completion, Example, Prompt, Score, schema_of
@@ -88,6 +89,12 @@ def _train(run: Run, adapter: AdapterPlan, artefact: Artefact, progress: Progres
         say(f"{adapter.label}: {dropped} examples longer than {recipe.max_length} tokens are left out")
     if not any(e.positive for e in examples if e.split == "train"):
         say(f"{adapter.label}: nothing in the training part that this profile would say (stage 1)")
+    if not parts["train"]:
+        raise UserError(
+            f"{adapter.label}: no training example fits {recipe.max_length} tokens",
+            "training",
+            "raise max_length",
+        )
     parent = adapter.parent
     start = run.store.locate(keys.adapter_artefact(run.plan, parent, run.base.key)) if parent else None
 
