@@ -237,6 +237,8 @@ def test_hostile_names_and_texts_stay_text(tiny_study: dict[str, Any], load: Any
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert not (tmp_path / "x").exists()
     assert len(list((run.store.root / "completions").iterdir())) == 4
+    ids = pl.read_parquet(run.store.root / "completions" / "**" / "*.parquet")["completion_id"]
+    assert ids.n_unique() == len(ids) == 8  # four profiles that differ in nothing but their name
     subjects = pl.read_csv(run.store.root / "findings" / "subjects.csv")
     assert {"../x", "a/b", "Ana María", attack} == set(subjects["profile"])
 

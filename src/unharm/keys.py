@@ -12,7 +12,6 @@ from unharm.prompting.compose import as_text, preamble_of, put
 from unharm.records import Prompt, Subject
 from unharm.scoring import SCORERS
 from unharm.store import Artefact, content_hash, content_key, slug
-from unharm.study import Study
 
 VERSIONS = {"profiles": 1, "examples": 1, "adapters": 1, "completions": 1, "scores": 1, "findings": 1}
 """The version of each stage: raised when its results change for the same inputs."""
@@ -79,15 +78,12 @@ class Shard:
     """Some prompts of a benchmark for one subject: one file of completions, one of scores."""
 
     subject: Subject
+    subject_key: str
     benchmark: str
     first: int
     prompts: tuple[Prompt, ...]
     completions: Artefact
     scores: Artefact
-
-    @property
-    def key(self) -> str:
-        return self.completions.key
 
 
 def shards(
@@ -96,9 +92,10 @@ def shards(
     """All shards of a subject. The prompts of a benchmark are cut into runs of equal length; all
     samples of a prompt stay together."""
     study = plan.study
+    own = subject_key(plan, subject, base_key, adapter_hash)
+    where = folder(subject.arm, subject.profile_name, subject.strategy)
     for benchmark, spec in study.benchmarks.chosen().items():
         prompts = plan.prompts[benchmark].prompts
-        preamble = preamble_of(plan.pack, subject, study.prompting.set_aside)
         size = max(1, study.engine.shard // spec.samples)
         for first in range(0, len(prompts), size):
             part = tuple(prompts[first : first + size])
@@ -116,29 +113,30 @@ def shards(
                 "completions",
                 VERSIONS["completions"],
                 parameters,
-                base_key,
-                adapter_hash,
-                preamble,
+                own,
                 plan.prompts_key(benchmark, first, size),
             )
             about = {"subject": subject.label, "benchmark": benchmark}
-            where = f"{folder(subject.arm, subject.profile_name, subject.strategy)}/{benchmark}"
-            completions = Artefact(f"completions/{where}/{first:06d}-{key[:12]}.parquet", key, about)
+            file = f"{where}/{benchmark}/{first:06d}"
+            completions = Artefact(f"completions/{file}-{key[:12]}.parquet", key, about)
             version = scorer_version[spec.scorer]
             score_key = content_key(
                 "scores", VERSIONS["scores"], {"scorer": spec.scorer, "version": version}, key
             )
-            scores = Artefact(f"scores/{where}/{first:06d}-{score_key[:12]}.parquet", score_key, about)
-            yield Shard(subject, benchmark, first, part, completions, scores)
+            scores = Artefact(f"scores/{file}-{score_key[:12]}.parquet", score_key, about)
+            yield Shard(subject, own, benchmark, first, part, completions, scores)
 
 
-def subject_key(study: Study, subject: Subject, base_key: str, adapter_hash: str) -> str:
-    """What makes a subject itself: base, adapter, described profile, strategy."""
-    described = list(subject.profile.importances) if subject.profile and subject.arm == "icl" else []
-    return content_hash([base_key, adapter_hash, subject.arm, described, subject.strategy])
+def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:
+    """What makes a subject itself: base, adapter, what stands before its prompts, and its name.
+
+    The name counts, so that completions of two subjects never share an id, however alike they are.
+    """
+    preamble = preamble_of(plan.pack, subject, plan.study.prompting.set_aside)
+    return content_hash([base_key, adapter_hash, preamble, subject.label])
 
 
-def requests(plan: Plan, shard: Shard, subject: str, tokenizer: Any) -> list[Request]:
+def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
     """The completions that a shard asks for, in the order of prompts and samples."""
     study = plan.study
     samples = study.benchmarks.chosen()[shard.benchmark].samples
@@ -149,7 +147,7 @@ def requests(plan: Plan, shard: Shard, subject: str, tokenizer: Any) -> list[Req
         text = put(plan.pack, prompt.text, mode)
         whole = as_text(preamble, text, study.prompting.format, tokenizer)
         for sample in range(samples):
-            identity, seed = identify(subject, shard.benchmark, prompt.id, sample, study.seed)
+            identity, seed = identify(shard.subject_key, shard.benchmark, prompt.id, sample, study.seed)
             found.append(Request(identity, prompt.id, sample, whole, seed))
     return found
 

@@ -167,9 +167,8 @@ def make_completions(run: Run) -> None:
                 current = adapter
             spec = chosen[shard.benchmark]
             sampling = Sampling(spec.max_tokens, spec.temperature, spec.top_p, tuple(spec.stop))
-            subject = keys.subject_key(run.study, shard.subject, run.base.key, adapter)
             with run.recorded("completions", shard.completions):
-                wanted = keys.requests(run.plan, shard, subject, run.tokenizer)
+                wanted = keys.requests(run.plan, shard, run.tokenizer)
                 made = engine.generate(wanted, sampling, progress.tick)
                 frame = pl.DataFrame([asdict(c) for c in made], schema=COMPLETIONS)
                 run.store.put_table(shard.completions, frame)
