@@ -256,3 +256,9 @@ def test_one_profile_and_no_questionnaire_still_make_a_report(
     assert "No questionnaire is in this study" in html
     assert "No correlation can be computed" in html
     assert "nan" not in html.split("<script>")[0].lower().replace("finance", "")
+
+
+def test_a_wrong_base_leaves_no_folder(tiny_study: dict[str, Any], load: Any) -> None:
+    with pytest.raises(UserError):
+        run_study(load(tiny_study | {"base": "no-such-model"}))
+    assert not Path(tiny_study["output"]).exists()

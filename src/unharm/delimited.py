@@ -45,19 +45,21 @@ class Reader:
         by_name = {c.lower(): i for i, c in enumerate(columns)}
         missing = [c for c in needs if c.lower() not in by_name]
         if missing:
-            raise UserError([self._missing(c, columns) for c in missing])
+            raise UserError(self._missing(missing, columns))
         self.columns = {c: by_name[c.lower()] for c in needs}
         self.all_columns = columns
 
-    def _missing(self, column: str, columns: list[str]) -> Problem:
+    def _missing(self, missing: list[str], columns: list[str]) -> Problem:
+        told = ", ".join(repr(c) for c in missing)
+        what = f"the column {told} is" if len(missing) == 1 else f"the columns {told} are"
         if len(columns) == 1:
             name = {",": "comma", "\t": "tab", ";": "semicolon"}[self.delimiter]
             todo = f"the header has one column when split at {name}s: is the delimiter another one?"
         else:
             found = ", ".join(c or "(unnamed)" for c in columns[:14])
-            hint = nearest(column, [c for c in columns if c])
+            hint = nearest(missing[0], [c for c in columns if c])
             todo = hint if hint.startswith("did") else f"found: {found}"
-        return Problem(f"{self.what}: the column {column!r} is missing", f"{self.path}:1", todo)
+        return Problem(f"{self.what}: {what} missing", f"{self.path}:1", todo)
 
     def rows(self) -> Iterator[Row]:
         try:

@@ -106,10 +106,11 @@ def run_study(study: Study, last: str = "report") -> Run:
     plan.check_examples()
     run = Run(study, Store(study.output_folder), plan)
     began = time.monotonic()
+    base = run.base  # found, or trained, before anything is written
     with run.store.lock():
         run.store.write_plain("study.json", json.dumps(study.model_dump(mode="json"), indent=1))
         run.store.write_plain("prompt_pack.json", json.dumps(plan.pack.data, indent=1, ensure_ascii=False))
-        record = manifest(run.study, run.base, run.store)
+        record = manifest(run.study, base, run.store)
         record["prompt_pack"] = {"name": study.prompting.pack, "key": plan.pack.key}
         run.store.write_plain("manifest.json", json.dumps(record, indent=1))
         for name, stage in STAGES:

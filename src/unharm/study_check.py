@@ -52,6 +52,9 @@ def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
             message = f"unknown field {loc[-1]!r}"
             names = _names_at(Study, loc[:-1])
             todo = nearest(str(loc[-1]), names) if names else ""
+        elif item["type"] == "string_pattern_mismatch":
+            message = f"{item.get('input')!r} has characters that are not allowed here"
+            todo = "expected letters, digits, '.', '_' and '-', a letter or digit first"
         elif item["type"] == "missing":
             message = f"the field {loc[-1]!r} is missing"
         elif not message.startswith(("unknown name", "give ", "given ", "split ")):
