@@ -20,7 +20,7 @@ TEXT_SCORERS: dict[str, Callable[[Sequence[str]], list[float]]] = {"offline-toxi
 
 THRESHOLDS = (0.5, 0.7)
 FEW = 10
-"""A profile with fewer positives to train on than this gets a warning."""
+"""A profile with fewer positives, or negatives, to train on than this gets a warning."""
 ALIKE = 0.9
 """Cosine of character n-grams from which two texts count as near-duplicates."""
 
@@ -85,6 +85,7 @@ def _positives(plan: Plan) -> list[dict[str, Any]]:
                 "train_positives": positives,
                 "train_negatives": int(train.sum()) - positives,
                 "few": positives < FEW,
+                "few_negatives": int(train.sum()) - positives < FEW,
             }
         )
     return rows
@@ -132,6 +133,7 @@ def audit_text(found: dict[str, Any]) -> str:
     lines += ["", f"{'profile':28}{'would say':>11}{'would not':>11}{'in training':>13}"]
     for row in found["profiles"]:
         warning = "  too few to learn from" if row["few"] else ""
+        warning += "  too few of what it would not say" if row["few_negatives"] else ""
         lines.append(
             f"{row['profile'][:27]:28}{row['positives']:>11,}{row['negatives']:>11,}"
             f"{row['train_positives']:>13,}{warning}"
