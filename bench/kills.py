@@ -21,14 +21,23 @@ from pathlib import Path
 import polars as pl
 
 
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The lines of the journal; one that a kill has cut is left out."""
+    file = folder / "journal.jsonl"
+    found = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
 def events(folder: Path, event: str) -> Counter[str]:
     """How often each task (path and key) has this event in the journal, without the report."""
-    file = folder / "journal.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    rows = [json.loads(line) for line in lines]
     return Counter(
         f"{r['stage']} {r['path']} {r['key']}"
-        for r in rows
+        for r in rows(folder)
         if r["event"] == event and r["stage"] != "report"
     )
 
@@ -57,10 +66,9 @@ def main() -> None:
         process.kill()
         process.wait()
         kills += 1
-        open_tasks = events(folder, "begin") - events(folder, "done")
-        print(
-            f"{number + 1:>4}  {wait:7.1f}  {sum(events(folder, 'done').values()):>5}  {dict(open_tasks)}"
-        )
+        last = rows(folder)[-1:]
+        flying = [r["path"] for r in last if r["event"] == "begin"]
+        print(f"{number + 1:>4}  {wait:7.1f}  {events(folder, 'done').total():>5}  {', '.join(flying)}")
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode not in (0, 3):
         sys.exit(result.stderr)

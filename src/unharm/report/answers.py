@@ -40,6 +40,9 @@ def _alignment(study: Study, alignment: pl.DataFrame) -> list[str]:
         part = alignment.filter((pl.col("arm") == arm) & (pl.col("strategy") == strategy))
         if not has_profile(arm) or not part.height:
             continue
+        if not part["value"].count():
+            sentences.append(f"Whether the alignment of {arm} took is not known: no rating could be read.")
+            continue
         mean = number(part["value"].mean())
         count, total = halved(alignment, arm, strategy)
         if total:
