@@ -65,7 +65,7 @@ def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
 
 
 def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
-    """What no single field shows: parts that need each other, files that must be there."""
+    """What no single field shows: parts that need each other, and files that must be there."""
     problems: list[Problem] = []
 
     def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
@@ -103,6 +103,16 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
         elif name not in SCORERS[spec.scorer].benchmarks:
             fitting = [s for s, row in SCORERS.items() if name in row.benchmarks]
             add(f"{spec.scorer!r} does not score {name}", loc, f"expected one of: {', '.join(fitting)}")
+    return problems + _file_problems(study, text)
+
+
+def _file_problems(study: Study, text: SpecText) -> list[Problem]:
+    """The files that a study names and that are not there."""
+    problems: list[Problem] = []
+
+    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(what, text.where(loc), todo))
+
     if study.data != TOY and not study.data_folder.is_dir():
         add(f"the data folder {study.data!r} does not exist", ("data",), "set it with --set data=PATH")
         return problems
