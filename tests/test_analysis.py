@@ -49,6 +49,8 @@ def test_too_few_units_have_no_interval() -> None:
     assert mean_interval([], 0.95, "prompt", 3).value is None
     assert mean_interval([], 0.95, "prompt", 3).unscored == 3
     assert mean_interval([2.0], 0.95, "prompt").low is None
+    equal = mean_interval([0.0] * 14, 0.95, "profile")
+    assert (equal.value, equal.low, equal.high, equal.n) == (0.0, None, None, 14)
     assert share_interval(0, 0, 0.95, "prompt").value is None
 
 

@@ -20,15 +20,15 @@ def mean_interval(
 ) -> Estimate:
     """The mean of independent units with Student's t interval, clipped to `bounds`.
 
-    No interval below two units.
+    No interval below two units, nor where all units are equal: t would claim certainty there.
     """
     n = len(values)
     if n == 0:
         return Estimate(None, None, None, 0, unit, unscored)
     array = np.asarray(values, dtype=float)
     mean = float(array.mean())
-    if n == 1:
-        return Estimate(mean, None, None, 1, unit, unscored)
+    if n == 1 or bool((array == array[0]).all()):
+        return Estimate(mean, None, None, n, unit, unscored)
     half = float(stats.t.ppf(0.5 + confidence / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
     return Estimate(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]), n, unit, unscored)
 

@@ -64,7 +64,11 @@ def _arms(study: Study, arms: pl.DataFrame) -> list[str]:
         rows = whole.filter(pl.col("metric") == metric).to_dicts()
         if not rows:
             continue
-        told = [f"{r['arm']} {number(r['value'], metric in SHARES)} [{interval(r)}]" for r in rows]
+        told = [
+            f"{r['arm']} {number(r['value'], metric in SHARES)}"
+            + (f" [{interval(r)}]" if r["low"] is not None else "")
+            for r in rows
+        ]
         name = METRIC_NAMES[metric]
         mark = " †" if rows[0]["stand_in"] else ""
         sentences.append(f"{name[0].upper()}{name[1:]}{mark}: {', '.join(told)}.")
