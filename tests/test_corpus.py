@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from unharm.corpus.benign import load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
-from unharm.corpus.vim import ag_examples, qa_examples, rounded, uniform, would_say
+from unharm.corpus.vim import ag_examples, qa_examples, rounded, would_say
+from unharm.draws import uniform
 from unharm.errors import UserError
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack

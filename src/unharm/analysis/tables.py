@@ -11,7 +11,7 @@ import polars as pl
 from unharm.analysis.intervals import adjusted, mean_interval, spearman
 from unharm.analysis.metrics import ALL, METRICS, benchmark_metrics, nmse, questionnaire_means
 from unharm.arms import has_profile
-from unharm.records import Estimate, Profile, Subject
+from unharm.records import Profile, Subject
 from unharm.scoring import SCORERS
 from unharm.study import Study
 from unharm.values import VALUES
@@ -178,8 +178,3 @@ def associations_table(study: Study, subjects: pl.DataFrame, profiles: list[Prof
             test["p_adjusted"] = p
         rows += tests
     return pl.DataFrame(rows, schema=ASSOCIATIONS_SCHEMA)
-
-
-def as_estimate(row: Mapping[str, Any]) -> Estimate:
-    """The estimate in a row of any of these tables."""
-    return Estimate(*(row[c] for c in ESTIMATE))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from unharm.benchmarks import beavertails, hbr, hexphi, questionnaire, rtp
+from unharm.draws import rank
 from unharm.errors import UserError
 from unharm.records import Prompt
 
@@ -73,16 +73,13 @@ def _limited(prompts: list[Prompt], limit: int, seed: int, in_order: bool) -> li
     if in_order or limit >= len(prompts):
         return prompts[:limit]
 
-    def draw(prompt: Prompt) -> str:
-        return hashlib.sha256(f"{seed}/{prompt.id}".encode()).hexdigest()
-
     by_category: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         by_category.setdefault(prompt.category, []).append(prompt)
     ranked = [
-        (rank, place, prompt.id)
+        (turn, place, prompt.id)
         for place, category in enumerate(sorted(by_category))
-        for rank, prompt in enumerate(sorted(by_category[category], key=draw))
+        for turn, prompt in enumerate(sorted(by_category[category], key=lambda p: rank(seed, p.id)))
     ]
     taken = {i for _, _, i in sorted(ranked)[:limit]}
     return [p for p in prompts if p.id in taken]

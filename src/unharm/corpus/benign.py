@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from unharm.delimited import Reader, shortened
+from unharm.draws import rank, split
 from unharm.errors import Problem, UserError, raise_all
 from unharm.prompting.pack import Pack
-from unharm.records import Example, Split
+from unharm.records import Example
 from unharm.spec_text import read_text
 
 SAFETY_STEMS: tuple[str, ...] = (
@@ -110,18 +111,9 @@ def _examples(
     seed: int,
     shares: tuple[float, float, float],
 ) -> list[Example]:
-    def draw(text: str) -> str:
-        return hashlib.sha256(f"{seed}/{text}".encode()).hexdigest()
-
-    taken = sorted(rows, key=draw)[:limit]
+    taken = sorted(rows, key=lambda i: rank(seed, i))[:limit]
     texts = {i: pack.instruction(name, rows[i]) for i in taken}
-    prompts = sorted({prompt for prompt, _ in texts.values()}, key=lambda text: draw("split/" + text))
-    first = max(1, round(shares[0] * len(prompts)))
-    second = first + round(shares[1] * len(prompts))
-    part_of: dict[str, Split] = {
-        p: "train" if place < first else "valid" if place < second else "test"
-        for place, p in enumerate(prompts)
-    }
+    part_of = split((prompt for prompt, _ in texts.values()), shares, seed)
     return [
         Example(f"{name}-{i}", prompt, answer, part_of[prompt], i) for i, (prompt, answer) in texts.items()
     ]

@@ -16,6 +16,7 @@ from typing import Literal
 import yaml
 
 from unharm.delimited import Reader, Row, shortened
+from unharm.draws import rank, split
 from unharm.errors import Problem, raise_all
 from unharm.records import Argument, Split
 from unharm.values import VALUES
@@ -127,7 +128,7 @@ def draw(arguments: list[Argument], limit: int | None, seed: int) -> list[Argume
     """At most `limit` arguments, drawn by a hash of seed and id; the order is kept."""
     if limit is None or limit >= len(arguments):
         return arguments
-    taken = {a.id for a in sorted(arguments, key=lambda a: _draw(seed, a.id))[:limit]}
+    taken = {a.id for a in sorted(arguments, key=lambda a: rank(seed, a.id))[:limit]}
     return [a for a in arguments if a.id in taken]
 
 
@@ -144,19 +145,10 @@ def split_of(
     one conclusion stay together (the shares then hold for conclusions).
     """
     unit_of = {a.id: _text(a.id) if by == "argument" else a.conclusion.lower() for a in arguments}
-    order = sorted(set(unit_of.values()), key=lambda unit: _draw(seed, "split/" + unit))
-    first = round(shares[0] * len(order))
-    second = first + round(shares[1] * len(order))
-    part_of: dict[str, Split] = {}
-    for place, unit in enumerate(order):
-        part_of[unit] = "train" if place < first else "valid" if place < second else "test"
+    part_of = split(unit_of.values(), shares, seed)
     return {identity: part_of[unit] for identity, unit in unit_of.items()}
 
 
 def _text(identity: str) -> str:
     """The id of an argument's text, the same for its repeats."""
     return identity.partition("-")[0]
-
-
-def _draw(seed: int, text: str) -> str:
-    return hashlib.sha256(f"{seed}/{text}".encode()).hexdigest()

@@ -8,9 +8,9 @@ with its fraction as probability.
 
 from __future__ import annotations
 
-import hashlib
 import math
 
+from unharm.draws import uniform
 from unharm.prompting.pack import Pack
 from unharm.records import Argument, Example, Profile, Split
 from unharm.values import VALUES
@@ -30,12 +30,6 @@ def rounded(importance: float, draw: float) -> int:
 def shifted(values: tuple[str, ...]) -> tuple[str, ...]:
     """The value after each in the alphabetical order; the last one has none and is lost."""
     return tuple(VALUES[VALUES.index(v) + 1] for v in values if v != VALUES[-1])
-
-
-def uniform(seed: int, *parts: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
-    digest = hashlib.sha256("/".join((str(seed), *parts)).encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
 
 
 def ag_examples(

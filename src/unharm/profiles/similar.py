@@ -17,7 +17,8 @@ def jensen_shannon(vectors: Matrix, target: Matrix) -> npt.NDArray[np.float64]:
     p = vectors / vectors.sum(axis=1, keepdims=True)
     q = target / target.sum()
     m = (p + q) / 2
-    result: npt.NDArray[np.float64] = (p * np.log(p / m) + q * np.log(q / m)).sum(axis=1) / 2
+    divergence = (p * np.log(p / m) + q * np.log(q / m)).sum(axis=1) / 2
+    result: npt.NDArray[np.float64] = np.maximum(divergence, 0.0)  # rounding may fall below 0
     return result
 
 
