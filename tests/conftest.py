@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from unharm.demo.world import data_folder
+
+settings.register_profile("unharm", settings.default, deadline=None)  # a loaded machine is no failure
+settings.load_profile("unharm")
 
 REAL = Path(os.environ.get("UNHARM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
