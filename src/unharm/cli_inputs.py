@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
 from unharm.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from unharm.records import Profile
 
 profiles = typer.Typer(help="The profiles of a study.", no_args_is_help=True)
 corpus = typer.Typer(help="The training texts of a study.", no_args_is_help=True)
@@ -17,14 +20,19 @@ corpus = typer.Typer(help="The training texts of a study.", no_args_is_help=True
 NameArg = Annotated[str, typer.Argument(metavar="NAME", help="The name of a profile of the study.")]
 
 
+def _profiles(study: str, overrides: list[str] | None) -> list[Profile]:
+    from unharm.profiles.select import select_profiles
+    from unharm.study_check import load_study
+
+    return select_profiles(load_study(study, overrides))
+
+
 @profiles.command("list")
 def list_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
     """List the profiles with their ten importances."""
-    from unharm.profiles.select import select_profiles
-    from unharm.study_check import load_study
     from unharm.values import VALUES
 
-    found = select_profiles(load_study(study, set_))
+    found = _profiles(study, set_)
     if as_json:
         rows = [{"name": p.name, "importances": p.importances, "source": p.source} for p in found]
         print(json.dumps(rows))
@@ -51,11 +59,9 @@ def show_profile(
 ) -> None:
     """Draw a profile."""
     from unharm.profiles import picture
-    from unharm.profiles.select import select_profiles
-    from unharm.study_check import load_study
     from unharm.values import VALUES
 
-    profile = picture.named(select_profiles(load_study(study, set_)), name)
+    profile = picture.named(_profiles(study, set_), name)
     if svg:
         try:
             svg.write_text(picture.svg(profile), encoding="utf-8")
@@ -78,10 +84,8 @@ def compare_profiles(
 ) -> None:
     """Compare two profiles value by value."""
     from unharm.profiles import picture
-    from unharm.profiles.select import select_profiles
-    from unharm.study_check import load_study
 
-    found = select_profiles(load_study(study, set_))
+    found = _profiles(study, set_)
     pair = picture.named(found, one), picture.named(found, other)
     print(json.dumps(picture.compared(*pair)) if as_json else picture.compared_text(*pair))
 

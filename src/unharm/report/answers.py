@@ -25,12 +25,12 @@ def injected_first(arms: list[str]) -> list[str]:
     return sorted(arms, key=lambda arm: arm not in VIM_STAGES)
 
 
-def halved(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[int, int]:
-    """For how many profiles an arm's NMSE is at most half of vanilla's, and of how many."""
+def halved(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[list[str], int]:
+    """The profiles for which an arm's NMSE is at most half of vanilla's, and of how many both have one."""
     here = alignment.filter(pl.col("strategy") == strategy)
     vanilla = here.filter(pl.col("arm") == "vanilla").select("profile", vanilla="value")
     both = here.filter(pl.col("arm") == arm).join(vanilla, on="profile").drop_nulls(["value", "vanilla"])
-    return both.filter(pl.col("value") <= pl.col("vanilla") / 2).height, both.height
+    return both.filter(pl.col("value") <= pl.col("vanilla") / 2)["profile"].to_list(), both.height
 
 
 def _alignment(study: Study, alignment: pl.DataFrame) -> list[str]:
@@ -44,12 +44,12 @@ def _alignment(study: Study, alignment: pl.DataFrame) -> list[str]:
             sentences.append(f"Whether the alignment of {arm} took is not known: no rating could be read.")
             continue
         mean = number(part["value"].mean())
-        count, total = halved(alignment, arm, strategy)
+        half, total = halved(alignment, arm, strategy)
         if total:
-            took = "took" if 2 * count > total else "did not take for most profiles"
+            took = "took" if 2 * len(half) > total else "did not take for most profiles"
             sentences.append(
                 f"The alignment of {arm} {took}: against vanilla, its distance to the target profile "
-                f"(NMSE, mean {mean}) is at most half for {count} of {total} profiles."
+                f"(NMSE, mean {mean}) is at most half for {len(half)} of {total} profiles."
             )
         else:
             sentences.append(f"The mean distance of {arm} to its target profiles (NMSE) is {mean}.")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from unharm.analysis.tables import SCHEMAS
-from unharm.arms import has_profile
+from unharm.arms import VIM_STAGES, has_profile
 from unharm.benchmarks.load import TABLE
 from unharm.keys import Shard
-from unharm.report.answers import answers, halved, injected_first
+from unharm.report.answers import answers, halved
 from unharm.report.examples import chosen_examples
 from unharm.report.figures import alignment_chart, arms_chart, associations_chart, harm_name
 from unharm.report.words import METRIC_NAMES, SHARES, category_name, interval, number, p_value
@@ -93,16 +93,11 @@ def render(run: Run, shards: list[Shard], tables: dict[str, pl.DataFrame], recor
 
 def associations_by_subject(associations: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     """The associations of each arm and strategy, the value-injected arms first."""
-    parts = {
-        (str(arm), str(strategy)): part
-        for (arm, strategy), part in associations.group_by(["arm", "strategy"], maintain_order=True)
-    }
-    arms = injected_first(list(dict.fromkeys(arm for arm, _ in parts)))
+    groups = associations.group_by(["arm", "strategy"], maintain_order=True)
+    named = [(str(arm), str(strategy), part) for (arm, strategy), part in groups]
     return [
         (f"{arm} · {strategy}", part)
-        for wanted in arms
-        for (arm, strategy), part in parts.items()
-        if arm == wanted
+        for arm, strategy, part in sorted(named, key=lambda group: group[0] not in VIM_STAGES)
     ]
 
 
@@ -112,20 +107,11 @@ def strongest(part: pl.DataFrame, most: int = 10) -> list[dict[str, Any]]:
 
 
 def alignment_rows(alignment: pl.DataFrame, strategy: str) -> list[dict[str, Any]]:
-    """One row per profile: the alignment row of each arm, and whether its NMSE is at most half of
-    vanilla's."""
+    """One row per profile: the alignment row of each arm."""
     by_profile: dict[str, dict[str, Any]] = {}
     for row in alignment.filter(pl.col("strategy") == strategy).to_dicts():
         by_profile.setdefault(row["profile"], {})[row["arm"]] = row
-    rows = []
-    for profile, cells in by_profile.items():
-        vanilla = cells.get("vanilla", {}).get("value")
-        half = {
-            arm: vanilla is not None and cell["value"] is not None and cell["value"] <= vanilla / 2
-            for arm, cell in cells.items()
-        }
-        rows.append({"profile": profile, "arms": cells, "halved": half})
-    return rows
+    return [{"profile": profile, "arms": cells} for profile, cells in by_profile.items()]
 
 
 def _runtime() -> str:
