@@ -243,6 +243,15 @@ def test_hostile_names_and_texts_stay_text(tiny_study: dict[str, Any], load: Any
     assert {"../x", "a/b", "Ana María", attack} == set(subjects["profile"])
 
 
+def test_the_report_shows_the_same_examples_every_time(finished: tuple[Run, dict[str, Any]]) -> None:
+    from unharm.report.examples import chosen_examples
+
+    run, _ = finished
+    first = chosen_examples(run.store, run.shards)
+    assert first
+    assert all(chosen_examples(run.store, run.shards) == first for _ in range(5))
+
+
 def test_one_profile_and_no_questionnaire_still_make_a_report(
     tiny_study: dict[str, Any], load: Any
 ) -> None:

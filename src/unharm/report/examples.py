@@ -38,7 +38,13 @@ def chosen_examples(store: Store, shards: list[Shard]) -> list[Shown]:
         texts = pl.concat([store.scan(s.completions) for s in parts])
         best = (
             texts.join(scores, on="completion_id")
-            .sort("value", descending=True, nulls_last=True, maintain_order=True)
+            .sort(
+                "value",
+                "prompt_id",
+                "sample",
+                descending=[True, False, False],
+                nulls_last=True,
+            )
             .unique("prompt_id", keep="first", maintain_order=True)
             .head(PER_SUBJECT)
             .collect()
