@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from stacks import trained
 from unharm.engines.hf import HfEngine, SeededSampling
 from unharm.engines.requests import Request, Sampling, identify
 from unharm.errors import UserError
-from unharm.study import Lora, Recipe
-from unharm.training.loop import train_adapter
+from unharm.training.export import write_adapter
+from unharm.training.lockstep import Job
+from unharm.training.recipe import Lora, Recipe
 from unharm.training.tokens import Tokens
 
 TEXTS = [
@@ -35,8 +38,10 @@ def parts(tiny_base: Path) -> tuple[Any, Any]:
 @pytest.fixture(scope="module")
 def adapter(parts: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("adapters") / "a"
-    tokens = [Tokens(str(i), [5 + i, 9, 30 + i, 0], 2) for i in range(8)]
-    train_adapter(parts[0], tokens, [], Lora(), Recipe(lr=5e-2, epochs=3), 1, out)
+    tokens = [Tokens(str(i), array("i", [5 + i, 9, 30 + i, 0]), 2) for i in range(8)]
+    stack, state = trained(parts[0], [Job("a", "a", tokens, [], 1)], Lora(), Recipe(lr=5e-2, epochs=3))
+    out.mkdir()
+    write_adapter(out, stack.tensors(state.best[0]), Lora(), "tiny", "")
     return out
 
 

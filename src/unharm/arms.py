@@ -25,3 +25,8 @@ def has_profile(arm: str) -> bool:
 def benign_set(arm: str) -> str:
     """The instruction set of a `benign:<set>` arm, else an empty string."""
     return arm.partition(":")[2] if arm.startswith("benign:") else ""
+
+
+def own_adapter(arm: str) -> str:
+    """The name of an adapter made elsewhere, of an `adapter:<name>` arm, else an empty string."""
+    return arm.partition(":")[2] if arm.startswith("adapter:") else ""

@@ -13,7 +13,7 @@ from unharm.records import Prompt, Subject
 from unharm.scoring import SCORERS
 from unharm.store import Artefact, content_hash, content_key, slug
 
-VERSIONS = {"profiles": 1, "examples": 1, "adapters": 1, "completions": 1, "scores": 1, "findings": 2}
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 1, "scores": 1, "findings": 2}
 """The version of each stage: raised when its results change for the same inputs."""
 
 
@@ -55,6 +55,12 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
 
 def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
     study = plan.study
+    about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else ""}
+    if adapter.source:
+        key = content_key(
+            "adapters", VERSIONS["adapters"], {}, plan.own_adapter(adapter.stage)[1], base_key
+        )
+        return Artefact(f"adapters/{folder(adapter.arm)}.{key[:12]}", key, about)
     recipe = study.training.vim if adapter.profile else study.training.benign
     parameters: dict[str, Any] = {
         "lora": study.training.lora.model_dump(),
@@ -68,8 +74,7 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
     examples = examples_artefact(plan, adapter).key
     key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
-    name = folder(adapter.arm, adapter.profile.name if adapter.profile else "")
-    about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else ""}
+    name = folder(adapter.arm, about["profile"])
     return Artefact(f"adapters/{name}.{key[:12]}", key, about)
 
 

@@ -121,19 +121,41 @@ def load_model(base: Base, study: Study) -> Any:
 
     quiet_libraries()
     device = device_of(study)
+    wanted, more = study.engine.dtype, {}
+    if wanted == "4bit":
+        wanted, more = "bfloat16", {"quantization_config": _four_bits(device), "device_map": device}
     auto = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    dtype = auto if study.engine.dtype == "auto" else getattr(torch, study.engine.dtype)
+    dtype = auto if wanted == "auto" else getattr(torch, wanted)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base.path,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=study.engine.trust_remote_code,
+            **more,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
     model.requires_grad_(False)
-    return model.to(device).eval()
+    return (model if more else model.to(device)).eval()
+
+
+def _four_bits(device: str) -> Any:
+    """The quantisation of a 4-bit base (NF4, computed in bfloat16; Dettmers et al., 2023)."""
+    from importlib.util import find_spec
+
+    if not device.startswith("cuda"):
+        raise UserError("a 4-bit base needs an NVIDIA GPU", "engine.dtype", "use float32 or bfloat16")
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            "a 4-bit base needs the package bitsandbytes", "engine.dtype", "pip install bitsandbytes"
+        )
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )
 
 
 def quiet_libraries() -> None:
@@ -146,4 +168,4 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated.*")

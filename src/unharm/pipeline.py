@@ -68,10 +68,19 @@ class Run:
     @contextmanager
     def recorded(self, stage: str, artefact: Artefact) -> Iterator[None]:
         """A line in the journal when a task begins and when it is done."""
+        done = self.begun(stage, artefact)
+        yield
+        done()
+
+    def begun(self, stage: str, artefact: Artefact) -> Callable[[], None]:
+        """A line in the journal for a task that begins; call what is given when it is done."""
         began = time.monotonic()
         self._journal("begin", stage, artefact)
-        yield
-        self._journal("done", stage, artefact, seconds=round(time.monotonic() - began, 3))
+
+        def done() -> None:
+            self._journal("done", stage, artefact, seconds=round(time.monotonic() - began, 3))
+
+        return done
 
     def _journal(self, event: str, stage: str, artefact: Artefact, **more: Any) -> None:
         line = {

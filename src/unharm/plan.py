@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from unharm.arms import VIM_STAGES, benign_set, has_profile
+from unharm.arms import VIM_STAGES, benign_set, has_profile, own_adapter
 from unharm.benchmarks.load import PromptSet, load
 from unharm.corpus.benign import BenignSet, load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
@@ -16,8 +17,9 @@ from unharm.profiles.select import select_profiles
 from unharm.prompting.compose import preamble_of, put
 from unharm.prompting.pack import Pack, load_pack
 from unharm.records import Argument, Example, Profile, Split, Subject
-from unharm.store import content_hash
+from unharm.store import content_hash, sha256_of
 from unharm.study import Study
+from unharm.training.export import ADAPTER_FILES, find_adapter
 
 CHARACTERS_PER_TOKEN = 4.0
 """For estimates of prompt tokens without a tokenizer."""
@@ -25,12 +27,14 @@ CHARACTERS_PER_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class AdapterPlan:
-    """One adapter to be trained: `stage` of `arm` for a profile, after the adapter `parent`."""
+    """One adapter: `stage` of `arm` for a profile, trained after the adapter `parent`; or one made
+    elsewhere, named by `stage`, with its `source`."""
 
     arm: str
     stage: str
     profile: Profile | None
     parent: AdapterPlan | None = None
+    source: str = ""
 
     @property
     def label(self) -> str:
@@ -42,6 +46,7 @@ class Plan:
 
     def __init__(self, study: Study):
         self.study = study
+        self._own_adapters: dict[str, tuple[Path, str]] = {}
         self._benign: dict[str, BenignSet] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
@@ -68,6 +73,8 @@ class Plan:
         for arm in self.study.arms:
             if benign_set(arm):
                 found[AdapterPlan(arm, benign_set(arm), None)] = None
+            if name := own_adapter(arm):
+                found[AdapterPlan(arm, name, None, source=self.study.adapters[name].source)] = None
             for profile in self.profiles if arm in VIM_STAGES else []:
                 *before, last = VIM_STAGES[arm]
                 parent = AdapterPlan(f"vim-{before[0]}", before[0], profile) if before else None
@@ -75,6 +82,11 @@ class Plan:
                     found[parent] = None
                 found[AdapterPlan(arm, last, profile, parent)] = None
         return list(found)
+
+    @property
+    def trained(self) -> list[AdapterPlan]:
+        """The adapters that this study trains."""
+        return [a for a in self.adapters if not a.source]
 
     def adapter_of(self, subject: Subject) -> AdapterPlan | None:
         """The adapter that a subject is made with, or None."""
@@ -132,6 +144,14 @@ class Plan:
             as_published=self.study.fidelity == "published",
         )
 
+    def own_adapter(self, name: str) -> tuple[Path, str]:
+        """The folder of an adapter made elsewhere and the content hash of its files."""
+        if name not in self._own_adapters:
+            path = find_adapter(name, self.study.adapters[name])
+            files = [[file, sha256_of(path / file)] for file in ADAPTER_FILES]
+            self._own_adapters[name] = path, content_hash(files)
+        return self._own_adapters[name]
+
     def prompts_key(self, benchmark: str, first: int, size: int) -> str:
         """The content hash of some prompts of a benchmark as they are put to a model."""
         at = (benchmark, first, size)
@@ -147,7 +167,9 @@ class Plan:
 
     def check_examples(self) -> None:
         """Reads all training data once, so that its mistakes are told before any work starts."""
-        for adapter in self.adapters:
+        for name in self.study.adapters:
+            self.own_adapter(name)
+        for adapter in self.trained:
             first = adapter.profile is None or adapter.profile == self.profiles[0]
             if first and not any(e.split == "train" for e in self.examples(adapter)):
                 raise UserError(f"no example to train {adapter.label} on", "corpus")
@@ -178,7 +200,7 @@ class Plan:
             )
         per_stage = {
             a.stage: sum(e.split == "train" for e in self.examples(a))
-            for a in {a.stage: a for a in self.adapters}.values()
+            for a in {a.stage: a for a in self.trained}.values()
         }
         return {
             "study": study.name,
@@ -187,8 +209,8 @@ class Plan:
             "arms": study.arms,
             "strategies": study.strategies,
             "subjects": len(self.subjects),
-            "adapters": len(self.adapters),
-            "training_examples": sum(per_stage[a.stage] for a in self.adapters),
+            "adapters": len(self.trained),
+            "training_examples": sum(per_stage[a.stage] for a in self.trained),
             "benchmarks": rows,
             "completions": sum(r["completions"] for r in rows),
             "prompt_tokens": sum(r["prompt_tokens"] for r in rows),

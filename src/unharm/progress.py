@@ -27,6 +27,7 @@ class Progress:
         self._began = self._told = time.monotonic()
         self._live = sys.stderr.isatty()
         self._width = 0
+        self.note = ""
 
     def __enter__(self) -> Progress:
         if self.there:
@@ -40,13 +41,18 @@ class Progress:
             self._told = now
             self._show(self._line(now))
 
+    def skip(self, items: int) -> None:
+        """So many more were already there."""
+        self.there += items
+        self.count += items
+
     def _line(self, now: float) -> str:
         made, seconds = self.count - self.there, max(now - self._began, 1e-9)
         rate = made / seconds
         left = (self.total - self.count) / rate if rate else 0.0
         return (
             f"{self.title}: {self.count:,} of {self.total:,} {self.unit}, "
-            f"{_rate(rate)}/s, {duration(left)} left"
+            f"{_rate(rate)}/s, {duration(left)} left" + (f" ({self.note})" if self.note else "")
         )
 
     def _show(self, line: str) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from unharm import keys
 from unharm.engines.requests import Sampling
-from unharm.errors import UserError
 from unharm.plan import AdapterPlan
 from unharm.progress import Progress, say
 from unharm.records import Completion, Example, Prompt, Score, schema_of
@@ -40,7 +38,7 @@ def make_profiles(run: Run) -> None:
 
 def make_examples(run: Run) -> None:
     """examples/<stage>/<profile>.parquet: what each adapter learns, with its split."""
-    tasks = {keys.examples_artefact(run.plan, a): a for a in run.plan.adapters}
+    tasks = {keys.examples_artefact(run.plan, a): a for a in run.plan.trained}
     pending = {t: a for t, a in tasks.items() if not run.store.done(t)}
     with Progress("examples", len(tasks), "sets", len(tasks) - len(pending)) as progress:
         for artefact, adapter in pending.items():
@@ -52,66 +50,10 @@ def make_examples(run: Run) -> None:
 
 
 def make_adapters(run: Run) -> None:
-    """adapters/<hash>/: a PEFT folder per adapter; stage 2 starts from stage 1."""
-    tasks = [(a, keys.adapter_artefact(run.plan, a, run.base.key)) for a in run.plan.adapters]
-    pending = [(a, t) for a, t in tasks if not run.store.done(t)]
-    counts = {a: _training_size(run, a) for a, _ in tasks}
-    there = sum(counts.values()) - sum(counts[a] for a, _ in pending)
-    with Progress("adapters", sum(counts.values()), "examples", there) as progress:
-        for adapter, artefact in pending:
-            with run.recorded("adapters", artefact):
-                _train(run, adapter, artefact, progress)
+    """adapters/<hash>/: a PEFT folder per adapter; see `unharm.training.stage`."""
+    from unharm.training import stage
 
-
-def _training_size(run: Run, adapter: AdapterPlan) -> int:
-    recipe = run.study.training.vim if adapter.profile else run.study.training.benign
-    frame = run.store.scan(keys.examples_artefact(run.plan, adapter))
-    train = frame.filter(pl.col("split") == "train").select(pl.len()).collect().item()
-    return int(train) * recipe.epochs
-
-
-def _train(run: Run, adapter: AdapterPlan, artefact: Artefact, progress: Progress) -> None:
-    from unharm.training.loop import train_adapter
-    from unharm.training.tokens import tokenize
-
-    study = run.study
-    recipe = study.training.vim if adapter.profile else study.training.benign
-    frame = run.store.scan(keys.examples_artefact(run.plan, adapter)).collect()
-    examples = [Example(**row) for row in frame.to_dicts()]
-    parts, dropped = {}, 0
-    for split in ("train", "valid"):
-        chosen = [e for e in examples if e.split == split]
-        parts[split], too_long = tokenize(
-            chosen, run.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
-        )
-        dropped += len(too_long)
-    if dropped:
-        say(f"{adapter.label}: {dropped} examples longer than {recipe.max_length} tokens are left out")
-    if not any(e.positive for e in examples if e.split == "train"):
-        say(f"{adapter.label}: nothing in the training part that this profile would say (stage 1)")
-    if not parts["train"]:
-        raise UserError(
-            f"{adapter.label}: no training example fits {recipe.max_length} tokens",
-            "training",
-            "raise max_length",
-        )
-    parent = adapter.parent
-    start = run.store.locate(keys.adapter_artefact(run.plan, parent, run.base.key)) if parent else None
-
-    def make(folder: Path) -> dict[str, Any]:
-        curve = train_adapter(
-            run.model, parts["train"], parts["valid"], study.training.lora, recipe, study.seed,
-            folder, start, progress.tick,
-        )  # fmt: skip
-        return {
-            "examples": len(parts["train"]),
-            "left_out_too_long": dropped,
-            "train_loss": curve.train,
-            "valid_loss": curve.valid,
-            "best_epoch": curve.best_epoch,
-        }
-
-    run.store.put_folder(artefact, make, under="adapters")
+    stage.make_adapters(run)
 
 
 def left_out(run: Run) -> dict[str, int]:
@@ -124,12 +66,22 @@ def left_out(run: Run) -> dict[str, int]:
     return counts
 
 
+def failed_adapters(run: Run) -> dict[AdapterPlan, str]:
+    """The adapters that could not be trained, and why; their subjects are left out."""
+    from unharm.training.stage import failure
+
+    found = {a: failure(run, a) for a in run.plan.trained}
+    return {a: why for a, why in found.items() if why}
+
+
 def planned_shards(run: Run) -> list[keys.Shard]:
     """All shards of the study, subject by subject; the adapters must be done."""
     versions = keys.scorer_versions()
+    missing = failed_adapters(run)
     return [
         shard
         for subject in run.plan.subjects
+        if run.plan.adapter_of(subject) not in missing
         for shard in keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject), versions)
     ]
 

@@ -120,6 +120,24 @@ class Store:
             raise KeyError(artefact.path)
         return self.root / str(marker["path"])
 
+    def artefacts(self, under: str) -> list[Artefact]:
+        """What has a marker in the folder `under`, whole or not, with all that its marker says."""
+        found = []
+        root = self.root / MARKERS
+        for path in sorted((root / under).rglob("*.json")):
+            try:
+                marker = json.loads(path.read_text(encoding="utf-8"))
+                name = path.relative_to(root).as_posix().removesuffix(".json")
+                found.append(Artefact(name, str(marker["key"]), marker))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def remove(self, artefact: Artefact) -> None:
+        """Forgets an artefact that is not needed any more: its marker first, then its file."""
+        (self.root / MARKERS / f"{artefact.path}.json").unlink(missing_ok=True)
+        (self.root / artefact.path).unlink(missing_ok=True)
+
     def scan(self, artefact: Artefact) -> pl.LazyFrame:
         """A finished table, read lazily."""
         import polars as pl

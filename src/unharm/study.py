@@ -12,59 +12,41 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     model_validator,
 )
 
-from unharm.arms import ARMS, STRATEGIES
+from unharm.arms import ARMS, STRATEGIES, own_adapter
 from unharm.benchmarks import KINDS
 from unharm.errors import nearest
+from unharm.spec import Positive, Probability, Spec, one_of, unique
+from unharm.training.recipe import AdapterSource, Training
 from unharm.values import HIGHER_ORDER, VALUES, canonical
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
 TOY = "toy"
 """As `base` or `data`: the embedded toy world."""
 
 
-def _one_of(names: tuple[str, ...]) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(f"unknown name {name!r}; {nearest(name, names)}")
+def _arm(name: str) -> str:
+    if own_adapter(name):
         return name
-
-    return AfterValidator(check)
-
-
-def _unique(names: list[str]) -> list[str]:
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ValueError(f"given twice: {', '.join(twice)}")
-    return names
+    if name not in ARMS:
+        raise ValueError(f"unknown name {name!r}; {nearest(name, (*ARMS, 'adapter:NAME'))}")
+    return name
 
 
-ValueName = Annotated[str, BeforeValidator(lambda v: canonical(str(v))), _one_of(VALUES)]
-ExtremeName = Annotated[
-    str, BeforeValidator(lambda v: canonical(str(v))), _one_of((*VALUES, *HIGHER_ORDER))
-]
-ArmName = Annotated[str, _one_of(ARMS)]
-StrategyName = Annotated[str, _one_of(STRATEGIES)]
-
-
-class Spec(BaseModel):
-    """The base of every part: unknown fields are mistakes, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+ValueName = Annotated[str, BeforeValidator(lambda v: canonical(str(v))), one_of(VALUES)]
+ArmName = Annotated[str, AfterValidator(_arm)]
+ExtremeName = Annotated[str, BeforeValidator(lambda v: canonical(str(v))), one_of((*VALUES, *HIGHER_ORDER))]
+StrategyName = Annotated[str, one_of(STRATEGIES)]
 
 
 def _all_if_asked(names: Any) -> Any:
     return [*VALUES, *HIGHER_ORDER] if names == "all" else names
 
 
-Extremes = Annotated[list[ExtremeName], BeforeValidator(_all_if_asked), AfterValidator(_unique)]
+Extremes = Annotated[list[ExtremeName], BeforeValidator(_all_if_asked), AfterValidator(unique)]
 
 
 class ProfileSource(Spec):
@@ -137,41 +119,6 @@ class Corpus(Spec):
         return self
 
 
-class Lora(Spec):
-    """The shape of an adapter (Hu et al., 2021)."""
-
-    r: Positive = 8
-    alpha: Annotated[float, Field(gt=0)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    targets: Annotated[list[str], Field(min_length=1)] = ["q_proj", "v_proj"]
-
-
-class Recipe(Spec):
-    """How one stage is trained: AdamW, linear decay without warm-up, best epoch kept.
-
-    `max_length` counts tokens of prompt and answer; longer examples are left out whole.
-    """
-
-    lr: Annotated[float, Field(gt=0)] = 2e-5
-    epochs: Positive = 5
-    batch: Positive = 8
-    accumulate: Positive = 1
-    max_length: Positive = 512
-
-
-class BenignRecipe(Recipe):
-    epochs: Positive = 1
-    batch: Positive = 1
-    accumulate: Positive = 16
-    max_length: Positive = 2048
-
-
-class Training(Spec):
-    lora: Lora = Lora()
-    vim: Recipe = Recipe()
-    benign: BenignRecipe = BenignRecipe()
-
-
 class Prompting(Spec):
     """Wording: `pack` is `default` or a file; `format` is how a prompt reaches the model."""
 
@@ -183,7 +130,7 @@ class Prompting(Spec):
 class Engine(Spec):
     name: Literal["hf"] = "hf"
     device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "4bit"] = "auto"
     batch: Positive = 32
     shard: Positive = Field(512, description="completions per file; the unit of resume")
     trust_remote_code: bool = False
@@ -259,9 +206,10 @@ class Study(Spec):
     profiles: Annotated[list[ProfileSource], Field(min_length=1)] = [
         ProfileSource(extreme=[*VALUES, *HIGHER_ORDER])
     ]
-    arms: Annotated[list[ArmName], Field(min_length=1), AfterValidator(_unique)]
-    strategies: Annotated[list[StrategyName], Field(min_length=1), AfterValidator(_unique)] = ["input-only"]
+    arms: Annotated[list[ArmName], Field(min_length=1), AfterValidator(unique)]
+    strategies: Annotated[list[StrategyName], Field(min_length=1), AfterValidator(unique)] = ["input-only"]
     corpus: Corpus | None = None
+    adapters: dict[str, AdapterSource] = {}
     training: Training = Training()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()

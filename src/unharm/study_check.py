@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from unharm.arms import ARMS, benign_set, has_profile
+from unharm.arms import ARMS, VIM_STAGES, benign_set, own_adapter
 from unharm.benchmarks import KINDS
 from unharm.errors import Problem, UserError, nearest, raise_all
 from unharm.prompting.pack import EMBEDDED
@@ -71,7 +71,7 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
     def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
         problems.append(Problem(what, text.where(loc), todo))
 
-    trained = [a for a in study.arms if benign_set(a) or (has_profile(a) and a != "icl")]
+    trained = [a for a in study.arms if benign_set(a) or a in VIM_STAGES]
     if trained and study.corpus is None:
         add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
     for position, arm in enumerate(study.arms):
@@ -81,6 +81,13 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
                 f"the benign set {name!r} is not in the corpus",
                 ("arms", position),
                 f"give corpus.benign.{name}, for example {{file: …}}, or {{}} for the hub",
+            )
+        own = own_adapter(arm)
+        if own and own not in study.adapters:
+            add(
+                f"the adapter {own!r} is not among 'adapters'",
+                ("arms", position),
+                f"give adapters.{own}: a PEFT folder or a hub id",
             )
     if study.corpus:
         for name in study.corpus.benign:

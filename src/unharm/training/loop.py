@@ -1,168 +1,245 @@
-"""One LoRA adapter on a frozen base: AdamW, linear decay, best epoch by validation loss.
+"""Stacked adapters in lockstep on a frozen base: AdamW, linear decay, best epoch by validation loss.
 
 The recipe is the published one (Choi et al., 2025): no warm-up, the epoch with the lowest
-validation loss is kept.
+validation loss is kept. Every adapter has its own loss, moments, schedule and best epoch; what it
+ends with does not depend on which adapters it is stacked with, up to rounding.
 """
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import torch
+
+from unharm.draws import rank
 from unharm.errors import UserError
-from unharm.study import Lora, Recipe
+from unharm.training.attention import label_logits
+from unharm.training.lockstep import WINDOWS, Job, Lockstep, steps_per_epoch
+from unharm.training.loss import label_losses, per_adapter
+from unharm.training.optimiser import adamw_step, linear_rate
+from unharm.training.recipe import Recipe
+from unharm.training.stacked import Stack
 from unharm.training.tokens import Tokens
+from unharm.training.tree import Weighed, lay_out
+
+EXPLODED = 2.0
+"""A loss of more than so many times that of guessing evenly among the vocabulary is no training."""
+
+MicroBatches = list[list[Tokens]]
 
 
-@dataclass
-class Curve:
-    """The losses of one adapter: per epoch, mean over label tokens."""
-
-    train: list[float] = field(default_factory=list)
-    valid: list[float] = field(default_factory=list)
-    best_epoch: int = 0
+class OutOfMemory(Exception):
+    """No memory for a step of the stack; the state is that before the step."""
 
 
-def train_adapter(
-    model: Any,
-    train: list[Tokens],
-    valid: list[Tokens],
-    lora: Lora,
-    recipe: Recipe,
-    seed: int,
-    out: Path,
-    start_from: Path | None = None,
-    tick: Callable[[int], None] | None = None,
-) -> Curve:
-    """Trains one adapter and writes it as a PEFT folder into `out`.
+@dataclass(frozen=True)
+class Watch:
+    """What is told while training goes on: `step` after every optimiser step with the number of
+    examples and of computed tokens; `save` whenever the state may be stored; `point` with the
+    adapter's number, `train` or `valid`, the optimiser steps done and a loss."""
 
-    `start_from` is a PEFT folder whose weights are taken up (stage 2 after stage 1). Without a
-    validation set the last epoch is kept. `tick` is called with the number of examples of
-    every step. Raises `UserError` where `targets` match nothing, `FloatingPointError` where
-    the loss is not finite.
+    step: Callable[[int, int], None] = lambda examples, tokens: None
+    save: Callable[[Lockstep], None] = lambda state: None
+    point: Callable[[int, str, int, float], None] = lambda adapter, curve, steps, loss: None
+    say: Callable[[str], None] = lambda text: None
+
+
+def train_stack(
+    stack: Stack, state: Lockstep, jobs: list[Job], recipe: Recipe, row_tokens: int, watch: Watch
+) -> None:
+    """Trains all adapters of `state` to their end; `state.best` then holds the kept weights.
+
+    `row_tokens` bounds the tokens of one row of a forward pass; a step with more is made in parts.
+    An adapter whose loss is no number, or explodes, is stopped with a message, and the others go
+    on. The base must be inside `packing` and the stack attached. Raises `OutOfMemory` with the
+    state as before the step, and `UserError` where a single adapter does not fit.
     """
-    import torch
-    from peft import LoraConfig, PeftModel, get_peft_model
+    stack.weights.copy_(state.weights)
+    state.move_to(stack.weights)
+    per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
+    per_pass = max(1, row_tokens // recipe.max_length)
+    training = _Training(stack, state, jobs, recipe, per_epoch, per_pass, watch)
+    for epoch in range(state.epoch, recipe.epochs):
+        steps = [training.steps_of(job, epoch) for job in jobs]
+        while state.step < max(per_epoch):
+            groups = [
+                own[state.step] if state.step < len(own) and not curve.stopped else []
+                for own, curve in zip(steps, state.curves, strict=True)
+            ]
+            with _telling_of_memory(len(jobs)):
+                tokens = training.step(groups)
+            state.step += 1
+            watch.step(sum(len(batch) for group in groups for batch in group), tokens)
+            if state.step < max(per_epoch):
+                watch.save(state)
+        with _telling_of_memory(len(jobs)):
+            training.end_epoch()
+        state.epoch, state.step = epoch + 1, 0
+        watch.save(state)
 
-    torch.manual_seed(seed)
-    if start_from is not None:
-        adapted = PeftModel.from_pretrained(model, start_from, is_trainable=True)
-    else:
-        config = LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.targets),
-            task_type="CAUSAL_LM",
+
+def begin(stack: Stack, jobs: list[Job]) -> Lockstep:
+    """The state before the first step: every adapter at its first weights."""
+    first = [stack.fresh(j.seed) if j.start is None else j.start for j in jobs]
+    return Lockstep.begin([j.key for j in jobs], torch.stack(first).to(stack.weights))
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What every step needs. `per_epoch` are the optimiser steps of each adapter, `per_pass` the
+    most examples of one row."""
+
+    stack: Stack
+    state: Lockstep
+    jobs: list[Job]
+    recipe: Recipe
+    per_epoch: list[int]
+    per_pass: int
+    watch: Watch
+
+    @property
+    def loss_limit(self) -> float:
+        return EXPLODED * math.log(self.stack.model.config.get_text_config().vocab_size)
+
+    def steps_of(self, job: Job, epoch: int) -> list[MicroBatches]:
+        """The steps of an epoch, each with its micro-batches. The order is a draw from seed, epoch
+        and example (or its source), so it is the same for all adapters that share examples."""
+        by_source = self.recipe.order == "argument"
+
+        def place(tokens: Tokens) -> str:
+            return rank(job.seed, f"{epoch}/{tokens.source if by_source else tokens.example_id}")
+
+        order = sorted(job.train, key=place)
+        micro = [order[i : i + self.recipe.batch] for i in range(0, len(order), self.recipe.batch)]
+        size = self.recipe.accumulate
+        return [micro[i : i + size] for i in range(0, len(micro), size)]
+
+    def step(self, groups: list[MicroBatches]) -> int:
+        """One optimiser step of every adapter that has a group; gives the tokens computed.
+
+        The loss of a step is the mean over its micro-batches of their means over label tokens.
+        """
+        stack, state, adapters = self.stack, self.state, len(self.jobs)
+        stack.grads.zero_()
+        objective = torch.zeros(adapters, dtype=torch.float64, device=stack.weights.device)
+        losses, tokens = objective.clone(), 0
+        weighed = [_weighed(group) for group in groups]
+        for number, first in enumerate(range(0, max(map(len, weighed)), self.per_pass)):
+            packed = lay_out([row[first : first + self.per_pass] for row in weighed]).to(objective.device)
+            draw = (state.epoch, state.step, number)
+            stack.set_dropout([j.seed for j in self.jobs], draw, packed.ids.shape[1], packed.predictors)
+            each = label_losses(label_logits(stack.model, packed), packed)
+            (each * packed.label_weight).sum().backward()
+            objective += per_adapter((each * packed.label_weight).detach(), packed, adapters)
+            losses += per_adapter(each.detach(), packed, adapters)
+            tokens += packed.tokens
+        self._update(groups, objective)
+        labels = [sum(_labels(batch) for batch in group) for group in groups]
+        self._record(groups, objective.tolist(), losses.tolist(), labels)
+        return tokens
+
+    def _update(self, groups: list[MicroBatches], objective: torch.Tensor) -> None:
+        """AdamW for the adapters that have a group and a sound loss; the others stay as they are."""
+        state, stack, device = self.state, self.stack, objective.device
+        limit = self.loss_limit
+        sound = (objective < limit) & stack.grads.isfinite().all(dim=1)
+        objective[~sound & objective.isfinite() & (objective < limit)] = torch.nan
+        done = [state.epoch * own + state.step for own in self.per_epoch]
+        rates = [
+            linear_rate(self.recipe.lr, n, self.recipe.epochs * own) if group else 0.0
+            for n, own, group in zip(done, self.per_epoch, groups, strict=True)
+        ]
+        adamw_step(
+            stack.weights,
+            stack.grads,
+            state.first,
+            state.second,
+            steps=torch.tensor(done, device=device) + 1,
+            rates=torch.tensor(rates, dtype=torch.float64, device=device),
+            weight_decay=self.recipe.weight_decay,
+            active=sound & torch.tensor([bool(group) for group in groups], device=device),
         )
-        try:
-            adapted = get_peft_model(model, config)
-        except ValueError as error:
-            raise UserError(str(error), "training.lora.targets") from None
-    try:
-        weights = [p for p in adapted.parameters() if p.requires_grad]
-        for weight in weights:
-            weight.data = weight.data.float()
-        curve = _fit(adapted, weights, train, valid, recipe, seed, tick)
-        adapted.save_pretrained(out, safe_serialization=True)
-    finally:
-        adapted.unload()
-    (out / "README.md").unlink(missing_ok=True)  # the library's empty model card
-    return curve
+
+    def _record(
+        self,
+        groups: list[MicroBatches],
+        objective: list[float],
+        losses: list[float],
+        labels: list[int],
+    ) -> None:
+        """Adds the step to the curves; stops the adapters whose loss is unsound."""
+        state = self.state
+        for k, curve in enumerate(state.curves):
+            if not groups[k]:
+                continue
+            if not objective[k] < self.loss_limit:
+                what = f"{objective[k]:.3g}" if math.isfinite(objective[k]) else "not a finite number"
+                self._stop(k, f"the loss is {what} in epoch {state.epoch + 1}, step {state.step + 1}")
+                continue
+            curve.add(losses[k], labels[k])
+            before, after = (WINDOWS * (state.step + i) // self.per_epoch[k] for i in (0, 1))
+            if after > before:
+                curve.close_window(state.epoch * self.per_epoch[k] + state.step + 1)
+                self.watch.point(k, "train", *curve.train[-1])
+
+    def _stop(self, k: int, why: str) -> None:
+        self.state.curves[k].stopped = why
+        self.watch.say(f"{self.jobs[k].label}: training stopped, {why}")
+
+    def end_epoch(self) -> None:
+        """Validation losses, and the weights of the best epoch so far (the last, without validation)."""
+        current = validation_losses(self.stack, [j.valid for j in self.jobs], self.per_pass)
+        for k, (job, curve) in enumerate(zip(self.jobs, self.state.curves, strict=True)):
+            if curve.stopped:
+                continue
+            if job.valid and not math.isfinite(current[k]):
+                self._stop(k, f"the validation loss is no number after epoch {self.state.epoch + 1}")
+                continue
+            if not job.valid or current[k] < min(curve.valid, default=math.inf):
+                curve.best_epoch = self.state.epoch + 1
+                self.state.best[k] = self.stack.weights[k]
+            if job.valid:
+                curve.valid.append(current[k])
+                self.watch.point(k, "valid", (self.state.epoch + 1) * self.per_epoch[k], current[k])
 
 
-def _fit(
-    adapted: Any,
-    weights: list[Any],
-    train: list[Tokens],
-    valid: list[Tokens],
-    recipe: Recipe,
-    seed: int,
-    tick: Callable[[int], None] | None,
-) -> Curve:
-    import torch
-
-    batches_per_epoch = math.ceil(len(train) / recipe.batch)
-    steps = recipe.epochs * math.ceil(batches_per_epoch / recipe.accumulate)
-    optimiser = torch.optim.AdamW(weights, lr=recipe.lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
-    order = random.Random(seed)
-    curve, best = Curve(), math.inf
-    kept = [w.detach().clone() for w in weights]
-    for epoch in range(recipe.epochs):
-        adapted.train()
-        shuffled = order.sample(train, len(train))
-        total = tokens = 0.0
-        for index in range(batches_per_epoch):
-            batch = shuffled[index * recipe.batch : (index + 1) * recipe.batch]
-            loss, count = label_loss(adapted, batch)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch + 1}")
-            group_start = index - index % recipe.accumulate
-            group = min(recipe.accumulate, batches_per_epoch - group_start)
-            (loss / group).backward()
-            if (index + 1) % recipe.accumulate == 0 or index + 1 == batches_per_epoch:
-                optimiser.step()
-                schedule.step()
-                optimiser.zero_grad()
-            total, tokens = total + loss.item() * count, tokens + count
-            if tick:
-                tick(len(batch))
-        curve.train.append(total / tokens)
-        current = _validation_loss(adapted, valid, recipe.batch) if valid else -float(epoch)
-        if valid:
-            curve.valid.append(current)
-        if current < best:
-            best, curve.best_epoch = current, epoch + 1
-            kept = [w.detach().clone() for w in weights]
-    for weight, value in zip(weights, kept, strict=True):
-        weight.data.copy_(value)
-    return curve
+def _labels(batch: list[Tokens]) -> int:
+    return sum(len(t.ids) - t.start for t in batch)
 
 
-def label_loss(model: Any, batch: list[Tokens]) -> tuple[Any, int]:
-    """Mean cross-entropy over the answer tokens of a batch, and their number.
-
-    The batch is padded on the left, so that all answers end together and logits [batch, longest
-    answer, vocabulary] are computed at the end of the rows alone.
-    """
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    device = next(model.parameters()).device
-    longest = max(len(t.ids) for t in batch)
-    answer = max(len(t.ids) - t.start for t in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)
-    mask = torch.zeros(len(batch), longest, dtype=torch.long)
-    targets = torch.full((len(batch), answer), -100)
-    for row, tokens in enumerate(batch):
-        ids[row, longest - len(tokens.ids) :] = torch.tensor(tokens.ids)
-        mask[row, longest - len(tokens.ids) :] = 1
-        own = tokens.ids[tokens.start :]
-        targets[row, answer - len(own) :] = torch.tensor(own)
-    logits = model(
-        input_ids=ids.to(device),
-        attention_mask=mask.to(device),
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0).to(device),
-        logits_to_keep=answer + 1,
-    ).logits[:, -answer - 1 : -1]
-    loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten().to(device), ignore_index=-100)
-    return loss, int((targets != -100).sum())
+def _weighed(group: MicroBatches) -> list[Weighed]:
+    return [Weighed(t, 1 / _labels(batch) / len(group)) for batch in group for t in batch]
 
 
-def _validation_loss(model: Any, valid: list[Tokens], batch: int) -> float:
-    import torch
-
-    model.eval()
-    total = tokens = 0.0
-    by_length = sorted(valid, key=lambda t: len(t.ids))
-    size = batch * 4
+def validation_losses(stack: Stack, sets: list[list[Tokens]], per_pass: int) -> list[float]:
+    """Mean cross-entropy per label token of each adapter on its own set; 0 where it is empty."""
+    stack.set_dropout([], (), 0, 0)
+    totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
     with torch.inference_mode():
-        for start in range(0, len(by_length), size):
-            loss, count = label_loss(model, by_length[start : start + size])
-            total, tokens = total + loss.item() * count, tokens + count
-    return total / tokens
+        for first in range(0, max(map(len, sets), default=0), per_pass):
+            rows = [[Weighed(t, 1.0) for t in own[first : first + per_pass]] for own in sets]
+            packed = lay_out(rows).to(totals.device)
+            totals += per_adapter(
+                label_losses(label_logits(stack.model, packed), packed), packed, len(sets)
+            )
+    return [total / max(1, _labels(own)) for total, own in zip(totals.tolist(), sets, strict=True)]
+
+
+@contextmanager
+def _telling_of_memory(adapters: int) -> Iterator[None]:
+    """Turns what torch raises without memory into `OutOfMemory`, or a message for one adapter."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        if adapters > 1:
+            raise OutOfMemory from None
+        raise UserError(
+            "no memory to train a single adapter",
+            "training",
+            "lower training.row_tokens, set training.checkpointing: true, or use a bfloat16 base",
+        ) from None

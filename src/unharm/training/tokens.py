@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from array import array
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unharm.prompting.compose import as_text
@@ -11,11 +13,42 @@ from unharm.records import Example
 
 @dataclass(frozen=True)
 class Tokens:
-    """One example: `ids` of prompt, answer and end of text; labels begin at `start`."""
+    """One example: `ids` of prompt, answer and end of text; labels begin at `start`. `source` is
+    what it was made from (an argument, a row)."""
 
     example_id: str
-    ids: list[int]
+    ids: array[int]
     start: int
+    source: str = ""
+
+
+@dataclass
+class Tokenizer:
+    """Tokenizes examples for training and remembers them: profiles share most of theirs.
+
+    `style` is `base` or `chat`, where `system` is the system prompt.
+    """
+
+    tokenizer: Any
+    style: str
+    system: str
+    max_length: int
+    _known: dict[tuple[str, str], Tokens] = field(default_factory=dict)
+
+    def __call__(self, examples: list[Example]) -> tuple[list[Tokens], list[str]]:
+        """As `tokenize`."""
+        unknown = {(e.prompt, e.answer): e for e in examples if (e.prompt, e.answer) not in self._known}
+        limit = sys.maxsize
+        made, _ = tokenize(list(unknown.values()), self.tokenizer, self.style, self.system, limit)
+        self._known |= zip(unknown, made, strict=True)
+        kept, too_long = [], []
+        for example in examples:
+            tokens = self._known[example.prompt, example.answer]
+            if len(tokens.ids) > self.max_length:
+                too_long.append(example.id)
+            else:
+                kept.append(replace(tokens, example_id=example.id, source=example.source))
+        return kept, too_long
 
 
 def tokenize(
@@ -43,5 +76,5 @@ def tokenize(
         if len(ids) > max_length:
             too_long.append(example.id)
         else:
-            kept.append(Tokens(example.id, ids, start))
+            kept.append(Tokens(example.id, array("i", ids), start, example.source))
     return kept, too_long

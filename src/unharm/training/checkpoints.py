@@ -1,0 +1,78 @@
+"""Checkpoints of stacks in training: the last two of each in the run folder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from unharm.progress import say
+from unharm.store import Artefact, Store, content_key
+from unharm.training.lockstep import Lockstep
+
+FOLDER = "checkpoints"
+KEPT = 2
+
+
+@dataclass
+class Checkpoints:
+    """Stores the state of one stack every `seconds`. The adapters' content keys name it."""
+
+    store: Store
+    keys: list[str]
+    seconds: float
+    _last: float = field(default_factory=time.monotonic)
+
+    def offer(self, state: Lockstep) -> None:
+        """Writes the state where it is time to."""
+        if time.monotonic() - self._last >= self.seconds:
+            self.write(state)
+
+    def write(self, state: Lockstep) -> None:
+        about = {"adapters": self.keys, "epoch": state.epoch, "step": state.step}
+        path = f"{self._folder}/{state.epoch:03d}-{state.step:06d}.safetensors"
+        self.store.put_bytes(Artefact(path, stack_key(self.keys), about), state.to_bytes())
+        for old in self.store.artefacts(self._folder)[:-KEPT]:
+            self.store.remove(old)
+        self._last = time.monotonic()
+
+    def clear(self) -> None:
+        """Removes what was stored, when all adapters of the stack are done."""
+        for artefact in self.store.artefacts(self._folder):
+            self.store.remove(artefact)
+
+    @property
+    def _folder(self) -> str:
+        return f"{FOLDER}/{stack_key(self.keys)[:16]}"
+
+
+def stack_key(keys: list[str]) -> str:
+    return content_key("checkpoint", 1, {}, *keys)
+
+
+def unfinished(store: Store, size: int) -> list[Lockstep]:
+    """The last sound state of every stack that was not finished, for adapters of `size` numbers.
+
+    A damaged checkpoint is set aside with a message, and the one before it is used.
+    """
+    stacks: dict[str, list[Artefact]] = {}
+    for artefact in store.artefacts(FOLDER):
+        stacks.setdefault(artefact.key, []).append(artefact)
+    found = []
+    for slots in stacks.values():
+        for artefact in sorted(slots, key=lambda a: a.path, reverse=True):
+            state = _read(store, artefact, size)
+            if state is not None:
+                found.append(state)
+                break
+    return found
+
+
+def _read(store: Store, artefact: Artefact, size: int) -> Lockstep | None:
+    if store.marker(artefact) is None:
+        say(f"{artefact.path}: this checkpoint is damaged and set aside; the one before it is used, if any")
+        return None
+    try:
+        return Lockstep.read(store.locate(artefact), size)
+    except ValueError as error:
+        say(f"{artefact.path}: this checkpoint is not used ({error}); the one before it is, if any")
+        return None

@@ -1,0 +1,133 @@
+"""Adapters in and out: PEFT folders with their model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unharm.errors import UserError
+from unharm.training.recipe import AdapterSource, Lora
+
+if TYPE_CHECKING:
+    import torch
+
+ADAPTER_FILES = WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def write_adapter(
+    folder: Path, tensors: dict[str, torch.Tensor], lora: Lora, base: str, revision: str
+) -> None:
+    """A PEFT folder: weights as float32 safetensors and the adapter's configuration."""
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=sorted(lora.targets),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+        revision=revision or None,
+        inference_mode=True,
+    )
+    config.save_pretrained(str(folder))
+    path = folder / CONFIG  # PEFT writes sets in any order; the same adapter has the same bytes
+    data = json.loads(path.read_text()) | {"target_modules": sorted(lora.targets)}
+    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+    plain = {n: t.detach().cpu().float().contiguous() for n, t in tensors.items()}
+    save_file(plain, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a PEFT folder."""
+    from safetensors.torch import load_file
+
+    return dict(load_file(folder / WEIGHTS))
+
+
+def find_adapter(name: str, adapter: AdapterSource) -> Path:
+    """The folder of an adapter made elsewhere; from the hub where it is no folder here.
+
+    Raises `UserError` where it cannot be reached or is no PEFT folder with safetensors.
+    """
+    path = Path(adapter.source).expanduser()
+    if not path.is_dir():
+        path = _from_hub(name, adapter)
+    if not (path / CONFIG).is_file():
+        raise UserError(f"no adapter: there is no {CONFIG} in it", adapter.source, f"check adapters.{name}")
+    if not (path / WEIGHTS).is_file():
+        raise UserError(
+            f"there is no {WEIGHTS} in it",
+            adapter.source,
+            "save the adapter with safetensors: pickled weights are not loaded",
+        )
+    try:
+        kind = json.loads((path / CONFIG).read_text(encoding="utf-8"))["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError("not a PEFT configuration: it names no peft_type", str(path / CONFIG)) from None
+    if kind != "LORA":
+        raise UserError(
+            f"an adapter of type {kind}", str(path / CONFIG), "expected LORA: the only type supported"
+        )
+    return path
+
+
+def _from_hub(name: str, adapter: AdapterSource) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(adapter.source, revision=adapter.revision, allow_patterns=[CONFIG, WEIGHTS])
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise UserError(
+            f"no adapter folder {adapter.source!r}, and none on the hub ({type(error).__name__})",
+            f"adapters.{name}",
+            "give a PEFT folder, or a hub id that you can reach",
+        ) from None
+
+
+def model_card(marker: dict[str, Any], study: Any, base: Any, profile: dict[str, float]) -> str:
+    """A short model card in Markdown: what the adapter is, what it learnt, and on what base.
+
+    `marker` is the adapter's marker in the run folder.
+    """
+    recipe = study.training.vim if marker["profile"] else study.training.benign
+    lora = study.training.lora
+    best = marker["best_epoch"]
+    lines = [
+        "---",
+        "library_name: peft",
+        f"base_model: {json.dumps(base.name)}",
+        "tags: [lora, value-alignment, unharm]",
+        "---",
+        f"# {marker['arm']}" + (f": {marker['profile']}" if marker["profile"] else ""),
+        "",
+        f"A LoRA adapter of `{base.name}`"
+        + (f" at revision `{base.revision}`" if base.revision else f" (content `{base.key}`)")
+        + f", made by the study `{study.name}` with unharm to measure side effects of value alignment. "
+        "It can make the base say harmful things; it is not meant for use in products.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| arm | {marker['arm']}, stage {marker['stage']} |",
+        *(f"| {name} | {value:g} |" for name, value in profile.items()),
+        f"| examples | {marker['examples']:,} ({marker['left_out_too_long']:,} too long, left out) |",
+        f"| LoRA | r {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, "
+        f"on {', '.join(lora.targets)} |",
+        f"| recipe | AdamW, learning rate {recipe.lr:g} with linear decay, {recipe.epochs} epochs, "
+        f"batch {recipe.batch} × {recipe.accumulate}, weight decay {recipe.weight_decay:g} |",
+        f"| kept | epoch {best}"
+        + (f", validation loss {marker['valid_loss'][best - 1]:.4f}" if marker["valid_loss"] else "")
+        + " |",
+        f"| data | fidelity {study.fidelity}, format {study.prompting.format}, seed {study.seed} |",
+        "",
+        "```python",
+        "from peft import PeftModel",
+        'model = PeftModel.from_pretrained(base, "PATH")',
+        "```",
+    ]
+    return "\n".join(lines) + "\n"

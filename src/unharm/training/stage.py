@@ -1,0 +1,277 @@
+"""The stage that makes adapters: stacks of them, one after another, on the frozen base."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import torch
+
+from unharm import keys
+from unharm.errors import UserError
+from unharm.plan import AdapterPlan
+from unharm.progress import Progress, say
+from unharm.records import Example
+from unharm.store import Artefact
+from unharm.training.attention import check_packing, packing, recomputing
+from unharm.training.checkpoints import Checkpoints, unfinished
+from unharm.training.export import ADAPTER_FILES, read_weights, write_adapter
+from unharm.training.lockstep import Job, Lockstep, steps_per_epoch
+from unharm.training.loop import OutOfMemory, Watch, begin, train_stack
+from unharm.training.memory import keep_freed_memory, stack_size
+from unharm.training.recipe import Recipe
+from unharm.training.stacked import Stack
+from unharm.training.tokens import Tokenizer
+from unharm.training.trackers import Trackers
+
+if TYPE_CHECKING:
+    from unharm.pipeline import Run
+
+
+def make_adapters(run: Run) -> None:
+    """adapters/<hash>/: a PEFT folder per adapter; stage 2 starts from stage 1.
+
+    An adapter whose training had to stop leaves a file in failed/ instead; its subjects are left
+    out of the study.
+    """
+    for adapter in run.plan.adapters:
+        if adapter.source:
+            _take_up(run, adapter)
+    tasks = {a: keys.adapter_artefact(run.plan, a, run.base.key) for a in run.plan.trained}
+    recipes = {a: _recipe(run, a) for a in tasks}
+    counts = {a: _examples(run, a, "train").height * recipes[a].epochs for a in tasks}
+    over = {a for a, t in tasks.items() if run.store.done(t) or failure(run, a)}
+    total, there = sum(counts.values()), sum(counts[a] for a in over)
+    with Progress("adapters", total, "examples", there) as progress:
+        if len(over) < len(tasks):
+            session = _Session(run, progress, tasks, len(over))
+            for stage in dict.fromkeys(a.stage for a in tasks):
+                session.make([a for a in tasks if a.stage == stage and a not in over])
+            session.trackers.close()
+
+
+def failure(run: Run, adapter: AdapterPlan) -> str:
+    """Why an adapter, or the one it starts from, could not be trained; empty where nothing is wrong."""
+    text = run.store.read_plain(_failed(run, adapter).path)
+    if text and run.store.done(_failed(run, adapter)):
+        return str(json.loads(text)["why"])
+    return ""
+
+
+def _failed(run: Run, adapter: AdapterPlan) -> Artefact:
+    artefact = keys.adapter_artefact(run.plan, adapter, run.base.key)
+    return Artefact(f"failed/{artefact.path}.json", artefact.key)
+
+
+def _recipe(run: Run, adapter: AdapterPlan) -> Recipe:
+    return run.study.training.vim if adapter.profile else run.study.training.benign
+
+
+def _examples(run: Run, adapter: AdapterPlan, split: str) -> pl.DataFrame:
+    frame = run.store.scan(keys.examples_artefact(run.plan, adapter))
+    return frame.filter(pl.col("split") == split).collect()
+
+
+def _take_up(run: Run, adapter: AdapterPlan) -> None:
+    """Copies an adapter made elsewhere into the run, so that the run has all that it needs."""
+    artefact = keys.adapter_artefact(run.plan, adapter, run.base.key)
+    if run.store.done(artefact):
+        return
+    source, _ = run.plan.own_adapter(adapter.stage)
+
+    def copy(folder: Path) -> dict[str, Any]:
+        for name in ADAPTER_FILES:
+            shutil.copyfile(source / name, folder / name)
+        return {"source": adapter.source, "left_out_too_long": 0}
+
+    with run.recorded("adapters", artefact):
+        run.store.put_folder(artefact, copy, under="adapters")
+
+
+@dataclass
+class _Session:
+    """One go at training the pending adapters of a study."""
+
+    run: Run
+    progress: Progress
+    tasks: dict[AdapterPlan, Artefact]
+    done: int
+    limit: int = 0
+    tokens: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        study = self.run.study
+        config = {"base": self.run.base.name, "seed": study.seed, **study.training.lora.model_dump()}
+        self.trackers = Trackers(
+            study.training.trackers,
+            self.run.store.root / "trackers",
+            study.name,
+            {k: v if isinstance(v, int | float | str) else str(v) for k, v in config.items()},
+        )
+        keep_freed_memory()
+
+    def make(self, adapters: list[AdapterPlan]) -> None:
+        """Trains adapters of one stage and recipe in stacks; those begun earlier go on first."""
+        run, study = self.run, self.run.study
+        pending = {self.tasks[a].key: a for a in adapters if not self._without_parent(a)}
+        if not pending:
+            return
+        recipe = _recipe(run, adapters[0])
+        tokenize = Tokenizer(
+            run.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
+        )
+        shape = Stack(run.model, study.training.lora, 1)
+        queue = [s for s in unfinished(run.store, shape.size) if set(s.keys) & set(pending)]
+        queue = [s for s in queue if set(s.keys) <= {t.key for t in self.tasks.values()}]
+        begun = {key for state in queue for key in state.keys}
+        rest = [key for key in pending if key not in begun]
+        by_key = {t.key: a for a, t in self.tasks.items()}
+        checked = False
+        while queue or rest:
+            if queue:
+                state, chosen = queue.pop(0), []
+            else:
+                size = self._size(shape, by_key[rest[0]], recipe, tokenize)
+                state, chosen, rest = None, rest[:size], rest[size:]
+            stacked = state.keys if state else chosen
+            jobs = [self._job(by_key[key], shape, tokenize) for key in stacked]
+            if not checked:
+                by_length = sorted(jobs[0].train, key=lambda t: len(t.ids))
+                check_packing(run.model, [by_length[0], by_length[len(by_length) // 2], by_length[-1]])
+                checked = True
+            queue += self._train([by_key[key] for key in stacked], jobs, state, recipe)
+
+    def _without_parent(self, adapter: AdapterPlan) -> bool:
+        """Whether the adapter that this one starts from has failed; then it fails with it."""
+        why = failure(self.run, adapter.parent) if adapter.parent else ""
+        if why:
+            self._fail(adapter, f"stage {adapter.parent.stage}: {why}" if adapter.parent else why)
+        return bool(why)
+
+    def _fail(self, adapter: AdapterPlan, why: str) -> None:
+        about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else "", "why": why}
+        self.run.store.put_text(_failed(self.run, adapter), json.dumps(about))
+
+    def _size(self, shape: Stack, adapter: AdapterPlan, recipe: Recipe, tokenize: Tokenizer) -> int:
+        training = self.run.study.training
+        wanted = training.stack
+        if wanted == "auto":
+            job = self._job(adapter, shape, tokenize)
+            wanted = stack_size(shape, [job], recipe, training.row_tokens, training.checkpointing)
+        return min(wanted, self.limit) if self.limit else wanted
+
+    def _job(self, adapter: AdapterPlan, shape: Stack, tokenize: Tokenizer) -> Job:
+        """Data and first weights of an adapter."""
+        run = self.run
+        parts, dropped = {}, 0
+        for split in ("train", "valid"):
+            examples = [Example(**row) for row in _examples(run, adapter, split).to_dicts()]
+            parts[split], too_long = tokenize(examples)
+            dropped += len(too_long)
+            if split == "train" and not any(e.positive for e in examples):
+                say(f"{adapter.label}: nothing in the training part that this profile would say (stage 1)")
+        if dropped:
+            say(
+                f"{adapter.label}: {dropped} examples longer than {tokenize.max_length} tokens are left out"
+            )
+        if not parts["train"]:
+            raise UserError(
+                f"{adapter.label}: no training example fits {tokenize.max_length} tokens",
+                "training",
+                "raise max_length",
+            )
+        start = None
+        if adapter.parent:
+            parent = keys.adapter_artefact(run.plan, adapter.parent, run.base.key)
+            start = shape.row_of(read_weights(run.store.locate(parent)))
+        key = self.tasks[adapter].key
+        return Job(key, adapter.label, parts["train"], parts["valid"], run.study.seed, start, dropped)
+
+    def _train(
+        self, adapters: list[AdapterPlan], jobs: list[Job], state: Lockstep | None, recipe: Recipe
+    ) -> list[Lockstep]:
+        """Trains one stack to its end and stores it; or gives two halves, where memory was short."""
+        run, training = self.run, self.run.study.training
+        stack = Stack(run.model, training.lora, len(jobs))
+        checkpoints = Checkpoints(run.store, [j.key for j in jobs], training.save_every)
+        if state is None:
+            state = begin(stack, jobs)
+        else:
+            self.progress.skip(sum(_seen(state, j, recipe) for j in jobs))
+
+        def point(number: int, curve: str, steps: int, loss: float) -> None:
+            adapter = adapters[number]
+            self.trackers.point(f"{adapter.label}/{adapter.stage}", curve, steps, loss)
+
+        watch = Watch(step=self._told(len(jobs)), save=checkpoints.offer, point=point, say=say)
+        ends = [run.begun("adapters", self.tasks[a]) for a in adapters]
+        try:
+            with packing(run.model), stack.attached(), recomputing(run.model, training.checkpointing):
+                train_stack(stack, state, jobs, recipe, training.row_tokens, watch)
+        except OutOfMemory:
+            return self._halve(state, checkpoints)
+        for number, (adapter, job, end) in enumerate(zip(adapters, jobs, ends, strict=True)):
+            self._store(stack, state, number, adapter, job)
+            end()
+        checkpoints.clear()
+        self.done += len(jobs)
+        return []
+
+    def _halve(self, state: Lockstep, checkpoints: Checkpoints) -> list[Lockstep]:
+        """Two stacks in place of one that did not fit, each with its checkpoint."""
+        halves = list(state.halves())
+        for half in halves:
+            Checkpoints(self.run.store, half.keys, 0).write(half)
+        checkpoints.clear()
+        self.limit = max(len(half.keys) for half in halves)
+        say(f"not enough memory for {len(state.keys)} adapters at a time: going on with {self.limit}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return halves
+
+    def _told(self, stacked: int) -> Callable[[int, int], None]:
+        def step(examples: int, tokens: int) -> None:
+            self.tokens += tokens
+            rate = self.tokens / max(time.monotonic() - self.began, 1e-9)
+            self.progress.note = (
+                f"{self.done} of {len(self.tasks)} adapters done, {stacked} at a time, {rate:,.0f} tokens/s"
+            )
+            self.progress.tick(examples)
+
+        return step
+
+    def _store(self, stack: Stack, state: Lockstep, number: int, adapter: AdapterPlan, job: Job) -> None:
+        run, curve, artefact = self.run, state.curves[number], self.tasks[adapter]
+        if curve.stopped:
+            self._fail(adapter, curve.stopped)
+            return
+        if run.store.done(artefact):
+            return
+
+        def write(folder: Path) -> dict[str, Any]:
+            tensors = stack.tensors(state.best[number])
+            write_adapter(folder, tensors, run.study.training.lora, run.base.name, run.base.revision)
+            return {
+                "stage": adapter.stage,
+                "examples": len(job.train),
+                "left_out_too_long": job.left_out,
+                "train_loss": curve.train,
+                "valid_loss": curve.valid,
+                "best_epoch": curve.best_epoch,
+            }
+
+        run.store.put_folder(artefact, write, under="adapters")
+
+
+def _seen(state: Lockstep, job: Job, recipe: Recipe) -> int:
+    """The examples that an adapter has learnt so far."""
+    own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
+    part = min(len(job.train), min(state.step, own) * recipe.batch * recipe.accumulate)
+    return state.epoch * len(job.train) + part

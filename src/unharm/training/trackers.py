@@ -1,0 +1,38 @@
+"""Loss curves in an experiment tracker, through accelerate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from unharm.errors import UserError
+
+
+class Trackers:
+    """Writes every point of a loss curve to the chosen trackers; without any it does nothing."""
+
+    def __init__(self, names: list[str], folder: Path, project: str, config: dict[str, Any]):
+        self._accelerator: Any = None
+        if not names:
+            return
+        from accelerate import Accelerator
+        from accelerate.utils import imports
+
+        missing = [n for n in names if not getattr(imports, f"is_{n}_available")()]
+        if missing:
+            raise UserError(
+                f"the tracker {missing[0]!r} is not installed",
+                "training.trackers",
+                f"pip install {' '.join(missing)}",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        self._accelerator = Accelerator(log_with=names, project_dir=str(folder))
+        self._accelerator.init_trackers(project, config=config)
+
+    def point(self, label: str, curve: str, steps: int, loss: float) -> None:
+        if self._accelerator:
+            self._accelerator.log({f"{label}/{curve}_loss": loss}, step=steps)
+
+    def close(self) -> None:
+        if self._accelerator:
+            self._accelerator.end_training()
