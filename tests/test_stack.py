@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -303,12 +302,14 @@ def test_dropout_is_that_of_its_seed_alone() -> None:
     module = next(iter(stack.modules.values()))
     stack.set_dropout([1, 1, 1], (0, 0, 0), 400, 100)
     shared = module.keep
-    assert shared is not None and shared.shape == (1, 400, 32)
+    assert shared is not None
+    assert shared.shape == (1, 400, 32)
     assert set(np.unique(shared.numpy())) == {np.float32(0), np.float32(1 / 0.75)}
     assert float((shared == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
     stack.set_dropout([1, 2, 1], (0, 0, 0), 420, 110)
     own = module.keep
-    assert own is not None and own.shape == (3, 420, 32)
+    assert own is not None
+    assert own.shape == (3, 420, 32)
     assert torch.equal(own[0], own[2])
     assert not torch.equal(own[0], own[1])
     assert torch.equal(own[0, :300], shared[0, :300])  # longer rows only add in between
@@ -318,10 +319,10 @@ def test_dropout_is_that_of_its_seed_alone() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     path = tmp_path / "adapter"
     path.mkdir()
-    yield path
+    return path
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["o_proj", "gate_proj", "layers.1.mlp.up_proj"]])
@@ -358,7 +359,8 @@ def test_targets_that_match_nothing_or_no_linear_module() -> None:
     message = str(caught.value)
     assert "'nowhere' matches no module" in message
     assert "'mlp' matches model.layers.0.mlp, which is no linear module" in message
-    assert "training.lora.targets" in message and "gate_proj" in message
+    assert "training.lora.targets" in message
+    assert "gate_proj" in message
 
 
 def test_the_base_is_itself_afterwards() -> None:
