@@ -59,6 +59,19 @@ def plan(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -
     print(json.dumps(summary) if as_json else plan_text(summary))
 
 
+@app.command()
+def train(
+    study: StudyArg,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Copy the adapters into this folder, each with a model card.")
+    ] = None,
+) -> None:
+    """Train the adapters of a study. Earlier stages run first where they are not done."""
+    run_to(study, set_, "adapters", as_json, export)
+
+
 def _stage_command(verb: str, stage: str, about: str) -> None:
     def command(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
         run_to(study, set_, stage, as_json)
@@ -68,7 +81,6 @@ def _stage_command(verb: str, stage: str, about: str) -> None:
 
 
 for _verb, _stage, _about in (
-    ("train", "adapters", "Train the adapters of a study."),
     ("generate", "completions", "Generate the completions of a study."),
     ("score", "scores", "Score the completions of a study."),
     ("analyze", "findings", "Make the metrics and findings of a study."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +16,11 @@ SetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 
-def run_to(study: str, overrides: list[str] | None, stage: str, as_json: bool) -> None:
-    """Runs a study up to a stage; ends with 3 where completions stayed unscored."""
+def run_to(
+    study: str, overrides: list[str] | None, stage: str, as_json: bool, export: Path | None = None
+) -> None:
+    """Runs a study up to a stage, and copies its adapters to `export` where that is given; ends
+    with 3 where completions stayed unscored or adapters could not be trained."""
     from unharm.pipeline import run_study
     from unharm.study_check import load_study
 
@@ -26,10 +30,16 @@ def run_to(study: str, overrides: list[str] | None, stage: str, as_json: bool) -
         "stage": stage,
         "scored": run.scored,
         "unscored": run.unscored,
-        "complete": run.unscored == 0,
+        "failed_adapters": run.failed,
+        "complete": not run.unscored and not run.failed,
     }
     if stage == "report":
         result["report"] = str(run.store.root / "report.html")
+    if export:
+        from unharm.training.adapters import export_adapters
+
+        result["exported"] = [str(path) for path in export_adapters(run, export)]
+        print(f"{len(result['exported'])} adapters exported to {export}", file=sys.stderr)
     if as_json:
         print(json.dumps(result))
     if run.unscored:
@@ -38,4 +48,11 @@ def run_to(study: str, overrides: list[str] | None, stage: str, as_json: bool) -
             f"findings/unscored.csv and the report say why",
             file=sys.stderr,
         )
+    if run.failed:
+        print(
+            f"incomplete: {len(run.failed)} adapters could not be trained (exit code 3); "
+            "another training.vim.lr or seed makes them anew",
+            file=sys.stderr,
+        )
+    if not result["complete"]:
         raise typer.Exit(3)

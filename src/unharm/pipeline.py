@@ -49,6 +49,11 @@ class Run:
         return stages.planned_shards(self)
 
     @property
+    def failed(self) -> dict[str, str]:
+        """The adapters that could not be trained, and why."""
+        return {f"{a.label} · {a.stage}": why for a, why in stages.failed_adapters(self).items()}
+
+    @property
     def tokenizer(self) -> Any:
         from unharm.models import load_tokenizer
 

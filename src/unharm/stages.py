@@ -54,6 +54,8 @@ def make_adapters(run: Run) -> None:
     from unharm.training import stage
 
     stage.make_adapters(run)
+    for label, why in run.failed.items():
+        say(f"{label}: not trained, and left out of what follows ({why})")
 
 
 def left_out(run: Run) -> dict[str, int]:
@@ -68,7 +70,7 @@ def left_out(run: Run) -> dict[str, int]:
 
 def failed_adapters(run: Run) -> dict[AdapterPlan, str]:
     """The adapters that could not be trained, and why; their subjects are left out."""
-    from unharm.training.stage import failure
+    from unharm.training.adapters import failure
 
     found = {a: failure(run, a) for a in run.plan.trained}
     return {a: why for a, why in found.items() if why}

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unharm.disk import disk_error, sync, write_synced
 from unharm.errors import UserError
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Store:
             about = make(temporary)
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    _sync(file)
+                    sync(file)
             checksum = sha256_of(temporary)
             target = f"{under}/{checksum[:20]}"
             final = self.root / target
@@ -192,7 +193,7 @@ class Store:
                     self._set_aside(final)
             if temporary.exists():
                 os.replace(temporary, final)
-            _sync(final.parent)
+            sync(final.parent)
             self._mark(artefact, target, checksum, about)
             return final
 
@@ -210,11 +211,11 @@ class Store:
 
     def _replace(self, path: str, data: bytes) -> None:
         temporary = self._temporary()
-        _write_synced(temporary, data)
+        write_synced(temporary, data)
         final = self.root / path
         final.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, final)
-        _sync(final.parent)
+        sync(final.parent)
 
     def write_plain(self, path: str, text: str) -> None:
         """A file without a key (manifest, resolved spec), replaced atomically."""
@@ -285,33 +286,3 @@ class Store:
             yield
         finally:
             lock.release()
-
-
-def disk_error(error: OSError, root: Path) -> Exception:
-    """The message for a full disk or a folder that cannot be written; other errors as they are."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            "the disk is full", str(root), "free some space and run the same command: it goes on"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError("no permission to write here", str(root), "choose another with --set output=PATH")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return UserError("a file is where a folder is needed", str(error.filename or root))
-    if error.errno == errno.ENOENT:
-        return UserError("this folder cannot be made", str(root), "choose another with --set output=PATH")
-    return error
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

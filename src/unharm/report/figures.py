@@ -116,6 +116,36 @@ def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
     return _spec((cells + rings).properties(width=alt.Step(44), height=alt.Step(20)))
 
 
+def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
+    """The losses of every adapter over its optimiser steps: training thin, validation dotted."""
+    import altair as alt
+
+    rows = [
+        {
+            "adapter": f"{r['arm']} · {r['profile']}" if r["profile"] else r["arm"],
+            "part": f"{r['arm']}, stage {r['stage']}",
+            "curve": "training" if r["curve"] == "train" else "validation",
+            "steps": r["steps"],
+            "loss": round(r["loss"], 4),
+        }
+        for r in curves.to_dicts()
+    ]
+    several = len({r["adapter"] for r in rows}) > 6
+    base = alt.Chart(alt.InlineData(rows)).encode(
+        x=alt.X("steps:Q", title="optimiser steps"),
+        y=alt.Y("loss:Q", title="loss (nats per token)", scale=alt.Scale(zero=False)),
+        detail="adapter:N",
+        color=alt.Color("curve:N", title=None, scale=alt.Scale(range=["#8aa4b0", "#0b6b75"])),
+        tooltip=["adapter:N", "curve:N", "steps:Q", alt.Tooltip("loss:Q", format=".4f")],
+    )
+    lines = base.mark_line(strokeWidth=1, opacity=0.35 if several else 0.9)
+    points = base.transform_filter("datum.curve == 'validation'").mark_point(filled=True, size=22)
+    chart = (lines + points).properties(width=300, height=190)
+    parts = list(dict.fromkeys(r["part"] for r in rows))
+    faceted = chart.facet(facet=alt.Facet("part:N", title=None, sort=parts), columns=3)
+    return _spec(faceted.resolve_scale(x="independent", y="independent"))
+
+
 def harm_name(benchmark: str, category: str) -> str:
     from unharm.benchmarks.load import TABLE
 

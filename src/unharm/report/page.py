@@ -14,7 +14,13 @@ from unharm.benchmarks.load import TABLE
 from unharm.keys import Shard
 from unharm.report.answers import answers, halved
 from unharm.report.examples import chosen_examples
-from unharm.report.figures import alignment_chart, arms_chart, associations_chart, harm_name
+from unharm.report.figures import (
+    alignment_chart,
+    arms_chart,
+    associations_chart,
+    harm_name,
+    training_chart,
+)
 from unharm.report.words import METRIC_NAMES, SHARES, category_name, interval, number, p_value
 from unharm.scoring import SCORERS
 
@@ -29,12 +35,28 @@ def write_report(run: Run, shards: list[Shard]) -> Path:
         for name, schema in SCHEMAS.items()
     }
     record = json.loads(run.store.read_plain("manifest.json") or "{}")
-    html = render(run, shards, tables, record)
+    html = render(run, shards, tables, loss_curves(run), record)
     run.store.write_plain("report.html", html)
     return run.store.root / "report.html"
 
 
-def render(run: Run, shards: list[Shard], tables: dict[str, pl.DataFrame], record: dict[str, Any]) -> str:
+def loss_curves(run: Run) -> pl.DataFrame:
+    """The stored loss curves of the adapters that this study trains."""
+    from unharm.training.adapters import CURVES, curves_artefact
+
+    artefact = curves_artefact(run)
+    if not run.plan.trained or not run.store.done(artefact):
+        return pl.DataFrame(schema=CURVES)
+    return pl.read_csv(run.store.locate(artefact), schema=CURVES)
+
+
+def render(
+    run: Run,
+    shards: list[Shard],
+    tables: dict[str, pl.DataFrame],
+    curves: pl.DataFrame,
+    record: dict[str, Any],
+) -> str:
     """The page as text. Everything that comes from data or models is escaped by the template."""
     import jinja2
 
@@ -61,6 +83,8 @@ def render(run: Run, shards: list[Shard], tables: dict[str, pl.DataFrame], recor
             charts[f"alignment-{arm}"] = alignment_chart(
                 tables["alignment"].filter(pl.col("strategy") == study.strategies[0]), arm
             )
+    if curves.height:
+        charts["training"] = training_chart(curves)
     stand_ins = [
         (TABLE[name].title, spec.scorer, SCORERS[spec.scorer].about)
         for name, spec in study.benchmarks.chosen().items()
@@ -81,6 +105,8 @@ def render(run: Run, shards: list[Shard], tables: dict[str, pl.DataFrame], recor
         groups=[(title, strongest(part)) for title, part in groups],
         harm_name=harm_name,
         profiles=len(run.plan.profiles),
+        trained=trained_rows(curves),
+        failed=run.failed,
         unscored=tables["unscored"].to_dicts(),
         completions=run.scored + run.unscored,
         notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
@@ -89,6 +115,27 @@ def render(run: Run, shards: list[Shard], tables: dict[str, pl.DataFrame], recor
         runtime=_runtime(),
         settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
     )
+
+
+def trained_rows(curves: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row per adapter: its last training loss and the validation loss of the epoch kept."""
+    rows = []
+    for (arm, stage, profile), part in curves.group_by(["arm", "stage", "profile"], maintain_order=True):
+        train, valid = (part.filter(pl.col("curve") == c)["loss"].to_list() for c in ("train", "valid"))
+        best = part["best_epoch"][0]
+        rows.append(
+            {
+                "arm": arm,
+                "stage": stage,
+                "profile": profile,
+                "epochs": len(valid),
+                "best": best,
+                "first": train[0] if train else None,
+                "last": train[-1] if train else None,
+                "valid": valid[best - 1] if valid else None,
+            }
+        )
+    return rows
 
 
 def associations_by_subject(associations: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:

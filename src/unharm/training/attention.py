@@ -120,6 +120,8 @@ def check_packing(model: Any, examples: list[Tokens]) -> None:
             with packing(model):
                 packed = lay_out([[Weighed(t, 1.0) for t in examples]]).to(model.device)
                 logits = label_logits(model, packed).float()
+        except torch.OutOfMemoryError:
+            raise
         except (TypeError, KeyError, RuntimeError) as error:
             raise UserError(
                 f"{model.config.model_type} models cannot be packed: {error}", "base", SUPPORTED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unharm.errors import UserError
 from unharm.training.recipe import AdapterSource, Lora
@@ -88,46 +88,3 @@ def _from_hub(name: str, adapter: AdapterSource) -> Path:
             f"adapters.{name}",
             "give a PEFT folder, or a hub id that you can reach",
         ) from None
-
-
-def model_card(marker: dict[str, Any], study: Any, base: Any, profile: dict[str, float]) -> str:
-    """A short model card in Markdown: what the adapter is, what it learnt, and on what base.
-
-    `marker` is the adapter's marker in the run folder.
-    """
-    recipe = study.training.vim if marker["profile"] else study.training.benign
-    lora = study.training.lora
-    best = marker["best_epoch"]
-    lines = [
-        "---",
-        "library_name: peft",
-        f"base_model: {json.dumps(base.name)}",
-        "tags: [lora, value-alignment, unharm]",
-        "---",
-        f"# {marker['arm']}" + (f": {marker['profile']}" if marker["profile"] else ""),
-        "",
-        f"A LoRA adapter of `{base.name}`"
-        + (f" at revision `{base.revision}`" if base.revision else f" (content `{base.key}`)")
-        + f", made by the study `{study.name}` with unharm to measure side effects of value alignment. "
-        "It can make the base say harmful things; it is not meant for use in products.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| arm | {marker['arm']}, stage {marker['stage']} |",
-        *(f"| {name} | {value:g} |" for name, value in profile.items()),
-        f"| examples | {marker['examples']:,} ({marker['left_out_too_long']:,} too long, left out) |",
-        f"| LoRA | r {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, "
-        f"on {', '.join(lora.targets)} |",
-        f"| recipe | AdamW, learning rate {recipe.lr:g} with linear decay, {recipe.epochs} epochs, "
-        f"batch {recipe.batch} × {recipe.accumulate}, weight decay {recipe.weight_decay:g} |",
-        f"| kept | epoch {best}"
-        + (f", validation loss {marker['valid_loss'][best - 1]:.4f}" if marker["valid_loss"] else "")
-        + " |",
-        f"| data | fidelity {study.fidelity}, format {study.prompting.format}, seed {study.seed} |",
-        "",
-        "```python",
-        "from peft import PeftModel",
-        'model = PeftModel.from_pretrained(base, "PATH")',
-        "```",
-    ]
-    return "\n".join(lines) + "\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from unharm.training.lockstep import Job
 from unharm.training.recipe import Recipe
@@ -52,12 +53,7 @@ def free_memory(device: Any) -> int:
 
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
-    bounds = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        bounds += [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
-    except OSError:
-        bounds.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    bounds = [int(psutil.virtual_memory().available)]
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()
@@ -65,7 +61,7 @@ def free_memory(device: Any) -> int:
             bounds.append(int(limit) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):
         pass
-    return max(0, min(bounds, default=1 << 30))
+    return max(0, min(bounds))
 
 
 def keep_freed_memory() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +18,17 @@ from unharm.plan import AdapterPlan
 from unharm.progress import Progress, say
 from unharm.records import Example
 from unharm.store import Artefact
+from unharm.training.adapters import (
+    examples_of,
+    failed_artefact,
+    failure,
+    recipe_of,
+    take_up,
+    write_curves,
+)
 from unharm.training.attention import check_packing, packing, recomputing
 from unharm.training.checkpoints import Checkpoints, unfinished
-from unharm.training.export import ADAPTER_FILES, read_weights, write_adapter
+from unharm.training.export import read_weights, write_adapter
 from unharm.training.lockstep import Job, Lockstep, steps_per_epoch
 from unharm.training.loop import OutOfMemory, Watch, begin, train_stack
 from unharm.training.memory import keep_freed_memory, stack_size
@@ -42,56 +49,31 @@ def make_adapters(run: Run) -> None:
     """
     for adapter in run.plan.adapters:
         if adapter.source:
-            _take_up(run, adapter)
+            take_up(run, adapter)
     tasks = {a: keys.adapter_artefact(run.plan, a, run.base.key) for a in run.plan.trained}
-    recipes = {a: _recipe(run, a) for a in tasks}
-    counts = {a: _examples(run, a, "train").height * recipes[a].epochs for a in tasks}
+    counts = {t.key: _example_count(run, a) for a, t in tasks.items()}
     over = {a for a, t in tasks.items() if run.store.done(t) or failure(run, a)}
-    total, there = sum(counts.values()), sum(counts[a] for a in over)
+    pending = {t.key for a, t in tasks.items() if a not in over}
+    total = sum(counts.values())
+    there = total - sum(counts[key] for key in pending)
     with Progress("adapters", total, "examples", there) as progress:
         if len(over) < len(tasks):
             session = _Session(run, progress, tasks, len(over))
-            for stage in dict.fromkeys(a.stage for a in tasks):
+            for stage in _in_order(list(tasks)):
                 session.make([a for a in tasks if a.stage == stage and a not in over])
             session.trackers.close()
+    write_curves(run)
 
 
-def failure(run: Run, adapter: AdapterPlan) -> str:
-    """Why an adapter, or the one it starts from, could not be trained; empty where nothing is wrong."""
-    text = run.store.read_plain(_failed(run, adapter).path)
-    if text and run.store.done(_failed(run, adapter)):
-        return str(json.loads(text)["why"])
-    return ""
+def _example_count(run: Run, adapter: AdapterPlan) -> int:
+    count: int = examples_of(run, adapter, "train").select(pl.len()).collect().item()
+    return count * recipe_of(run, adapter).epochs
 
 
-def _failed(run: Run, adapter: AdapterPlan) -> Artefact:
-    artefact = keys.adapter_artefact(run.plan, adapter, run.base.key)
-    return Artefact(f"failed/{artefact.path}.json", artefact.key)
-
-
-def _recipe(run: Run, adapter: AdapterPlan) -> Recipe:
-    return run.study.training.vim if adapter.profile else run.study.training.benign
-
-
-def _examples(run: Run, adapter: AdapterPlan, split: str) -> pl.DataFrame:
-    frame = run.store.scan(keys.examples_artefact(run.plan, adapter))
-    return frame.filter(pl.col("split") == split).collect()
-
-
-def _take_up(run: Run, adapter: AdapterPlan) -> None:
-    """Copies an adapter made elsewhere into the run, so that the run has all that it needs."""
-    artefact = keys.adapter_artefact(run.plan, adapter, run.base.key)
-    if run.store.done(artefact):
-        return
-    source, _ = run.plan.own_adapter(adapter.stage)
-
-    def copy(folder: Path) -> dict[str, Any]:
-        for name in ADAPTER_FILES:
-            shutil.copyfile(source / name, folder / name)
-        return {"source": adapter.source, "left_out_too_long": 0}
-
-    with run.recorded("adapters", artefact):
-        run.store.put_folder(artefact, copy, under="adapters")
+def _in_order(adapters: list[AdapterPlan]) -> list[str]:
+    """The stages, those that start from another one's adapters last."""
+    starting = {a.stage for a in adapters if a.parent}
+    return sorted(dict.fromkeys(a.stage for a in adapters), key=lambda stage: stage in starting)
 
 
 @dataclass
@@ -105,6 +87,7 @@ class _Session:
     limit: int = 0
     tokens: int = 0
     began: float = field(default_factory=time.monotonic)
+    counted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         study = self.run.study
@@ -123,7 +106,7 @@ class _Session:
         pending = {self.tasks[a].key: a for a in adapters if not self._without_parent(a)}
         if not pending:
             return
-        recipe = _recipe(run, adapters[0])
+        recipe = recipe_of(run, adapters[0])
         tokenize = Tokenizer(
             run.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
         )
@@ -135,13 +118,13 @@ class _Session:
         by_key = {t.key: a for a, t in self.tasks.items()}
         checked = False
         while queue or rest:
-            if queue:
-                state, chosen = queue.pop(0), []
-            else:
-                size = self._size(shape, by_key[rest[0]], recipe, tokenize)
-                state, chosen, rest = None, rest[:size], rest[size:]
-            stacked = state.keys if state else chosen
-            jobs = [self._job(by_key[key], shape, tokenize) for key in stacked]
+            state = queue.pop(0) if queue else None
+            stacked = state.keys if state else rest
+            jobs = [self._job(by_key[stacked[0]], shape, tokenize)]
+            if state is None:
+                stacked = rest[: self._size(shape, jobs[0], recipe)]
+                rest = rest[len(stacked) :]
+            jobs += [self._job(by_key[key], shape, tokenize) for key in stacked[1:]]
             if not checked:
                 by_length = sorted(jobs[0].train, key=lambda t: len(t.ids))
                 check_packing(run.model, [by_length[0], by_length[len(by_length) // 2], by_length[-1]])
@@ -157,13 +140,13 @@ class _Session:
 
     def _fail(self, adapter: AdapterPlan, why: str) -> None:
         about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else "", "why": why}
-        self.run.store.put_text(_failed(self.run, adapter), json.dumps(about))
+        self.run.store.put_text(failed_artefact(self.run, adapter), json.dumps(about))
 
-    def _size(self, shape: Stack, adapter: AdapterPlan, recipe: Recipe, tokenize: Tokenizer) -> int:
+    def _size(self, shape: Stack, job: Job, recipe: Recipe) -> int:
+        """How many adapters like `job` the next stack takes."""
         training = self.run.study.training
         wanted = training.stack
         if wanted == "auto":
-            job = self._job(adapter, shape, tokenize)
             wanted = stack_size(shape, [job], recipe, training.row_tokens, training.checkpointing)
         return min(wanted, self.limit) if self.limit else wanted
 
@@ -172,7 +155,7 @@ class _Session:
         run = self.run
         parts, dropped = {}, 0
         for split in ("train", "valid"):
-            examples = [Example(**row) for row in _examples(run, adapter, split).to_dicts()]
+            examples = [Example(**row) for row in examples_of(run, adapter, split).collect().to_dicts()]
             parts[split], too_long = tokenize(examples)
             dropped += len(too_long)
             if split == "train" and not any(e.positive for e in examples):
@@ -203,8 +186,9 @@ class _Session:
         checkpoints = Checkpoints(run.store, [j.key for j in jobs], training.save_every)
         if state is None:
             state = begin(stack, jobs)
-        else:
+        elif not self.counted & set(state.keys):
             self.progress.skip(sum(_seen(state, j, recipe) for j in jobs))
+        self.counted |= set(state.keys)
 
         def point(number: int, curve: str, steps: int, loss: float) -> None:
             adapter = adapters[number]
@@ -217,12 +201,17 @@ class _Session:
                 train_stack(stack, state, jobs, recipe, training.row_tokens, watch)
         except OutOfMemory:
             return self._halve(state, checkpoints)
-        for number, (adapter, job, end) in enumerate(zip(adapters, jobs, ends, strict=True)):
-            self._store(stack, state, number, adapter, job)
+        for number, (job, end) in enumerate(zip(jobs, ends, strict=True)):
+            for adapter in self._alike(job.key):
+                self._store(stack, state, number, adapter, job)
             end()
         checkpoints.clear()
-        self.done += len(jobs)
+        self.done += sum(len(self._alike(job.key)) for job in jobs)
         return []
+
+    def _alike(self, key: str) -> list[AdapterPlan]:
+        """The adapters of one key: profiles of other names with the same importances share theirs."""
+        return [a for a, task in self.tasks.items() if task.key == key]
 
     def _halve(self, state: Lockstep, checkpoints: Checkpoints) -> list[Lockstep]:
         """Two stacks in place of one that did not fit, each with its checkpoint."""
@@ -249,6 +238,8 @@ class _Session:
 
     def _store(self, stack: Stack, state: Lockstep, number: int, adapter: AdapterPlan, job: Job) -> None:
         run, curve, artefact = self.run, state.curves[number], self.tasks[adapter]
+        recipe = recipe_of(run, adapter)
+        own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
         if curve.stopped:
             self._fail(adapter, curve.stopped)
             return
@@ -264,6 +255,7 @@ class _Session:
                 "left_out_too_long": job.left_out,
                 "train_loss": curve.train,
                 "valid_loss": curve.valid,
+                "epoch_steps": [own * (epoch + 1) for epoch in range(recipe.epochs)],
                 "best_epoch": curve.best_epoch,
             }
 
