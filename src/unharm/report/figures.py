@@ -117,7 +117,7 @@ def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
 
 
 def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
-    """The losses of every adapter over its optimiser steps: training thin, validation dotted."""
+    """The losses of every adapter over its optimiser steps; validation with points."""
     import altair as alt
 
     rows = [
@@ -130,15 +130,19 @@ def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
         }
         for r in curves.to_dicts()
     ]
-    several = len({r["adapter"] for r in rows}) > 6
     base = alt.Chart(alt.InlineData(rows)).encode(
         x=alt.X("steps:Q", title="optimiser steps"),
         y=alt.Y("loss:Q", title="loss (nats per token)", scale=alt.Scale(zero=False)),
         detail="adapter:N",
-        color=alt.Color("curve:N", title=None, scale=alt.Scale(range=["#8aa4b0", "#0b6b75"])),
+        color=alt.Color(
+            "curve:N",
+            title=None,
+            scale=alt.Scale(domain=["training", "validation"], range=["#8aa4b0", "#0b6b75"]),
+            legend=alt.Legend(orient="top"),
+        ),
         tooltip=["adapter:N", "curve:N", "steps:Q", alt.Tooltip("loss:Q", format=".4f")],
     )
-    lines = base.mark_line(strokeWidth=1, opacity=0.35 if several else 0.9)
+    lines = base.mark_line(strokeWidth=1.2, opacity=0.5)
     points = base.transform_filter("datum.curve == 'validation'").mark_point(filled=True, size=22)
     chart = (lines + points).properties(width=300, height=190)
     parts = list(dict.fromkeys(r["part"] for r in rows))

@@ -180,16 +180,15 @@ class Stack:
         token's place counted from its end of the row, so not on how many adapters are stacked.
         Adapters of one seed share their masks, as they would in runs of their own.
         """
-        p = self.lora.dropout
-        for number, module in enumerate(self.modules.values()):
-            module.keep = None
-            if not p or not seeds:
-                continue
-            width = module.a.shape[2]
-            drawn = {s: _mask((s, *draw, number), length, tail, width, p) for s in dict.fromkeys(seeds)}
+        p, widths = self.lora.dropout, [module.a.shape[2] for module in self.modules.values()]
+        keep = None
+        if p and seeds:
+            drawn = {s: _mask((s, *draw), length, tail, sum(widths), p) for s in dict.fromkeys(seeds)}
             masks = [drawn[s] for s in (seeds if len(drawn) > 1 else seeds[:1])]
-            keep = torch.from_numpy(np.stack(masks)).to(self.weights.device)
-            module.keep = keep.to(self._dtype) / (1 - p)
+            keep = torch.from_numpy(np.stack(masks)).to(self.weights.device, self._dtype)
+        for number, module in enumerate(self.modules.values()):
+            own = slice(sum(widths[:number]), sum(widths[: number + 1]))
+            module.keep = None if keep is None else keep[:, :, own]
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -198,13 +197,13 @@ class Stack:
 
 
 def _mask(seed: tuple[int, ...], length: int, tail: int, width: int, p: float) -> np.ndarray:
-    """What is kept [length, width]; 16-bit draws, so p is exact to 1/65536."""
+    """0 where dropped, else 1 / (1 - p) [length, width]; 16-bit draws, so p is exact to 1/65536."""
     parts = []
     for end, count in enumerate((length - tail, tail)):
         draw = np.random.Generator(np.random.SFC64(np.random.SeedSequence((*seed, end))))
         numbers = np.frombuffer(draw.bytes(-(-count * width // 2) * 4), dtype=np.uint16)
         parts.append((numbers[: count * width] >= round(p * 65536)).reshape(count, width))
-    return np.concatenate([parts[0], parts[1][::-1]])
+    return np.concatenate([parts[0], parts[1][::-1]]) * np.float32(1 / (1 - p))
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
