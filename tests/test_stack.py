@@ -180,7 +180,7 @@ def plain_peft(model: Any, own: Any, stack: Stack, recipe: Recipe) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize(("batch", "accumulate", "row_tokens"), [(8, 1, 4096), (1, 8, 4096), (4, 2, 1024)])
+@pytest.mark.parametrize(("batch", "accumulate", "row_tokens"), [(8, 1, 4096), (1, 8, 4096), (4, 2, 40)])
 def test_our_adapter_equals_plain_peft(batch: int, accumulate: int, row_tokens: int) -> None:
     """52 steps on the same batches; a step may be made in one pass or, with few `row_tokens`, in parts."""
     recipe = RECIPE.model_copy(update={"batch": batch, "accumulate": accumulate})
@@ -247,7 +247,7 @@ def test_a_diverging_adapter_stops_and_spares_the_rest() -> None:
 def test_an_exploding_adapter_stops() -> None:
     told: list[str] = []
     model = tiny_model("llama")
-    model.lm_head.weight.data *= 2  # so sure of itself that a wild adapter costs more than guessing
+    model.lm_head.weight.data *= 6  # so sure of itself that a wild adapter costs more than guessing
     own = job(1)
     recipe = Recipe(lr=100.0, epochs=30, batch=4)
     _, state = trained(model, [own], Lora(r=4, targets=["down_proj"]), recipe, Watch(say=told.append))

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 
@@ -60,8 +61,7 @@ def train_stack(
     stack.weights.copy_(state.weights)
     state.move_to(stack.weights)
     per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
-    per_pass = max(1, row_tokens // recipe.max_length)
-    training = _Training(stack, state, jobs, recipe, per_epoch, per_pass, watch)
+    training = _Training(stack, state, jobs, recipe, per_epoch, row_tokens, watch)
     for epoch in range(state.epoch, recipe.epochs):
         steps = [training.steps_of(job, epoch) for job in jobs]
         while state.step < max(per_epoch):
@@ -89,15 +89,14 @@ def begin(stack: Stack, jobs: list[Job]) -> Lockstep:
 
 @dataclass(frozen=True)
 class _Training:
-    """What every step needs. `per_epoch` are the optimiser steps of each adapter, `per_pass` the
-    most examples of one row."""
+    """What every step needs. `per_epoch` are the optimiser steps of each adapter."""
 
     stack: Stack
     state: Lockstep
     jobs: list[Job]
     recipe: Recipe
     per_epoch: list[int]
-    per_pass: int
+    row_tokens: int
     watch: Watch
 
     @property
@@ -126,9 +125,9 @@ class _Training:
         stack.grads.zero_()
         objective = torch.zeros(adapters, dtype=torch.float64, device=stack.weights.device)
         losses, tokens = objective.clone(), 0
-        weighed = [_weighed(group) for group in groups]
-        for number, first in enumerate(range(0, max(map(len, weighed)), self.per_pass)):
-            packed = lay_out([row[first : first + self.per_pass] for row in weighed]).to(objective.device)
+        parts = [_parts(_weighed(group), self.row_tokens) for group in groups]
+        for number, rows in enumerate(zip_longest(*parts, fillvalue=[])):
+            packed = lay_out(rows).to(objective.device)
             draw = (state.epoch, state.step, number)
             stack.set_dropout([j.seed for j in self.jobs], draw, packed.ids.shape[1], packed.predictors)
             each = label_losses(label_logits(stack.model, packed), packed)
@@ -191,7 +190,7 @@ class _Training:
 
     def end_epoch(self) -> None:
         """Validation losses, and the weights of the best epoch so far (the last, without validation)."""
-        current = validation_losses(self.stack, [j.valid for j in self.jobs], self.per_pass)
+        current = validation_losses(self.stack, [j.valid for j in self.jobs], self.row_tokens)
         for k, (job, curve) in enumerate(zip(self.jobs, self.state.curves, strict=True)):
             if curve.stopped:
                 continue
@@ -214,13 +213,28 @@ def _weighed(group: MicroBatches) -> list[Weighed]:
     return [Weighed(t, 1 / _labels(batch) / len(group)) for batch in group for t in batch]
 
 
-def validation_losses(stack: Stack, sets: list[list[Tokens]], per_pass: int) -> list[float]:
+def _parts(examples: list[Weighed], row_tokens: int) -> list[list[Weighed]]:
+    """The examples in as few rows, in their order, as have at most `row_tokens` tokens each. An
+    adapter's rows depend on its own examples alone, whatever it is stacked with."""
+    rows: list[list[Weighed]] = []
+    room = 0
+    for example in examples:
+        size = len(example.tokens.ids)
+        if size > room or not rows:
+            rows.append([])
+            room = row_tokens
+        rows[-1].append(example)
+        room -= size
+    return rows
+
+
+def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -> list[float]:
     """Mean cross-entropy per label token of each adapter on its own set; 0 where it is empty."""
     stack.set_dropout([], (), 0, 0)
     totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
     with torch.inference_mode():
-        for first in range(0, max(map(len, sets), default=0), per_pass):
-            rows = [[Weighed(t, 1.0) for t in own[first : first + per_pass]] for own in sets]
+        parts = [_parts([Weighed(t, 1.0) for t in own], row_tokens) for own in sets]
+        for rows in zip_longest(*parts, fillvalue=[]):
             packed = lay_out(rows).to(totals.device)
             totals += per_adapter(
                 label_losses(label_logits(stack.model, packed), packed), packed, len(sets)

@@ -32,12 +32,14 @@ def bytes_per_adapter(
     largest pass that could come, without any shared prefix."""
     config = stack.model.config.get_text_config()
     width = stack.model.dtype.itemsize
-    examples = min(recipe.batch * recipe.accumulate, max(1, row_tokens // recipe.max_length))
+    examples = recipe.batch * recipe.accumulate
     largest = [sorted((len(t.ids) for t in j.train), reverse=True)[:examples] for j in jobs]
     labels = [sorted((len(t.ids) - t.start for t in j.train), reverse=True)[:examples] for j in jobs]
-    tokens, predictors = (max(map(sum, x), default=0) for x in (largest, labels))
+    longest = max((x[0] for x in largest if x), default=0)
+    most = max(row_tokens, longest)
+    tokens, predictors = (min(most, max(map(sum, x), default=0)) for x in (largest, labels))
     per_layer = 14 * config.hidden_size + 5 * getattr(config, "intermediate_size", 4 * config.hidden_size)
-    scores = 3 * config.num_attention_heads * max((max(x) for x in largest if x), default=0)
+    scores = 3 * config.num_attention_heads * longest
     layers = config.num_hidden_layers
     if checkpointing:
         activations = tokens * (layers * config.hidden_size + per_layer + scores)

@@ -64,7 +64,9 @@ class Training(Spec):
     vim: Recipe = Recipe()
     benign: BenignRecipe = BenignRecipe()
     stack: Literal["auto"] | Positive = Field("auto", description="adapters trained at a time")
-    row_tokens: Positive = Field(4096, description="most tokens of one adapter in a forward pass")
+    row_tokens: Positive = Field(
+        4096, description="most tokens of one adapter in a forward pass, before sharing"
+    )
     checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     save_every: Annotated[float, Field(ge=0)] = Field(120, description="seconds between checkpoints")
     trackers: Annotated[list[Tracker], AfterValidator(unique)] = []
