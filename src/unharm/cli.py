@@ -12,6 +12,7 @@ import typer
 from unharm import __version__
 from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
 from unharm.cli_inputs import corpus, profiles
+from unharm.cli_prompts import prompts
 from unharm.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ demo = typer.Typer(help="The toy world: a tiny base of your own text.", no_args_
 app.add_typer(demo, name="demo")
 app.add_typer(profiles, name="profiles")
 app.add_typer(corpus, name="corpus")
+app.add_typer(prompts, name="prompts")
 
 
 def _version(value: bool) -> None:

@@ -72,19 +72,8 @@ def render(
     )
     study = run.study
     aligned = [a for a in study.arms if has_profile(a)]
-    charts: dict[str, Any] = {}
-    if tables["arms"].height:
-        charts["arms"] = arms_chart(tables["arms"])
     groups = associations_by_subject(tables["associations"])
-    for place, (_, part) in enumerate(groups):
-        charts[f"associations-{place}"] = associations_chart(part, study.analysis.fdr)
-    for arm in aligned:
-        if tables["alignment"].filter(pl.col("arm") == arm).height:
-            charts[f"alignment-{arm}"] = alignment_chart(
-                tables["alignment"].filter(pl.col("strategy") == study.strategies[0]), arm
-            )
-    if curves.height:
-        charts["training"] = training_chart(curves)
+    charts = _charts(run, tables, curves, groups)
     stand_ins = [
         (TABLE[name].title, spec.scorer, SCORERS[spec.scorer].about)
         for name, spec in study.benchmarks.chosen().items()
@@ -115,6 +104,29 @@ def render(
         runtime=_runtime(),
         settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
     )
+
+
+def _charts(
+    run: Run,
+    tables: dict[str, pl.DataFrame],
+    curves: pl.DataFrame,
+    groups: list[tuple[str, pl.DataFrame]],
+) -> dict[str, Any]:
+    """The charts of the page by their place."""
+    study = run.study
+    charts: dict[str, Any] = {}
+    if tables["arms"].height:
+        charts["arms"] = arms_chart(tables["arms"])
+    for place, (_, part) in enumerate(groups):
+        charts[f"associations-{place}"] = associations_chart(part, study.analysis.fdr)
+    for arm in filter(has_profile, study.arms):
+        if tables["alignment"].filter(pl.col("arm") == arm).height:
+            charts[f"alignment-{arm}"] = alignment_chart(
+                tables["alignment"].filter(pl.col("strategy") == study.strategies[0]), arm
+            )
+    if curves.height:
+        charts["training"] = training_chart(curves)
+    return charts
 
 
 def trained_rows(curves: pl.DataFrame) -> list[dict[str, Any]]:
