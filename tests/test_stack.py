@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -370,3 +371,32 @@ def test_the_base_is_itself_afterwards() -> None:
     assert list(model.state_dict()) == list(before)
     assert all(torch.equal(p, before[n]) for n, p in model.state_dict().items())
     assert model.config._attn_implementation == "sdpa"
+
+
+@given(seed=st.integers(0, 500), count=st.integers(0, 20), row_tokens=st.integers(1, 120))
+@settings(max_examples=40)
+def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, row_tokens: int) -> None:
+    from unharm.training.loop import _parts
+
+    examples = [Weighed(t, 1.0) for t in tree_of_examples(seed, count)]
+    parts = _parts(examples, row_tokens)
+    assert [e for part in parts for e in part] == examples
+    for part in parts:
+        size = sum(len(e.tokens.ids) for e in part)
+        assert size <= row_tokens or len(part) == 1
+    for part, following in pairwise(parts):
+        assert sum(len(e.tokens.ids) for e in [*part, following[0]]) > row_tokens
+
+
+def test_the_size_of_a_stack_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unharm.training import memory
+
+    stack, jobs, recipe = Stack(model_of("llama"), Lora(), 1), [job(1)], Recipe(batch=8)
+    one = memory.bytes_per_adapter(stack, jobs, recipe, 4096, False)
+    assert memory.bytes_per_adapter(stack, jobs, recipe, 4096, True) < one
+    assert memory.bytes_per_adapter(stack, jobs, recipe, 20, False) < one
+    for free, expected in ((0, 1), (one, 1), (7 * one, 3), (10**15, memory.MOST["cpu"])):
+        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        assert memory.stack_size(stack, jobs, recipe, 4096, False) == expected
+    monkeypatch.undo()
+    assert memory.free_memory(stack.weights.device) > 0
