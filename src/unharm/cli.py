@@ -11,6 +11,7 @@ import typer
 
 from unharm import __version__
 from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
+from unharm.cli_data import data
 from unharm.cli_inputs import corpus, profiles
 from unharm.cli_prompts import prompts
 from unharm.errors import UserError
@@ -27,6 +28,7 @@ app.add_typer(demo, name="demo")
 app.add_typer(profiles, name="profiles")
 app.add_typer(corpus, name="corpus")
 app.add_typer(prompts, name="prompts")
+app.add_typer(data, name="data")
 
 
 def _version(value: bool) -> None:

@@ -19,6 +19,8 @@ from unharm.scoring import SCORERS
 from unharm.spec_text import SpecText, read_text
 from unharm.study import TOY, Study
 
+FROM_DATA = "file names count from 'data'; 'unharm data list' says where each data set is obtained"
+
 
 def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ...]:
     """The field names that are right at `loc` inside `model`."""
@@ -133,13 +135,13 @@ def _file_problems(study: Study, text: SpecText) -> list[Problem]:
                 files.append((("corpus", "benign", name, "file"), benign.file))
     for place, file in files:
         if not study.data_file(file).exists():
-            add(f"no such file: {study.data_file(file)}", place, "file names count from 'data'")
+            add(f"no such file: {study.data_file(file)}", place, FROM_DATA)
     for position, source in enumerate(study.profiles):
         if source.survey and not study.data_file(source.survey).exists():
             add(
                 f"no such file: {study.data_file(source.survey)}",
                 ("profiles", position),
-                "it counts from 'data'",
+                FROM_DATA,
             )
         if source.items != "ess" and not Path(source.items).expanduser().is_file():
             add(f"no such item map: {source.items}", ("profiles", position))
