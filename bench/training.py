@@ -43,7 +43,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from unharm.corpus.valueeval import read_arguments
 from unharm.corpus.vim import qa_examples
-from unharm.demo.base import Shape, _tokenizer
+from unharm.demo.base import Shape, train_tokenizer
 from unharm.demo.world import data_folder
 from unharm.models import quiet_libraries
 from unharm.profiles.extreme import TARGETS, extreme, reverse
@@ -187,7 +187,7 @@ def examples_of(data: Path | None, most: int) -> list[Job]:
     chosen = arguments[:most]
     profiles = [extreme(n) for n in TARGETS] + [reverse(n) for n in list(TARGETS)[:2]]
     sets = [qa_examples(chosen, {a.id: "train" for a in chosen}, p, pack, 42) for p in profiles]
-    tokenizer = _tokenizer([e.prompt + e.answer for e in sets[0]], Shape(vocabulary=VOCABULARY))
+    tokenizer = train_tokenizer([e.prompt + e.answer for e in sets[0]], Shape(vocabulary=VOCABULARY))
     tokenize = Tokenizer(tokenizer, "base", "", 512)
     jobs = [Job(p.name, p.name, tokenize(s)[0], [], 42) for p, s in zip(profiles, sets, strict=True)]
     return jobs

@@ -26,7 +26,7 @@ from unharm.training.optimiser import adamw_step
 from unharm.training.recipe import Lora, Recipe
 from unharm.training.stacked import Stack
 from unharm.training.tokens import Tokens
-from unharm.training.tree import Weighed, lay_out, tree_size
+from unharm.training.tree import Weighed, lay_out
 
 ARCHITECTURES = sorted(configs())
 MODELS: dict[str, Any] = {}
@@ -95,7 +95,8 @@ def test_packed_gradients_equal_padded_ones(name: str, seed: int, count: int, he
     )
     ours = torch.cat([t.flatten() for t in stack.tensors(stack.grads[0]).values()])
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
-    assert packed.tokens == tree_size([Weighed(t, 1.0) for t in batch]) <= sum(len(t.ids) for t in batch)
+    prefixes = {tuple(t.ids[: i + 1]) for t in batch for i in range(len(t.ids))}
+    assert packed.tokens == len(prefixes)  # each distinct prefix ends in one token of the tree
 
 
 def test_shared_prefixes_are_computed_once() -> None:

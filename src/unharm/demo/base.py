@@ -68,7 +68,7 @@ def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Rep
     from unharm.models import quiet_libraries
 
     quiet_libraries()
-    tokenizer = _tokenizer(texts, shape)
+    tokenizer = train_tokenizer(texts, shape)
     end = tokenizer.eos_token_id
     stream: list[int] = []
     for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
@@ -140,7 +140,8 @@ def _train(model: Any, data: Any, shape: Shape, seed: int, report: Report | None
     return loss_value
 
 
-def _tokenizer(texts: list[str], shape: Shape) -> Any:
+def train_tokenizer(texts: list[str], shape: Shape) -> Any:
+    """A byte-level BPE tokenizer of `shape.vocabulary` tokens at most, trained on `texts`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

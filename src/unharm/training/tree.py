@@ -162,11 +162,6 @@ def _nothing() -> _Tree:
     return _Tree([0], [0], [np.zeros(1, dtype=np.int64)], [range(1)])
 
 
-def tree_size(examples: Sequence[Weighed]) -> int:
-    """The number of distinct tokens of the tree of some examples."""
-    return len(_grow(examples).ids)
-
-
 def lay_out(rows: Sequence[Sequence[Weighed]]) -> Packed:
     """One forward pass over `rows`, one tree each; a row may be empty.
 
