@@ -25,13 +25,14 @@ def run_to(
     from unharm.study_check import load_study
 
     run = run_study(load_study(study, overrides), stage)
+    failed = run.failed
     result: dict[str, Any] = {
         "run": str(run.store.root),
         "stage": stage,
         "scored": run.scored,
         "unscored": run.unscored,
-        "failed_adapters": run.failed,
-        "complete": not run.unscored and not run.failed,
+        "failed_adapters": failed,
+        "complete": not run.unscored and not failed,
     }
     if stage == "report":
         result["report"] = str(run.store.root / "report.html")
@@ -48,9 +49,9 @@ def run_to(
             f"findings/unscored.csv and the report say why",
             file=sys.stderr,
         )
-    if run.failed:
+    if failed:
         print(
-            f"incomplete: {len(run.failed)} adapters could not be trained (exit code 3); "
+            f"incomplete: {len(failed)} adapters could not be trained (exit code 3); "
             "another training.vim.lr or seed makes them anew",
             file=sys.stderr,
         )

@@ -9,14 +9,8 @@ from typing import Annotated
 import typer
 
 from unharm.cli_common import JsonOption, SetOption, StudyArg
-from unharm.errors import UserError, nearest
 
 prompts = typer.Typer(help="The prompts of a study.", no_args_is_help=True)
-
-
-@prompts.callback()
-def _prompts() -> None:
-    pass
 
 
 @prompts.command("show")
@@ -28,6 +22,7 @@ def show_prompts(
 ) -> None:
     """Print exactly what every arm receives under every strategy, on harmless examples."""
     from unharm.models import load_tokenizer, resolve_base
+    from unharm.profiles.picture import named
     from unharm.profiles.select import select_profiles
     from unharm.prompting.pack import load_pack
     from unharm.prompting.show import shown
@@ -36,11 +31,7 @@ def show_prompts(
     loaded = load_study(study, set_)
     profiles = select_profiles(loaded)
     if profile:
-        named = [p for p in profiles if p.name == profile]
-        if not named:
-            names = tuple(p.name for p in profiles)
-            raise UserError(f"no profile {profile!r} in this study", "--profile", nearest(profile, names))
-        profiles = named
+        profiles = [named(profiles, profile)]
     chat = loaded.prompting.format == "chat"
     tokenizer = load_tokenizer(resolve_base(loaded), loaded) if chat else None
     found = shown(loaded, load_pack(loaded.prompting.pack), profiles, tokenizer)

@@ -34,7 +34,7 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
     corpus = plan.study.corpus
     assert corpus is not None
     if adapter.profile is None:
-        content = content_hash([[e.prompt, e.answer, e.split] for e in plan.examples(adapter)])
+        content = plan.benign(adapter.stage).key
         name = f"examples/{folder(adapter.arm)}.parquet"
         return Artefact(name, content_key("examples", VERSIONS["examples"], {}, content))
     parameters: dict[str, Any] = {
@@ -55,16 +55,15 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
 
 def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
     study = plan.study
-    about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else ""}
+    about = {"arm": adapter.arm, "profile": adapter.profile_name}
     if adapter.source:
         key = content_key(
             "adapters", VERSIONS["adapters"], {}, plan.own_adapter(adapter.stage)[1], base_key
         )
         return Artefact(f"adapters/{folder(adapter.arm)}.{key[:12]}", key, about)
-    recipe = study.training.vim if adapter.profile else study.training.benign
     parameters: dict[str, Any] = {
         "lora": study.training.lora.model_dump(),
-        "recipe": recipe.model_dump(),
+        "recipe": plan.recipe(adapter).model_dump(),
         "dtype": study.engine.dtype,
         "format": study.prompting.format,
         "seed": study.seed,

@@ -20,6 +20,7 @@ from unharm.records import Argument, Example, Profile, Split, Subject
 from unharm.store import content_hash, sha256_of
 from unharm.study import Study
 from unharm.training.export import ADAPTER_FILES, find_adapter
+from unharm.training.recipe import Recipe
 
 CHARACTERS_PER_TOKEN = 4.0
 """For estimates of prompt tokens without a tokenizer."""
@@ -35,6 +36,10 @@ class AdapterPlan:
     profile: Profile | None
     parent: AdapterPlan | None = None
     source: str = ""
+
+    @property
+    def profile_name(self) -> str:
+        return self.profile.name if self.profile else ""
 
     @property
     def label(self) -> str:
@@ -143,6 +148,11 @@ class Plan:
             self.study.seed,
             as_published=self.study.fidelity == "published",
         )
+
+    def recipe(self, adapter: AdapterPlan) -> Recipe:
+        """How an adapter is trained: value injection and benign sets have recipes of their own."""
+        training = self.study.training
+        return training.vim if adapter.profile else training.benign
 
     def own_adapter(self, name: str) -> tuple[Path, str]:
         """The folder of an adapter made elsewhere and the content hash of its files."""

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from unharm.errors import Problem, UserError, raise_all
 from unharm.prompting.pack import Pack
 from unharm.records import Example
 from unharm.spec_text import read_text
+from unharm.store import content_hash
 
 SAFETY_STEMS: tuple[str, ...] = (
     "abus", "assault", "bomb", "crime", "criminal", "drug", "explosi", "fraud", "gun", "hack", "harass",
@@ -59,6 +61,11 @@ class BenignSet:
 
     examples: list[Example]
     notes: list[str]
+
+    @cached_property
+    def key(self) -> str:
+        """The content hash of the examples with their split."""
+        return content_hash([[e.prompt, e.answer, e.split] for e in self.examples])
 
 
 def load_benign(

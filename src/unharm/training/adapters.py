@@ -14,7 +14,6 @@ from unharm.errors import UserError
 from unharm.plan import AdapterPlan
 from unharm.store import Artefact, content_key
 from unharm.training.export import ADAPTER_FILES
-from unharm.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
@@ -33,19 +32,14 @@ CURVES: dict[str, Any] = {
 
 def failure(run: Run, adapter: AdapterPlan) -> str:
     """Why an adapter, or the one it starts from, could not be trained; empty where nothing is wrong."""
-    text = run.store.read_plain(failed_artefact(run, adapter).path)
-    if text and run.store.done(failed_artefact(run, adapter)):
-        return str(json.loads(text)["why"])
-    return ""
+    artefact = failed_artefact(run, adapter)
+    text = run.store.read_plain(artefact.path) if run.store.done(artefact) else None
+    return str(json.loads(text)["why"]) if text else ""
 
 
 def failed_artefact(run: Run, adapter: AdapterPlan) -> Artefact:
     artefact = keys.adapter_artefact(run.plan, adapter, run.base.key)
     return Artefact(f"failed/{artefact.path}.json", artefact.key)
-
-
-def recipe_of(run: Run, adapter: AdapterPlan) -> Recipe:
-    return run.study.training.vim if adapter.profile else run.study.training.benign
 
 
 def examples_of(run: Run, adapter: AdapterPlan, split: str) -> pl.LazyFrame:
@@ -87,8 +81,7 @@ def write_curves(run: Run) -> None:
         marker = run.store.marker(keys.adapter_artefact(run.plan, adapter, run.base.key))
         if marker is None:
             continue
-        profile = adapter.profile.name if adapter.profile else ""
-        about = {"arm": adapter.arm, "stage": adapter.stage, "profile": profile}
+        about = {"arm": adapter.arm, "stage": adapter.stage, "profile": adapter.profile_name}
         about |= {"best_epoch": marker["best_epoch"]}
         rows += [{**about, "curve": "train", "steps": s, "loss": x} for s, x in marker["train_loss"]]
         valid = zip(marker["epoch_steps"], marker["valid_loss"], strict=False)
@@ -109,11 +102,10 @@ def export_adapters(run: Run, folder: Path) -> list[Path]:
         if marker is None:
             continue
         source = run.store.root / str(marker["path"])
-        profile = adapter.profile.name if adapter.profile else ""
-        target = folder / f"{keys.folder(adapter.arm, profile)}--{source.name[:12]}"
+        target = folder / f"{keys.folder(adapter.arm, adapter.profile_name)}--{source.name[:12]}"
         try:
             shutil.copytree(source, target, dirs_exist_ok=True)
-            card = model_card(marker, run.study, run.base, adapter.profile)
+            card = model_card(marker, run.study, run.plan.recipe(adapter), run.base, adapter.profile)
             (target / "README.md").write_text(card, encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write here: {error.strerror or error}", str(target), "") from None

@@ -8,13 +8,15 @@ from typing import Any
 from unharm.models import Base
 from unharm.records import Profile
 from unharm.study import Study
+from unharm.training.recipe import Recipe
 from unharm.values import VALUES
 
 
-def model_card(marker: dict[str, Any], study: Study, base: Base, profile: Profile | None) -> str:
+def model_card(
+    marker: dict[str, Any], study: Study, recipe: Recipe, base: Base, profile: Profile | None
+) -> str:
     """Markdown: what the adapter is, what it learnt, and on what base. `marker` is the one of the
     adapter in its run folder."""
-    recipe = study.training.vim if profile else study.training.benign
     lora, best = study.training.lora, marker["best_epoch"]
     name = f"{marker['arm']}: {profile.name}" if profile else str(marker["arm"])
     where = f"at revision `{base.revision}`" if base.revision else f"(content `{base.key}`)"

@@ -1,4 +1,4 @@
-"""Adapters in and out: PEFT folders with their model card."""
+"""Adapters in and out: PEFT folders, written here or made elsewhere."""
 
 from __future__ import annotations
 

@@ -22,7 +22,6 @@ from unharm.training.adapters import (
     examples_of,
     failed_artefact,
     failure,
-    recipe_of,
     take_up,
     write_curves,
 )
@@ -67,7 +66,7 @@ def make_adapters(run: Run) -> None:
 
 def _example_count(run: Run, adapter: AdapterPlan) -> int:
     count: int = examples_of(run, adapter, "train").select(pl.len()).collect().item()
-    return count * recipe_of(run, adapter).epochs
+    return count * run.plan.recipe(adapter).epochs
 
 
 def _in_order(adapters: list[AdapterPlan]) -> list[str]:
@@ -103,19 +102,22 @@ class _Session:
     def make(self, adapters: list[AdapterPlan]) -> None:
         """Trains adapters of one stage and recipe in stacks; those begun earlier go on first."""
         run, study = self.run, self.run.study
-        pending = {self.tasks[a].key: a for a in adapters if not self._without_parent(a)}
-        if not pending:
+        rest = list(dict.fromkeys(self.tasks[a].key for a in adapters if not self._without_parent(a)))
+        if not rest:
             return
-        recipe = recipe_of(run, adapters[0])
+        recipe = run.plan.recipe(adapters[0])
         tokenize = Tokenizer(
             run.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
         )
         shape = Stack(run.model, study.training.lora, 1)
-        queue = [s for s in unfinished(run.store, shape.size) if set(s.keys) & set(pending)]
-        queue = [s for s in queue if set(s.keys) <= {t.key for t in self.tasks.values()}]
-        begun = {key for state in queue for key in state.keys}
-        rest = [key for key in pending if key not in begun]
         by_key = {t.key: a for a, t in self.tasks.items()}
+        queue = [
+            state
+            for state in unfinished(run.store, shape.size)
+            if set(state.keys) & set(rest) and set(state.keys) <= set(by_key)
+        ]
+        begun = {key for state in queue for key in state.keys}
+        rest = [key for key in rest if key not in begun]
         checked = False
         while queue or rest:
             state = queue.pop(0) if queue else None
@@ -139,7 +141,7 @@ class _Session:
         return bool(why)
 
     def _fail(self, adapter: AdapterPlan, why: str) -> None:
-        about = {"arm": adapter.arm, "profile": adapter.profile.name if adapter.profile else "", "why": why}
+        about = {"arm": adapter.arm, "profile": adapter.profile_name, "why": why}
         self.run.store.put_text(failed_artefact(self.run, adapter), json.dumps(about))
 
     def _size(self, shape: Stack, job: Job, recipe: Recipe) -> int:
@@ -238,7 +240,7 @@ class _Session:
 
     def _store(self, stack: Stack, state: Lockstep, number: int, adapter: AdapterPlan, job: Job) -> None:
         run, curve, artefact = self.run, state.curves[number], self.tasks[adapter]
-        recipe = recipe_of(run, adapter)
+        recipe = run.plan.recipe(adapter)
         own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
         if curve.stopped:
             self._fail(adapter, curve.stopped)
