@@ -98,7 +98,7 @@ def test_versions_are_pinned_for_every_dependency() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    names = {re.split(r"[><=]", w)[0].lower() for w in wanted}
+    names = {re.split(r"[><=\[]", w)[0].lower() for w in wanted}
     pinned = {
         line.partition("==")[0].lower()
         for line in (ROOT / "constraints.txt").read_text().splitlines()

@@ -159,7 +159,8 @@ def test_killed_at_random_moments_and_resumed(tiny_study: dict[str, Any], tmp_pa
     assert kills == 3
     assert subprocess.run(command, capture_output=True, check=False).returncode in (0, 3)
     done = Counter(row["path"] for row in journal(root) if row["stage"] != "report")
-    begun = Counter(row["path"] for row in journal(root, "begin") if row["stage"] != "report")
+    together = ("completions", "report")  # several shards are on their way at a time
+    begun = Counter(row["path"] for row in journal(root, "begin") if row["stage"] not in together)
     assert set(done.values()) == {1} or sum(done.values()) - len(done) <= kills
     assert sum(begun.values()) - len(begun) <= kills
     completions = pl.read_parquet(root / "completions" / "**" / "*.parquet")

@@ -30,3 +30,13 @@ def benign_set(arm: str) -> str:
 def own_adapter(arm: str) -> str:
     """The name of an adapter made elsewhere, of an `adapter:<name>` arm, else an empty string."""
     return arm.partition(":")[2] if arm.startswith("adapter:") else ""
+
+
+def served_model(arm: str) -> str:
+    """The name of a model on a server, of a `served:<name>` arm, else an empty string."""
+    return arm.partition(":")[2] if arm.startswith("served:") else ""
+
+
+def has_adapter(arm: str) -> bool:
+    """Whether an arm is the base with an adapter."""
+    return arm in VIM_STAGES or bool(benign_set(arm) or own_adapter(arm))

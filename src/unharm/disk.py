@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from unharm.errors import UserError
 
@@ -37,3 +39,47 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class Parts:
+    """Rows of a table that is still being made, one line of JSON each: what a kill does not take."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._whole = False
+
+    def add(self, row: dict[str, Any], synced: bool = False) -> None:
+        """Keeps a row; `synced` outlives a power cut too."""
+        line = json.dumps(row).encode() + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                if not self._whole and file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read(1) == b"\n" else b"\n" + line  # after one that was cut
+                file.write(line)
+                if synced:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise disk_error(error, self.path.parent) from error
+        self._whole = True
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows, without a line that was cut."""
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                found.append(row)
+        return found
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 from unharm.engines.requests import Request, identify
 from unharm.plan import AdapterPlan, Plan
-from unharm.prompting.compose import as_text, preamble_of, put
+from unharm.prompting.compose import Composer, preamble_of
 from unharm.records import Prompt, Subject
 from unharm.scoring import SCORERS
 from unharm.store import Artefact, content_hash, content_key, slug
 
-VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 1, "scores": 1, "findings": 2}
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 1, "findings": 3}
 """The version of each stage: raised when its results change for the same inputs."""
 
 
@@ -104,9 +104,7 @@ def shards(
         for first in range(0, len(prompts), size):
             part = tuple(prompts[first : first + size])
             parameters = {
-                "engine": study.engine.name,
-                "dtype": study.engine.dtype,
-                "format": study.prompting.format,
+                **_maker(plan, subject),
                 "sampling": spec.model_dump(
                     include={"samples", "max_tokens", "temperature", "top_p", "stop"}
                 ),
@@ -131,28 +129,50 @@ def shards(
             yield Shard(subject, own, benchmark, first, part, completions, scores)
 
 
+def _maker(plan: Plan, subject: Subject) -> dict[str, Any]:
+    """What of the engine decides about a completion."""
+    server = plan.study.server_of(subject.arm)
+    if server:
+        return {"engine": "openai", "endpoint": server.endpoint}
+    engine = plan.study.engine
+    return {"engine": engine.name, "dtype": engine.dtype, "format": plan.study.prompting.format}
+
+
 def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:
     """What makes a subject itself: base, adapter, what stands before its prompts, and its name.
 
     The name counts, so that completions of two subjects never share an id, however alike they are.
     """
     preamble = preamble_of(plan.pack, subject, plan.study.prompting.set_aside)
+    server = plan.study.server_of(subject.arm)
+    if server:  # what the server has under a name is all that is known of it
+        base_key = content_hash(["served", server.model or plan.study.base])
     return content_hash([base_key, adapter_hash, preamble, subject.label])
+
+
+def composer(plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None) -> Composer:
+    """How the prompts of a benchmark are put to a subject."""
+    server = plan.study.server_of(subject.arm)
+    style: str = plan.study.prompting.format
+    if server:
+        style = "messages" if server.endpoint == "chat" else "base"
+    preamble = preamble_of(plan.pack, subject, plan.study.prompting.set_aside)
+    return Composer(plan.pack, preamble, plan.prompts[benchmark].kind.mode, style, tokenizer)
 
 
 def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
     """The completions that a shard asks for, in the order of prompts and samples."""
     study = plan.study
     samples = study.benchmarks.chosen()[shard.benchmark].samples
-    mode = plan.prompts[shard.benchmark].kind.mode
-    preamble = preamble_of(plan.pack, shard.subject, study.prompting.set_aside)
+    compose = composer(plan, shard.subject, shard.benchmark, tokenizer)
+    prefix, options = compose.prefix, compose.options
     found = []
     for prompt in shard.prompts:
-        text = put(plan.pack, prompt.text, mode)
-        whole = as_text(preamble, text, study.prompting.format, tokenizer)
+        text = compose.text(prompt.text) if prompt.text.strip() else ""
+        chat = compose.messages(prompt.text)
         for sample in range(samples):
             identity, seed = identify(shard.subject_key, shard.benchmark, prompt.id, sample, study.seed)
-            found.append(Request(identity, prompt.id, sample, whole, seed))
+            found.append(Request(identity, prompt.id, sample, text, seed, prefix, chat, options))
     return found
 
 

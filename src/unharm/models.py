@@ -26,10 +26,13 @@ class Base:
 
 
 def resolve_base(study: Study) -> Base:
-    """Finds the base of a study: the toy (trained on first use), a folder, or a hub id.
+    """Finds the base of a study: the toy (trained on first use), a folder, or a hub id; only its name
+    where nothing but servers complete the prompts.
 
     Raises `UserError` where it is no model, cannot be reached, or has no safetensors.
     """
+    if not study.needs_base:
+        return Base(study.base, Path(), content_hash(["served", study.base]))
     if study.base == TOY:
         from unharm.demo.base import toy_base
 
@@ -138,6 +141,21 @@ def load_model(base: Base, study: Study) -> Any:
         raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
     model.requires_grad_(False)
     return (model if more else model.to(device)).eval()
+
+
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a text: the tokenizer's, and those of the model's generation settings
+    (chat models end a turn with another one)."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    more = own if isinstance(own, list) else [own]
+    return frozenset(t for t in [tokenizer.eos_token_id, *more] if t is not None)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory is short."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _four_bits(device: str) -> Any:

@@ -84,7 +84,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled continuation. `status` is `completed`, or `failed` with its `reason`."""
+    """One sampled continuation. `status` is `completed`, or `failed` with its `reason`.
+
+    `options` are the probabilities of the answers that its request asked about, in their order, as
+    the model gives them before anything is sampled; empty where it asked about none or the engine
+    could not tell.
+    """
 
     completion_id: str
     prompt_id: str
@@ -95,6 +100,7 @@ class Completion:
     tokens: int
     status: Literal["completed", "failed"] = "completed"
     reason: str = ""
+    options: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,10 @@ def schema_of(record: type) -> dict[str, Any]:
 
     import polars as pl
 
-    kinds = {"str": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
+    kinds: dict[str, Any] = {
+        "str": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean,
+        "tuple[float, ...]": pl.List(pl.Float64),
+    }  # fmt: skip
     schema = {}
     for item in dataclasses.fields(record):
         kind = str(item.type).replace(" | None", "")

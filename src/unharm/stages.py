@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from unharm import keys
-from unharm.engines.requests import Sampling
 from unharm.plan import AdapterPlan
 from unharm.progress import Progress, say
 from unharm.records import Completion, Example, Prompt, Score, schema_of
@@ -19,7 +18,6 @@ from unharm.values import VALUES
 if TYPE_CHECKING:
     from unharm.pipeline import Run
 
-COMPLETIONS = schema_of(Completion)
 SCORES = {**schema_of(Score), "prompt_id": pl.String, "sample": pl.Int64}
 
 
@@ -69,10 +67,10 @@ def left_out(run: Run) -> dict[str, int]:
 
 
 def failed_adapters(run: Run) -> dict[AdapterPlan, str]:
-    """The adapters that could not be trained, and why; their subjects are left out."""
+    """The adapters that could not be trained, or were refused, and why; their subjects are left out."""
     from unharm.training.adapters import failure
 
-    found = {a: failure(run, a) for a in run.plan.trained}
+    found = {a: failure(run, a) for a in run.plan.adapters}
     return {a: why for a, why in found.items() if why}
 
 
@@ -97,36 +95,10 @@ def _adapter_hash(run: Run, subject: Any) -> str:
 
 
 def make_completions(run: Run) -> None:
-    """completions/<subject>/<benchmark>/: the engine starts once, adapters are swapped."""
-    shards = run.shards
-    pending = [s for s in shards if not run.store.done(s.completions)]
-    chosen = run.study.benchmarks.chosen()
+    """completions/<subject>/<benchmark>/; see `unharm.engines.stage`."""
+    from unharm.engines import stage
 
-    def size(shard: keys.Shard) -> int:
-        return len(shard.prompts) * chosen[shard.benchmark].samples
-
-    total, left = sum(map(size, shards)), sum(map(size, pending))
-    if not pending:
-        say(f"completions: {total:,} of {total:,} completions are already there")
-        return
-    from unharm.engines.hf import HfEngine
-
-    engine = HfEngine(run.model, run.tokenizer, run.study.engine.batch, run.study.prompting.format)
-    current = ""
-    with Progress("completions", total, "completions", total - left) as progress:
-        for shard in pending:
-            adapter = _adapter_hash(run, shard.subject)
-            if adapter != current:
-                engine.use(run.store.root / "adapters" / adapter if adapter else None, shard.subject.label)
-                current = adapter
-            spec = chosen[shard.benchmark]
-            sampling = Sampling(spec.max_tokens, spec.temperature, spec.top_p, tuple(spec.stop))
-            with run.recorded("completions", shard.completions):
-                wanted = keys.requests(run.plan, shard, run.tokenizer)
-                made = engine.generate(wanted, sampling, progress.tick)
-                frame = pl.DataFrame([asdict(c) for c in made], schema=COMPLETIONS)
-                run.store.put_table(shard.completions, frame)
-    engine.use(None)
+    stage.make_completions(run)
 
 
 def make_scores(run: Run) -> None:
@@ -141,7 +113,7 @@ def make_scores(run: Run) -> None:
         for shard in pending:
             with run.recorded("scores", shard.scores):
                 frame = run.store.scan(shard.completions).collect()
-                completions = [Completion(**row) for row in frame.to_dicts()]
+                completions = [Completion(**row) for row in frame.drop("options").to_dicts()]
                 prompts: dict[str, Prompt] = {p.id: p for p in shard.prompts}
                 scores = score(
                     chosen[shard.benchmark].scorer, [(prompts[c.prompt_id], c) for c in completions]

@@ -26,13 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unharm.disk import disk_error, sync, write_synced
+from unharm.disk import Parts, disk_error, sync, write_synced
 from unharm.errors import UserError
 
 if TYPE_CHECKING:
     import polars as pl
 
-MARKERS = ".done"
+MARKERS, PARTS = ".done", ".parts"
 
 
 def content_hash(data: Any) -> str:
@@ -153,22 +153,22 @@ class Store:
 
     # ---- writing -----------------------------------------------------------------------
 
-    def put_bytes(self, artefact: Artefact, data: bytes) -> Path:
+    def put_bytes(self, artefact: Artefact, data: bytes, **about: Any) -> Path:
         with self._telling_of_disk():
             self._replace(artefact.path, data)
-            self._mark(artefact, artefact.path, hashlib.sha256(data).hexdigest(), {})
+            self._mark(artefact, artefact.path, hashlib.sha256(data).hexdigest(), about)
             return self.root / artefact.path
 
     def put_text(self, artefact: Artefact, text: str) -> Path:
         return self.put_bytes(artefact, text.encode("utf-8"))
 
-    def put_table(self, artefact: Artefact, frame: pl.DataFrame) -> Path:
-        """Parquet (zstd), or CSV where the path ends so."""
+    def put_table(self, artefact: Artefact, frame: pl.DataFrame, **about: Any) -> Path:
+        """Parquet (zstd), or CSV where the path ends so; `about` goes into the marker."""
         if artefact.path.endswith(".csv"):
-            return self.put_text(artefact, frame.write_csv())
+            return self.put_bytes(artefact, frame.write_csv().encode(), **about)
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
-        return self.put_bytes(artefact, buffer.getvalue())
+        return self.put_bytes(artefact, buffer.getvalue(), **about)
 
     def put_folder(self, artefact: Artefact, make: Callable[[Path], dict[str, Any]], under: str) -> Path:
         """A folder that `make` fills, kept as `under/<content hash>`; the marker keeps the name.
@@ -232,6 +232,10 @@ class Store:
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def parts(self, artefact: Artefact) -> Parts:
+        """The rows of a table that is still being made."""
+        return Parts(self.root / PARTS / f"{artefact.path}.{artefact.key[:12]}.jsonl")
 
     def read_plain(self, path: str) -> str | None:
         try:

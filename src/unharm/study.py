@@ -17,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from unharm.arms import ARMS, STRATEGIES, own_adapter
+from unharm.arms import ARMS, STRATEGIES, has_adapter, own_adapter, served_model
 from unharm.benchmarks import KINDS
+from unharm.engines.settings import Engine, Server
 from unharm.errors import nearest
 from unharm.spec import Positive, Probability, Spec, one_of, unique
 from unharm.training.recipe import AdapterSource, Training
@@ -29,10 +30,11 @@ TOY = "toy"
 
 
 def _arm(name: str) -> str:
-    if own_adapter(name):
+    if own_adapter(name) or served_model(name):
         return name
     if name not in ARMS:
-        raise ValueError(f"unknown name {name!r}; {nearest(name, (*ARMS, 'adapter:NAME'))}")
+        known = (*ARMS, "adapter:NAME", "served:NAME")
+        raise ValueError(f"unknown name {name!r}; {nearest(name, known)}")
     return name
 
 
@@ -127,15 +129,6 @@ class Prompting(Spec):
     set_aside: list[ValueName] = Field([], description="values the value prompt sets aside")
 
 
-class Engine(Spec):
-    name: Literal["hf"] = "hf"
-    device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "4bit"] = "auto"
-    batch: Positive = 32
-    shard: Positive = Field(512, description="completions per file; the unit of resume")
-    trust_remote_code: bool = False
-
-
 class Benchmark(Spec):
     """A benchmark's data, size, decoding and scorer."""
 
@@ -210,6 +203,7 @@ class Study(Spec):
     strategies: Annotated[list[StrategyName], Field(min_length=1), AfterValidator(unique)] = ["input-only"]
     corpus: Corpus | None = None
     adapters: dict[str, AdapterSource] = {}
+    served: dict[str, Server] = {}
     training: Training = Training()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
@@ -229,3 +223,24 @@ class Study(Spec):
     @property
     def output_folder(self) -> Path:
         return Path(self.output).expanduser() if self.output else Path("runs") / self.name
+
+    def server_of(self, arm: str) -> Server | None:
+        """The server that completes the prompts of an arm; None where this machine does."""
+        if name := served_model(arm):
+            return self.served[name]
+        return self.engine.server if self.engine.name == "openai" else None
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether the base has to be on this machine: to complete prompts, or for adapters."""
+        return any(has_adapter(arm) or self.server_of(arm) is None for arm in self.arms)
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """The servers that arms of this study need, by the field of the spec that names them."""
+        found = {}
+        for arm in self.arms:
+            if server := self.server_of(arm):
+                name = served_model(arm)
+                found[f"served.{name}" if name else "engine.server"] = server
+        return found

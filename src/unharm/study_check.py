@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from unharm.arms import ARMS, VIM_STAGES, benign_set, own_adapter
+from unharm.arms import ARMS, VIM_STAGES, benign_set, has_adapter, own_adapter, served_model
 from unharm.benchmarks import KINDS
 from unharm.errors import Problem, UserError, nearest, raise_all
 from unharm.prompting.pack import EMBEDDED
@@ -91,6 +91,13 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
                 ("arms", position),
                 f"give adapters.{own}: a PEFT folder or a hub id",
             )
+        served = served_model(arm)
+        if served and served not in study.served:
+            add(
+                f"the model {served!r} is not among 'served'",
+                ("arms", position),
+                f"give served.{served}: {{url: …, model: …}}",
+            )
     if study.corpus:
         for name in study.corpus.benign:
             if f"benign:{name}" not in ARMS:
@@ -112,7 +119,35 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
         elif name not in SCORERS[spec.scorer].benchmarks:
             fitting = [s for s, row in SCORERS.items() if name in row.benchmarks]
             add(f"{spec.scorer!r} does not score {name}", loc, f"expected one of: {', '.join(fitting)}")
-    return problems + _file_problems(study, text)
+    return problems + _engine_problems(study, text) + _file_problems(study, text)
+
+
+def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
+    """What the engine and the servers need."""
+    problems: list[Problem] = []
+
+    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(what, text.where(loc), todo))
+
+    engine = study.engine
+    if engine.name == "openai" and engine.server is None:
+        add("the engine openai needs a server", ("engine",), "give engine.server: {url: …}")
+    if engine.name != "openai" and engine.server is not None:
+        add(f"the engine {engine.name} has no server", ("engine", "server"), "set engine.name: openai")
+    if engine.server and not engine.server.load_adapters:
+        for position, arm in enumerate(study.arms):
+            if has_adapter(arm):
+                add(
+                    f"the arm {arm!r} needs its adapter on the server",
+                    ("arms", position),
+                    "set engine.server.load_adapters: true (vLLM), or serve it and use served:NAME",
+                )
+    servers = {("engine", "server"): engine.server}
+    servers |= {("served", name): server for name, server in study.served.items()}
+    for loc, server in servers.items():
+        if server and server.model is None and loc[0] == "served":
+            add("the field 'model' is missing", loc, "give the name that the server knows it by")
+    return problems
 
 
 def _file_problems(study: Study, text: SpecText) -> list[Problem]:

@@ -1,182 +1,300 @@
-"""The default engine: transformers and PEFT on this machine, base loaded once."""
+"""The default engine: a base of transformers on this machine, loaded once, and adapters beside it.
+
+Rows of all tasks and adapters are continued together; a row that is done makes room for the next
+prompt. What a completion is depends on its request alone: not on the batch, its order, or a resumed run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from peft import PeftModel
-from transformers import LogitsProcessor, LogitsProcessorList
 
-from unharm.engines.requests import Request, Sampling
+from unharm.engines.cells import ROUND, Pass, Prefix, celled, rounded
+from unharm.engines.options import option_probabilities
+from unharm.engines.rack import Rack
+from unharm.engines.requests import EMPTY, PROBE, TOO_LONG, Refused, Request, Sampling, Task, failed
+from unharm.engines.rows import Rows, Sample, Unit
 from unharm.errors import UserError
+from unharm.models import end_tokens, out_of_memory
 from unharm.records import Completion
+from unharm.training.memory import free_memory, keep_freed_memory
 
-PROBE = "The people in this town think that"
-"""A harmless text on which an adapter must change the logits."""
+SHARED = 32
+"""A common beginning of fewer tokens is not worth a prefix of its own."""
+PREFIXES = 4
+"""Prefixes that are kept for later rows."""
+ROWS = {"cpu": 128, "cuda": 512}
+PASS_TOKENS = {"cpu": 4096, "cuda": 16384}
+SHARE = 0.3
+"""The share of free memory that the rows' keys and values may take."""
 
-
-class SeededSampling(LogitsProcessor):  # type: ignore[misc]
-    """Nucleus sampling with draws that belong to each row, not to the batch.
-
-    Leaves only the drawn token finite, so that greedy decoding picks it. `draws` is a float64
-    tensor [rows, max_tokens] of uniform numbers in [0, 1).
-    """
-
-    def __init__(self, draws: torch.Tensor, temperature: float, top_p: float):
-        self.draws, self.temperature, self.top_p = draws, temperature, top_p
-        self.step = 0
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        chances = torch.softmax(scores.double() / self.temperature, dim=-1)
-        ordered, places = chances.sort(dim=-1, descending=True, stable=True)
-        before = ordered.cumsum(dim=-1) - ordered
-        ordered = ordered.masked_fill(before >= self.top_p, 0.0)
-        cumulated = ordered.cumsum(dim=-1)
-        target = self.draws[:, self.step, None] * cumulated[:, -1:]
-        drawn = (cumulated <= target).sum(dim=-1, keepdim=True).clamp(max=scores.shape[-1] - 1)
-        self.step += 1
-        alone = torch.full_like(scores, -torch.inf)
-        return alone.scatter(-1, places.gather(-1, drawn), 0.0)
+Made = tuple[Task, Completion]
+Wanted = tuple[torch.Tensor, torch.Tensor]
 
 
 class HfEngine:
-    """Completes texts with one base and at most one adapter at a time."""
+    """Completes tasks with one base. `batch` is how many rows to aim at (None: by device); `style` is
+    `base`, or `chat` where the texts already have the model's special tokens."""
 
-    def __init__(self, model: Any, tokenizer: Any, batch: int, style: str):
-        self.base, self.tokenizer, self.batch, self.style = model, tokenizer, batch, style
-        self.adapted: Any = None
-        self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
+    def __init__(self, model: Any, tokenizer: Any, style: str, batch: int | None = None):
+        self.model, self.tokenizer, self.style = model, tokenizer, style
+        self.device: torch.device = model.device
+        self.batch = batch or ROWS.get(self.device.type, 128)
+        self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
+        self.ends = end_tokens(model, tokenizer)
+        self.rack = Rack(model, self._probe)
+        self._most_cells = self._room()
+        self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Prefix] = OrderedDict()
+        self._wanted: Wanted | None = None
+        self._rows = Rows(self.device)
+        self._waiting: deque[Unit] = deque()
+        self._open: dict[str, tuple[Unit, Request]] = {}
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
-    @property
-    def model(self) -> Any:
-        return self.adapted if self.adapted is not None else self.base
-
-    def use(self, adapter: Path | None, name: str = "") -> None:
-        """Switches to an adapter (a PEFT folder) or back to the plain base.
-
-        Raises `UserError` where the adapter does not fit the base or changes nothing.
-        """
-        if self.adapted is not None:
-            self.base = self.adapted.unload()
-            self.adapted = None
-        if adapter is None:
-            return
-        plain = self._probe()
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[Made]:
+        """See `Engine`. A prompt that leaves no room for `max_tokens` in the context is `failed` with
+        its reason, never cut."""
+        coming = iter(tasks)
+        self._rows, self._waiting, self._open = Rows(self.device), deque(), {}
+        head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
         try:
-            self.adapted = PeftModel.from_pretrained(self.base, adapter)
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise UserError(f"the adapter does not fit the base: {error}", str(adapter)) from None
-        self.adapted.eval()
-        probed = self._probe()
-        if not torch.isfinite(probed).all():
-            raise UserError("the adapter gives logits that are no numbers", name or str(adapter))
-        if float((probed - plain).abs().max()) <= 1e-5 * float(plain.abs().max()):
-            raise UserError(
-                "the adapter changes nothing: its logits are those of the base",
-                name or str(adapter),
-                "train it longer or with a higher learning rate",
+            with celled(self.model), self.rack.open():
+                while True:
+                    yield from self._pull(coming, refused)
+                    if not self._waiting and not self._rows.count:
+                        return
+                    yield from self._step()
+        finally:
+            head.remove()
+
+    # ---- tasks -------------------------------------------------------------------------
+
+    def _pull(self, coming: Iterator[Task], refused: Refused) -> Iterator[Made]:
+        """Takes tasks until enough prompts wait for the next pass; none while an adapter is alone."""
+        if self.rack.alone and (self._waiting or self._rows.count):
+            return
+        self.rack.put_alone("")
+        while len(self._waiting) < self.batch:
+            task = next(coming, None)
+            if task is None:
+                return
+            used = {u.adapter for u in (*self._rows.units, *self._waiting)}
+            try:
+                self.rack.ready(str(task.adapter or ""), task.name, used)
+            except UserError as error:
+                refused(task, error)
+                continue
+            yield from self._take(task)
+
+    def _take(self, task: Task) -> Iterator[Made]:
+        """Puts the prompts of a task among those that wait, by length; samples of a prompt together."""
+        by_text: dict[str, list[Any]] = {}
+        for request in task.requests:
+            by_text.setdefault(request.text, []).append(request)
+        texts = list(by_text)
+        openings = list(dict.fromkeys(r[0].text[: r[0].prefix] for r in by_text.values()))
+        ids_of = dict(zip([*texts, *openings], self._encode([*texts, *openings]), strict=True))
+        units = []
+        for text, requests in by_text.items():
+            ids = ids_of[text]
+            if not text.strip() or not ids or len(ids) + task.sampling.max_tokens > self.context:
+                reason = TOO_LONG if text.strip() and ids else EMPTY
+                for request in requests:
+                    yield task, failed(request, reason, len(ids))
+                continue
+            shared = _shared(ids, ids_of[text[: requests[0].prefix]])
+            units.append(Unit(task, requests, ids, shared, str(task.adapter or "")))
+        self._waiting.extend(sorted(units, key=lambda u: (len(u.own), u.requests[0].text)))
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids, without an end-of-text that some tokenizers append."""
+        found = self.tokenizer(texts, add_special_tokens=self.style == "base")["input_ids"]
+        end = self.tokenizer.eos_token_id
+        return [list(ids[:-1]) if len(ids) > 1 and ids[-1] == end else list(ids) for ids in found]
+
+    @torch.inference_mode()
+    def _probe(self, name: str) -> torch.Tensor:
+        ids = self._encode([PROBE])[0]
+        rows = Rows(self.device)
+        unit = Unit(Task("probe", (), Sampling(1, 0.0, 1.0)), [], ids, 0, name)
+        passed, tokens, last = rows.begin([unit])
+        return self._forward(passed, tokens, [name], (torch.zeros_like(last), last)).float().cpu()
+
+    # ---- passes ------------------------------------------------------------------------
+
+    def _step(self) -> Iterator[Made]:
+        """New prompts where there is room, then one token for every row."""
+        try:
+            while units := self._admitted():
+                yield from self._begin(units)
+            if self._rows.count:
+                yield from self._next()
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            self._halve()
+
+    def _admitted(self) -> list[Unit]:
+        """The units that wait and go into the next pass; none where it is not worth one yet."""
+        rows, units = self._rows, list[Unit]()
+        room = self.batch - rows.count
+        if rows.count and room < min(self.batch // 4, len(self._waiting)):
+            return []
+        names = {u.adapter for u in rows.units}
+        cells, longest = rows.most_cells, 0
+        while self._waiting and len(units) < room:
+            unit = self._waiting[0]
+            longest = max(longest, rounded(len(unit.own)))
+            if (rows.count or units) and (
+                cells + unit.most_cells > self._most_cells
+                or (units and longest * (len(units) + 1) > PASS_TOKENS.get(self.device.type, 4096))
+                or not self.rack.together(names | {unit.adapter})
+            ):
+                break
+            units.append(self._waiting.popleft())
+            cells += unit.most_cells
+            names |= {unit.adapter}
+            self._open |= {r.completion_id: (unit, r) for r in unit.requests}
+        return units
+
+    @torch.inference_mode()
+    def _begin(self, units: list[Unit]) -> list[Made]:
+        """Reads prompts and draws their first tokens."""
+        self.rack.put({u.adapter for u in (*self._rows.units, *units)})
+        for unit in units:
+            unit.prefix = self._prefix(unit)
+        asked = [u for u in units if u.requests[0].options]
+        if asked:
+            answers = [self._encode([u.requests[0].text + o for o in u.requests[0].options]) for u in asked]
+            found = option_probabilities(asked, answers, self._forward, self.device)
+            for unit, options in zip(asked, found, strict=True):
+                unit.options = options
+        first = self._rows.count
+        passed, tokens, last = self._rows.begin(units)
+        wanted = (torch.arange(len(units), device=self.device), last)
+        logits = self._forward(passed, tokens, self._rows.adapters(first, self._rows.count), wanted)
+        return self._made(first, logits)
+
+    @torch.inference_mode()
+    def _next(self) -> list[Made]:
+        """One more token for every row."""
+        passed, tokens = self._rows.next()
+        logits = self._forward(passed, tokens, self._rows.adapters(0, len(tokens)), None)
+        self._rows.read()
+        return self._made(0, logits[: self._rows.count])
+
+    def _made(self, first: int, logits: torch.Tensor) -> list[Made]:
+        finished = self._rows.advance(first, logits, self._ended)
+        for sample, _ in finished:
+            del self._open[sample.request.completion_id]
+        return [(s.unit.task, self._completion(s, why)) for s, why in finished]
+
+    def _prefix(self, unit: Unit) -> Prefix | None:
+        """The prefix of a unit, computed once and kept for others."""
+        if not unit.shared:
+            return None
+        at = unit.adapter, tuple(unit.ids[: unit.shared])
+        if at not in self._prefixes:
+            rows = Rows(self.device)
+            passed, tokens, last = rows.begin(
+                [Unit(unit.task, [], unit.ids[: unit.shared], 0, unit.adapter)]
             )
+            self._forward(passed, tokens, [unit.adapter], (torch.zeros_like(last), last))
+            self._prefixes[at] = Prefix(rows.cells, unit.shared)
+            while len(self._prefixes) > PREFIXES:
+                self._prefixes.popitem(last=False)
+        self._prefixes.move_to_end(at)
+        return self._prefixes[at]
 
-    def _probe(self) -> torch.Tensor:
-        ids = self.tokenizer(PROBE, return_tensors="pt").to(self.base.device)
-        with torch.inference_mode():
-            logits: torch.Tensor = self.model(input_ids=ids["input_ids"]).logits[0, -1]
-        return logits.float().cpu()
-
-    def generate(
+    def _forward(
         self,
-        requests: list[Request],
-        sampling: Sampling,
-        tick: Callable[[int], None] | None = None,
-    ) -> list[Completion]:
-        """One completion per request, in the order of the requests.
+        passed: Pass,
+        tokens: torch.Tensor,
+        adapters: list[str],
+        wanted: Wanted | None,
+    ) -> torch.Tensor:
+        """Logits [rows, vocabulary]: of the last tokens, or of the `wanted` rows and places."""
+        self.rack.assign(adapters)
+        count = len(tokens) if wanted is None else len(wanted[0])
+        if wanted is not None and count < ROUND:
+            rows, places = (torch.cat([w, w[:1].expand(ROUND - count)]) for w in wanted)
+            wanted = rows, places
+        self._wanted = wanted
+        steps = torch.arange(tokens.shape[1], device=self.device)
+        positions = (passed.offsets + passed.starts)[:, None] + steps
+        logits: torch.Tensor = self.model(
+            input_ids=tokens, position_ids=positions, use_cache=False, cells=passed
+        ).logits
+        return logits[:count, -1]
 
-        A prompt that leaves no room for `max_tokens` in the context is `failed` with its
-        reason, never cut. `tick` is called with the number of completions of every batch.
-        """
-        texts = sorted({r.text for r in requests})
-        encoded = self.tokenizer(texts, add_special_tokens=self.style == "base")["input_ids"]
-        ids_of = {t: self._open(ids) for t, ids in zip(texts, encoded, strict=True)}
-        done: dict[str, Completion] = {}
-        fitting = []
-        for request in requests:
-            length = len(ids_of[request.text])
-            if length == 0 or length + sampling.max_tokens > self.context:
-                reason = "prompt too long" if length else "empty prompt"
-                done[request.completion_id] = _failed(request, length, reason)
-                if tick:
-                    tick(1)
-            else:
-                fitting.append(request)
-        fitting.sort(key=lambda r: (len(ids_of[r.text]), r.text, r.sample))
-        for start in range(0, len(fitting), self.batch):
-            group = fitting[start : start + self.batch]
-            for completion in self._batch(group, [ids_of[r.text] for r in group], sampling):
-                done[completion.completion_id] = completion
-            if tick:
-                tick(len(group))
-        return [done[r.completion_id] for r in requests]
+    def _choose(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Before the output layer: only the wanted places."""
+        return inputs if self._wanted is None else (inputs[0][self._wanted][:, None],)
 
-    def _open(self, ids: list[int]) -> list[int]:
-        """Prompt ids without an end-of-text that some tokenizers append."""
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id else ids
+    # ---- what comes out ----------------------------------------------------------------
 
-    def _batch(self, group: list[Request], ids: list[list[int]], sampling: Sampling) -> list[Completion]:
-        longest = max(len(i) for i in ids)
-        pad = self.tokenizer.pad_token_id
-        tokens = torch.tensor([[pad] * (longest - len(i)) + i for i in ids])
-        mask = torch.tensor([[0] * (longest - len(i)) + [1] * len(i) for i in ids])
-        processors = LogitsProcessorList()
-        if sampling.temperature > 0:
-            draws = np.stack(
-                [np.random.Generator(np.random.Philox(r.seed)).random(sampling.max_tokens) for r in group]
-            )
-            processors.append(
-                SeededSampling(
-                    torch.from_numpy(draws).to(self.base.device), sampling.temperature, sampling.top_p
-                )
-            )
-        with torch.inference_mode():
-            output = self.model.generate(
-                input_ids=tokens.to(self.base.device),
-                attention_mask=mask.to(self.base.device),
-                max_new_tokens=sampling.max_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                logits_processor=processors,
-                pad_token_id=pad,
-                eos_token_id=self.tokenizer.eos_token_id,
-                stop_strings=list(sampling.stop) or None,
-                tokenizer=self.tokenizer if sampling.stop else None,
-            )
-        return [
-            self._completion(request, prompt, row[longest:].tolist(), sampling)
-            for request, prompt, row in zip(group, ids, output.cpu(), strict=True)
-        ]
+    def _ended(self, sample: Sample) -> str:
+        sampling = sample.unit.task.sampling
+        if sample.tokens[-1] in self.ends:
+            return "end"
+        if sampling.stop:
+            tail = sample.tokens[-max(map(len, sampling.stop)) - 4 :]
+            text = self.tokenizer.decode(tail, skip_special_tokens=True)
+            if any(stop in text for stop in sampling.stop):
+                return "stop"
+        return "length" if len(sample.tokens) >= sampling.max_tokens else ""
 
-    def _completion(
-        self, request: Request, prompt: list[int], new: list[int], sampling: Sampling
-    ) -> Completion:
-        finish = "length"
-        eos = self.tokenizer.eos_token_id
-        if eos in new:
-            new, finish = new[: new.index(eos)], "end"
-        text = self.tokenizer.decode(new, skip_special_tokens=True)
-        cuts = [text.index(s) for s in sampling.stop if s in text]
+    def _completion(self, sample: Sample, why: str) -> Completion:
+        unit, request = sample.unit, sample.request
+        tokens = sample.tokens[:-1] if why == "end" else sample.tokens
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        cuts = [text.index(s) for s in unit.task.sampling.stop if s in text]
         if cuts:
-            text, finish = text[: min(cuts)], "stop"
+            text, why = text[: min(cuts)], "stop"
         return Completion(
-            request.completion_id, request.prompt_id, request.sample, text, finish, len(prompt), len(new)
-        )
+            request.completion_id, request.prompt_id, request.sample, text, why, len(unit.ids), len(tokens),
+            options=unit.options,
+        )  # fmt: skip
+
+    # ---- memory ------------------------------------------------------------------------
+
+    def _room(self) -> int:
+        """How many tokens' keys and values fit into the free memory."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        each = 2 * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
+        return max(1, int(SHARE * free_memory(self.device) / each))
+
+    def _halve(self) -> None:
+        """Puts everything on its way back among what waits, and goes on with half as much at a time."""
+        left: dict[int, Unit] = {}
+        for unit, request in self._open.values():
+            again = Unit(unit.task, [], unit.ids, unit.shared, unit.adapter)
+            left.setdefault(id(unit), again).requests.append(request)
+        self._rows, self._open = Rows(self.device), {}
+        self._prefixes.clear()
+        self._waiting.extendleft(reversed(list(left.values())))
+        if self.batch == 1:
+            raise UserError(
+                "no memory for a single row",
+                "engine",
+                "use a bfloat16 base, or lower benchmarks.*.max_tokens",
+            )
+        self.batch, self._most_cells = self.batch // 2, self._most_cells // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def _failed(request: Request, length: int, reason: str) -> Completion:
-    return Completion(
-        request.completion_id, request.prompt_id, request.sample, "", "", length, 0, "failed", reason
-    )
+def _shared(ids: list[int], opening: list[int]) -> int:
+    """How many tokens of a prompt are its subject's opening; 0 where that is not worth a prefix."""
+    count = 0
+    for one, other in zip(ids[:-1], opening, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count if count >= SHARED else 0

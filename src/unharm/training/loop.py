@@ -17,6 +17,7 @@ import torch
 
 from unharm.draws import rank
 from unharm.errors import UserError
+from unharm.models import out_of_memory
 from unharm.training.attention import label_logits
 from unharm.training.lockstep import WINDOWS, Job, Lockstep, steps_per_epoch
 from unharm.training.loss import label_losses, per_adapter
@@ -248,7 +249,7 @@ def _telling_of_memory(adapters: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not out_of_memory(error):
             raise
         if adapters > 1:
             raise OutOfMemory from None

@@ -1,0 +1,261 @@
+"""Completions from any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, hosted ones.
+
+Retries with backoff and jitter, and the server's Retry-After, are those of the openai library; what it
+does not try again (an answer that is no JSON, or has no choice in it) is tried again here.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from unharm.engines.requests import EMPTY, FILTERED, PROBE, TOO_LONG, Refused, Request, Sampling, Task, failed
+from unharm.engines.served import Answer, ServedAdapters, read_answer
+from unharm.engines.settings import Server
+from unharm.errors import UserError, nearest
+from unharm.records import Completion
+
+OPTIONS_AT = 5
+"""Most likely tokens that are asked for at each place: the most that all servers give."""
+WAIT = 0.5
+"""Seconds before an answer that cannot be read is asked for again; doubled each time."""
+SILENT = 8
+"""So many requests without any answer, one after another, mean that the server is gone."""
+
+Made = tuple[Task, Completion]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request has no completion; `silent` where the server did not answer at all."""
+
+    reason: str
+    silent: bool = False
+
+
+class OpenAIEngine:
+    """Completes tasks through a server. `where` is the field of the spec that describes it."""
+
+    def __init__(self, server: Server, base: str, where: str):
+        self.server, self.where = server, where
+        self.model = server.model or base
+        self.client = openai.OpenAI(
+            base_url=server.url,
+            api_key=key_of(server, where),
+            max_retries=server.attempts - 1,
+            timeout=server.timeout,
+        )
+        self.adapters = ServedAdapters(server, self.client, lambda name: self._probe(name or self.model))
+        self.logprobs = True
+
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[Made]:
+        """See `Engine`. Raises `UserError` where the server is not there, or does not know the key or
+        the model; what was on its way then is still given."""
+        self._try_out()
+        coming = self._requests(tasks, refused)
+        going: dict[Future[Completion | Failure], tuple[Task, Request]] = {}
+        stop: UserError | None = None
+        silent = 0
+        pool = ThreadPoolExecutor(self.server.concurrency)
+        try:
+            while True:
+                while stop is None and len(going) < 2 * self.server.concurrency:
+                    found = next(coming, None)
+                    if found is None:
+                        break
+                    going[pool.submit(self._answer, *found)] = found
+                if not going:
+                    break
+                for future in wait(going, return_when=FIRST_COMPLETED).done:
+                    task, request = going.pop(future)
+                    self.adapters.done(task)
+                    try:
+                        made = future.result()
+                    except UserError as error:
+                        stop = stop or error
+                        continue
+                    silent = silent + 1 if isinstance(made, Failure) and made.silent else 0
+                    if isinstance(made, Failure):
+                        made = failed(request, made.reason)
+                    yield task, made
+                if silent >= max(SILENT, self.server.concurrency):
+                    stop = stop or self._gone("it stopped answering")
+            if stop:
+                raise stop
+            self.adapters.unload_all()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _requests(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Request]]:
+        for task in tasks:
+            try:
+                self.adapters.ready(task)
+            except UserError as error:
+                refused(task, error)
+                continue
+            for request in task.requests:
+                yield task, request
+
+    # ---- one request -------------------------------------------------------------------
+
+    def _answer(self, task: Task, request: Request) -> Completion | Failure:
+        """What the server says to a request. Raises `UserError` where no request can succeed."""
+        if not request.text.strip():
+            return Failure(EMPTY)
+        try:
+            model = self.adapters.name(task) or self.model
+            answer = self._ask(model, request, task.sampling, bool(request.options) and self.logprobs)
+        except openai.APIStatusError as error:
+            return self._status(error)
+        except openai.APITimeoutError:
+            return Failure(f"server: no answer within {self.server.timeout:g} s", silent=True)
+        except openai.APIConnectionError:
+            return Failure("server: the connection broke", silent=True)
+        except (ValueError, openai.APIResponseValidationError):
+            return Failure("server: an answer that cannot be read")
+        if answer.finish == "content_filter":
+            return Failure(FILTERED)
+        finish = "length" if answer.finish == "length" else "stop" if task.sampling.stop else "end"
+        return Completion(
+            request.completion_id, request.prompt_id, request.sample, answer.text, finish,
+            answer.prompt_tokens, answer.tokens, options=answer.options(request.options),
+        )  # fmt: skip
+
+    def _ask(self, model: str, request: Request, sampling: Sampling, logprobs: bool) -> Answer:
+        """One answer; raises `ValueError` after so many that cannot be read, and errors of openai."""
+        settings: dict[str, Any] = {
+            "model": model,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": request.seed % 2**31,
+        }
+        if sampling.stop:
+            settings["stop"] = list(sampling.stop)
+        create: Callable[..., Any]
+        if self.server.endpoint == "chat":
+            chat = request.messages or (("user", request.text),)
+            settings["messages"] = [{"role": role, "content": content} for role, content in chat]
+            settings |= {"logprobs": True, "top_logprobs": OPTIONS_AT} if logprobs else {}
+            create = self.client.chat.completions.create
+        else:
+            settings["prompt"] = request.text
+            settings |= {"logprobs": OPTIONS_AT} if logprobs else {}
+            create = self.client.completions.create
+        for attempt in range(1, self.server.attempts + 1):
+            try:
+                return read_answer(create(**settings))
+            except (ValueError, openai.APIResponseValidationError):
+                if attempt == self.server.attempts:
+                    raise
+                time.sleep(min(16, 2**attempt) * WAIT * random.uniform(0.75, 1))
+        raise AssertionError("unreachable")
+
+    def _status(self, error: openai.APIStatusError) -> Failure:
+        """A failure of this one request, or `UserError` where it would be the same for all. What the
+        server writes is not repeated: it may quote the prompt or the key."""
+        code = str(getattr(error, "code", None) or "")
+        if error.status_code in (401, 403):
+            raise self._wrong_key()
+        if error.status_code == 404:
+            raise self._unknown_model()
+        if code == "insufficient_quota":
+            raise UserError(
+                "the quota of this key is used up", self.where, "the same command goes on later"
+            )
+        said = str(error).lower()
+        if "content_filter" in code or "content_filter" in said:
+            return Failure(FILTERED)
+        if code == "context_length_exceeded" or "context length" in said:
+            return Failure(TOO_LONG)
+        return Failure(f"server: HTTP {error.status_code} {code}".strip())
+
+    # ---- the server as a whole ---------------------------------------------------------
+
+    def _try_out(self) -> None:
+        """One harmless request. Raises `UserError` where the server cannot be used; notes whether it
+        tells how likely tokens are."""
+        try:
+            self._probe(self.model)
+        except openai.AuthenticationError:
+            raise self._wrong_key() from None
+        except openai.PermissionDeniedError:
+            raise self._wrong_key() from None
+        except openai.NotFoundError:
+            raise self._unknown_model() from None
+        except openai.APIConnectionError as error:
+            raise self._gone(type(error.__cause__ or error).__name__) from None
+        except openai.APIStatusError as error:
+            if self._unknown(error):
+                raise self._unknown_model() from None
+            raise UserError(
+                f"the server refuses a harmless request (HTTP {error.status_code}): {str(error)[:300]}",
+                self.where,
+                "check the model and the endpoint",
+            ) from None
+        except ValueError:
+            raise UserError(
+                "what answers there is no OpenAI-compatible server",
+                f"{self.where}, {self.server.url}",
+                "the URL usually ends with /v1",
+            ) from None
+
+    def _probe(self, model: str) -> Answer:
+        request = Request("", "", 0, PROBE, 1, messages=(("user", PROBE),))
+        for logprobs in (True, False) if self.logprobs else (False,):
+            try:
+                answer = self._ask(model, request, Sampling(8, 0.0, 1.0), logprobs)
+                self.logprobs = logprobs
+                return answer
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
+                if not logprobs:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _unknown(self, error: openai.APIStatusError) -> bool:
+        """Whether a refusal may be one of an unknown model: the server has a list without it."""
+        names = self._names()
+        return error.status_code in (400, 422, 500) and bool(names) and self.model not in names
+
+    def _names(self) -> list[str]:
+        try:
+            return [m.id for m in self.client.with_options(max_retries=0).models.list().data]
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            return []
+
+    def _unknown_model(self) -> UserError:
+        names = self._names()
+        todo = nearest(self.model, names[:20]) if names else "check the model's name and the URL"
+        return UserError(f"the server does not know the model {self.model!r}", self.where, todo)
+
+    def _wrong_key(self) -> UserError:
+        if self.server.key:
+            what = f"the server does not accept the key in {self.server.key} for this model"
+        else:
+            what = "the server wants a key"
+        return UserError(what, self.where, "name the environment variable that has it in 'key'")
+
+    def _gone(self, why: str) -> UserError:
+        return UserError(
+            f"no server answers ({why})",
+            f"{self.where}, {self.server.url}",
+            "start it, or check the URL; the same command goes on from here",
+        )
+
+
+def key_of(server: Server, where: str) -> str:
+    """The key of a server, from its environment variable. Raises `UserError` where that is not set."""
+    if not server.key:
+        return "none"
+    if not os.environ.get(server.key):
+        raise UserError(
+            f"the environment variable {server.key} is not set", f"{where}.key", "set it to the key"
+        )
+    return os.environ[server.key]

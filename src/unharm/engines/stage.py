@@ -1,0 +1,165 @@
+"""The stage that makes completions: one start of each engine for all subjects and benchmarks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from unharm import keys
+from unharm.disk import Parts
+from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task
+from unharm.errors import UserError
+from unharm.progress import Progress, say
+from unharm.records import Completion, schema_of
+from unharm.training.adapters import failed_artefact
+
+if TYPE_CHECKING:
+    from unharm.pipeline import Run
+
+COMPLETIONS = schema_of(Completion)
+
+
+def make_completions(run: Run) -> None:
+    """completions/<subject>/<benchmark>/: what a killed run had made is kept and not made again.
+
+    A subject whose adapter is refused is left out, as if it could not be trained. What a server failed
+    to answer is recorded as failed, and asked again by the next run.
+    """
+    shards = run.shards
+    pending = [s for s in shards if not _done(run, s)]
+    total, left = sum(_size(run, s) for s in shards), sum(_size(run, s) for s in pending)
+    if not pending:
+        say(f"completions: {total:,} of {total:,} completions are already there")
+        return
+    by_engine: dict[str, list[keys.Shard]] = {}
+    for shard in pending:
+        by_engine.setdefault(_engine_name(run, shard), []).append(shard)
+    with Progress("completions", total, "completions", total - left) as progress:
+        for name, mine in by_engine.items():
+            collect(run, _start(run, name), mine, progress)
+    run.__dict__.pop("shards", None)  # adapters may have been refused
+
+
+def _size(run: Run, shard: keys.Shard) -> int:
+    return len(shard.prompts) * run.study.benchmarks.chosen()[shard.benchmark].samples
+
+
+def _done(run: Run, shard: keys.Shard) -> bool:
+    marker = run.store.marker(shard.completions)
+    return marker is not None and not marker.get("unanswered")
+
+
+def _engine_name(run: Run, shard: keys.Shard) -> str:
+    served = [f for f, s in run.study.servers.items() if s is run.study.server_of(shard.subject.arm)]
+    return served[0] if served else run.study.engine.name
+
+
+def _start(run: Run, name: str) -> Engine:
+    """The engine of that name, or of the server that the field of that name describes."""
+    study = run.study
+    if name in study.servers:
+        from unharm.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(study.servers[name], study.base, name)
+    if name == "vllm":
+        from unharm.engines.vllm import VllmEngine
+
+        return VllmEngine(run.base.path, study)
+    from unharm.engines.hf import HfEngine
+
+    batch = None if study.engine.batch == "auto" else study.engine.batch
+    return HfEngine(run.model, run.tokenizer, study.prompting.format, batch)
+
+
+@dataclass
+class _Going:
+    """A shard on its way: what is wanted, and what there is."""
+
+    shard: keys.Shard
+    wanted: list[Request]
+    have: dict[str, Completion]
+    parts: Parts
+    done: Callable[[], None]
+
+
+def collect(run: Run, engine: Engine, shards: list[keys.Shard], progress: Progress) -> None:
+    """Has an engine complete the shards; stores every completion as it comes, every shard when whole."""
+    going: dict[str, _Going] = {}
+    refused: dict[str, str] = {}
+    served = any(run.study.server_of(s.subject.arm) for s in shards)
+
+    def tasks() -> Iterator[Task]:
+        for shard in shards:
+            task, state = _task(run, shard, progress)
+            if str(task.adapter) in refused:
+                continue
+            going[task.name] = state
+            if task.requests:
+                yield task
+            else:
+                _finish(run, going.pop(task.name))
+
+    def refuse(task: Task, error: UserError) -> None:
+        adapter = run.plan.adapter_of(going.pop(task.name).shard.subject)
+        if adapter is None or adapter.source:
+            raise error
+        why = error.problems[0].what
+        refused[str(task.adapter)] = why
+        run.store.put_text(failed_artefact(run, adapter), json.dumps({"why": why}))
+        say(f"{adapter.label}: refused, and left out of what follows ({why})")
+
+    for task, completion in engine.complete(tasks(), refuse):
+        state = going[task.name]
+        state.have[completion.completion_id] = completion
+        state.parts.add(asdict(completion), synced=served)
+        progress.tick(1)
+        if len(state.have) == len(state.wanted):
+            _finish(run, going.pop(task.name))
+
+
+def _task(run: Run, shard: keys.Shard, progress: Progress) -> tuple[Task, _Going]:
+    """The requests of a shard that are still to be answered."""
+    chat = run.study.prompting.format == "chat" and not run.study.server_of(shard.subject.arm)
+    wanted = keys.requests(run.plan, shard, run.tokenizer if chat else None)
+    parts = run.store.parts(shard.completions)
+    have = {c.completion_id: c for c in _before(run, shard, parts)}
+    have = {r.completion_id: have[r.completion_id] for r in wanted if r.completion_id in have}
+    progress.skip(len(have))
+    state = _Going(shard, wanted, have, parts, run.begun("completions", shard.completions))
+    adapter = run.plan.adapter_of(shard.subject)
+    folder = None
+    if adapter:
+        folder = run.store.locate(keys.adapter_artefact(run.plan, adapter, run.base.key))
+    spec = run.study.benchmarks.chosen()[shard.benchmark]
+    sampling = Sampling(spec.max_tokens, spec.temperature, spec.top_p, tuple(spec.stop))
+    missing = tuple(r for r in wanted if r.completion_id not in have)
+    return Task(shard.completions.path, missing, sampling, folder), state
+
+
+def _before(run: Run, shard: keys.Shard, parts: Parts) -> Iterator[Completion]:
+    """What earlier runs have left of a shard, but for what a server failed to answer."""
+    rows = parts.rows()
+    if run.store.done(shard.completions):
+        rows += run.store.scan(shard.completions).collect().to_dicts()
+    for row in rows:
+        if set(row) == set(COMPLETIONS):
+            completion = Completion(**row | {"options": tuple(row["options"])})
+            if completion.status == "completed" or completion.reason in PERMANENT:
+                yield completion
+
+
+def _finish(run: Run, state: _Going) -> None:
+    """Writes the table of a shard; scores of an earlier one go first."""
+    shard = state.shard
+    rows = [state.have[r.completion_id] for r in state.wanted]
+    unanswered = sum(c.status == "failed" and c.reason not in PERMANENT for c in rows)
+    if run.store.done(shard.completions):
+        run.store.remove(shard.scores)
+    frame = pl.DataFrame([asdict(c) for c in rows], schema=COMPLETIONS)
+    run.store.put_table(shard.completions, frame, unanswered=unanswered)
+    state.parts.drop()
+    state.done()

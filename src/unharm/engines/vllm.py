@@ -1,0 +1,130 @@
+"""vLLM in this process: one start for all adapters and benchmarks, adapters named by content.
+
+It needs an NVIDIA GPU and the extra `vllm`. What is around it is tested with a stand-in; the library
+itself has not been run with this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unharm.engines.requests import EMPTY, PROBE, TOO_LONG, Refused, Request, Task, failed
+from unharm.errors import UserError
+from unharm.records import Completion
+
+if TYPE_CHECKING:
+    from unharm.study import Study
+
+MOST_LORAS = 8
+"""Adapters that the GPU holds at a time; vLLM's own default is 1."""
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM makes room for."""
+
+
+class VllmEngine:
+    """Completes tasks with vLLM. `base` is the model's folder."""
+
+    def __init__(self, base: Path, study: Study):
+        try:
+            import vllm
+            from vllm.lora.request import LoRARequest
+        except ImportError:
+            raise UserError(
+                "the engine vllm needs the package vllm",
+                "engine.name",
+                "pip install 'unharm[vllm]' on a machine with an NVIDIA GPU, or use hf",
+            ) from None
+        self.vllm, self.lora_request = vllm, LoRARequest
+        rank = max([study.training.lora.r, *_ranks(study)])
+        self.engine = vllm.LLM(
+            model=str(base),
+            dtype="auto" if study.engine.dtype in ("auto", "4bit") else study.engine.dtype,
+            quantization="bitsandbytes" if study.engine.dtype == "4bit" else None,
+            enable_lora=True,
+            max_loras=MOST_LORAS,
+            max_lora_rank=next((r for r in RANKS if r >= rank), RANKS[-1]),
+            enable_prefix_caching=True,
+            trust_remote_code=study.engine.trust_remote_code,
+            seed=study.seed,
+        )
+        self.context = int(self.engine.llm_engine.model_config.max_model_len)
+        self.chat = study.prompting.format == "chat"
+        self._numbers: dict[str, int] = {}
+        self._checked: set[str] = set()
+
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
+        """See `Engine`: task by task; vLLM batches the requests of each."""
+        tokenizer = self.engine.get_tokenizer()
+        for task in tasks:
+            try:
+                lora = self._lora(task)
+            except UserError as error:
+                refused(task, error)
+                continue
+            fitting = []
+            for request in task.requests:
+                ids = tokenizer(request.text, add_special_tokens=not self.chat)["input_ids"]
+                if not request.text.strip() or len(ids) + task.sampling.max_tokens > self.context:
+                    yield task, failed(request, TOO_LONG if request.text.strip() else EMPTY, len(ids))
+                else:
+                    fitting.append((request, {"prompt_token_ids": list(ids)}))
+            settings = [self._settings(request, task) for request, _ in fitting]
+            answers = self.engine.generate(
+                [p for _, p in fitting], settings, lora_request=lora, use_tqdm=False
+            )
+            for (request, _), answer in zip(fitting, answers, strict=True):
+                yield task, _completion(request, answer)
+
+    def _settings(self, request: Request, task: Task) -> Any:
+        sampling = task.sampling
+        return self.vllm.SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            stop=list(sampling.stop) or None,
+            seed=request.seed % 2**31,
+            logprobs=20 if request.options else None,
+        )
+
+    def _lora(self, task: Task) -> Any:
+        """The adapter of a task for vLLM, checked once to change what the base says."""
+        if task.adapter is None:
+            return None
+        name = task.adapter.name
+        number = self._numbers.setdefault(name, len(self._numbers) + 1)
+        lora = self.lora_request(name, number, str(task.adapter.resolve()))
+        if name not in self._checked:
+            settings = self.vllm.SamplingParams(max_tokens=1, temperature=0.0, logprobs=5)
+            plain, adapted = (
+                self.engine.generate([PROBE], [settings], lora_request=one, use_tqdm=False)[0]
+                .outputs[0]
+                .logprobs[0]
+                for one in (None, lora)
+            )
+            if {t: x.logprob for t, x in plain.items()} == {t: x.logprob for t, x in adapted.items()}:
+                raise UserError("the adapter changes nothing: its logits are those of the base", task.name)
+            self._checked.add(name)
+        return lora
+
+
+def _ranks(study: Study) -> list[int]:
+    """The ranks of the adapters made elsewhere."""
+    from unharm.engines.mixed import configuration
+    from unharm.training.export import find_adapter
+
+    return [int(configuration(find_adapter(n, a)).get("r", 8)) for n, a in study.adapters.items()]
+
+
+def _completion(request: Request, answer: Any) -> Completion:
+    from unharm.engines.served import Answer
+
+    output = answer.outputs[0]
+    likely = [[(x.decoded_token, x.logprob) for x in place.values()] for place in output.logprobs or []]
+    whole = Answer(output.text, "", 0, 0, likely)
+    finish = "length" if output.finish_reason == "length" else "stop" if output.stop_reason else "end"
+    return Completion(
+        request.completion_id, request.prompt_id, request.sample, output.text, finish,
+        len(answer.prompt_token_ids), len(output.token_ids), options=whole.options(request.options),
+    )  # fmt: skip
