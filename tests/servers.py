@@ -139,7 +139,11 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             else:
                 self.reply(200, good)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            """A client that hung up is no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     faulty.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
