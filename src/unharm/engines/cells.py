@@ -22,16 +22,18 @@ from unharm.errors import UserError
 
 NAME = "unharm_cells"
 ROUND = 16
-"""Lengths are rounded up to multiples of this, and no product has fewer rows: matrix libraries treat
-small shapes in ways of their own, with other rounding."""
+"""Lengths of prompts are rounded up to multiples of this, and no product has fewer rows: matrix
+libraries treat small shapes in ways of their own, with other rounding."""
+BLOCK = 32
+"""Own places are attended to in blocks of this size, so that no sum depends on how many there are."""
 
 KNOWN = {"position_ids", "dropout", "use_cache", "is_causal"}
 """What a model may pass to its attention besides; anything else that is set would be ignored."""
 
 
-def rounded(number: int) -> int:
-    """The next multiple of `ROUND`, at least one."""
-    return max(1, -(-number // ROUND)) * ROUND
+def rounded(number: int, size: int = ROUND) -> int:
+    """The next multiple of `size`, at least one."""
+    return max(1, -(-number // size)) * size
 
 
 class Cells:
@@ -46,7 +48,7 @@ class Cells:
         if rows <= self.rows and places <= self.places:
             return
         self.rows = max(self.rows, rows, min(2 * self.rows, rows + 256))
-        self.places = rounded(max(self.places, places))
+        self.places = max(self.places, rounded(places, BLOCK))
         for layer, pair in self.layers.items():
             self.layers[layer] = (self._grown(pair[0]), self._grown(pair[1]))
 
@@ -80,48 +82,75 @@ class Prefix:
 
 @dataclass
 class Pass:
-    """What attention has to know of one forward pass over rows `first` to `first + n` of `cells`.
+    """What attention has to know of one forward pass over some tokens of `count` rows of `cells`, from
+    row `first` on. The tokens of all rows stand in one sequence, without padding.
 
-    `starts` [n] is the place of each row's first query among its own tokens; `places` how many of its
-    own places are looked at; `offsets` [n] the length of each row's prefix; `groups` the prefixes with
-    the rows (within the pass) that begin with them.
+    `rows` [tokens] is the row of each token within the pass, `queries` [tokens] its number among the
+    tokens of its row here (`length` at most); `starts` [count] is the place of a row's first one among
+    its own tokens. `places` is how many own places are looked at (whole blocks); `offsets` [count] the
+    length of each row's prefix; `groups` the prefixes with the rows that begin with them.
     """
 
     cells: Cells
     first: int
+    rows: torch.Tensor
+    queries: torch.Tensor
+    length: int
     starts: torch.Tensor
     places: int
     offsets: torch.Tensor
     groups: list[tuple[Prefix, torch.Tensor]]
-    _masks: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)
+    _masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return len(self.starts)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """The position of every token in its text [1, tokens]."""
+        return ((self.offsets + self.starts)[self.rows] + self.queries)[None]
 
     def write(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stores the new keys and values; gives those of all places of these rows."""
-        held, count = self.cells.of(layer, key, value), key.shape[0]
-        rows = slice(self.first, self.first + count)
+        """Stores the new keys and values [1, heads, tokens, width]; gives those of all places."""
+        at = self.starts[self.rows] + self.queries
         found = []
-        for whole, new in zip(held, (key, value), strict=True):
-            if new.shape[2] == 1:
-                at = torch.arange(self.first, self.first + count, device=new.device)
-                whole[at, :, self.starts] = new[:, :, 0]
-            else:
-                whole[rows, :, : new.shape[2]] = new
-            found.append(whole[rows, :, : self.places])
+        for whole, new in zip(self.cells.of(layer, key, value), (key, value), strict=True):
+            whole[self.first + self.rows, :, at] = new[0].transpose(0, 1)
+            found.append(whole[self.first : self.first + self.count, :, : self.places])
         return found[0], found[1]
 
-    def hidden(self, length: int, window: int | None) -> torch.Tensor:
-        """Which own places a query must not see [n, 1, 1, length, places]."""
-        at = (length, window)
-        if at not in self._masks:
-            queries = self.starts[:, None] + torch.arange(length, device=self.starts.device)
+    def by_row(self, query: torch.Tensor) -> torch.Tensor:
+        """From [1, heads, tokens, width] to [count, heads, length, width], zero where there is none."""
+        if self.length == 1:
+            return query[0].transpose(0, 1)[:, :, None]
+        apart = query.new_zeros(self.count, query.shape[1], self.length, query.shape[3])
+        apart[self.rows, :, self.queries] = query[0].transpose(0, 1)
+        return apart
+
+    def in_line(self, out: torch.Tensor) -> torch.Tensor:
+        """From [count, heads, length, width] back to [1, tokens, heads, width]."""
+        return (out[:, :, 0] if self.length == 1 else out[self.rows, :, self.queries])[None]
+
+    def hidden(self, window: int | None) -> torch.Tensor:
+        """Which own places a query must not see [count, 1, 1, length, places]."""
+        if window not in self._masks:
+            queries = self.starts[:, None] + torch.arange(self.length, device=self.starts.device)
             keys = torch.arange(self.places, device=self.starts.device)
             mask = keys > queries[..., None]
             if window is not None:
                 mask |= keys <= queries[..., None] - window
-            self._masks[at] = mask[:, None, None]
-        return self._masks[at]
+            self._masks[window] = mask[:, None, None]
+        return self._masks[window]
+
+    def outside(self, members: torch.Tensor, prefix: Prefix, window: int) -> torch.Tensor:
+        """Which places of a prefix are beyond the window of its members' queries."""
+        queries = (self.offsets + self.starts)[members][:, None]
+        queries = queries + torch.arange(self.length, device=members.device)
+        places = torch.arange(prefix.length, device=members.device)
+        return (places <= queries[..., None] - window)[:, None, None]
 
 
 Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -141,8 +170,8 @@ def cell_attention(
     softcap: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Shapes: `query` [rows, heads, length, width], `key` and `value` with their own number of heads;
-    gives [rows, length, heads, width]. Raises `UserError` for arguments that it does not know."""
+    """Shapes: `query` [1, heads, tokens, width], `key` and `value` with their own number of heads;
+    gives [1, tokens, heads, width]. Raises `UserError` for arguments that it does not know."""
     odd = sorted(n for n, v in others.items() if n not in KNOWN and v is not None and v is not False)
     if odd:
         raise UserError(
@@ -151,31 +180,31 @@ def cell_attention(
             "base",
             "serve this model and use the engine openai",
         )
-    rows, heads, length, width = query.shape
-    shared = key.shape[1]
+    heads, shared, width = query.shape[1], key.shape[1], query.shape[3]
     scale = width**-0.5 if scaling is None else scaling
-    grouped = (query * scale).view(rows, shared, heads // shared, length, width)
+    rows = cells.by_row(query * scale)
+    grouped = rows.reshape(cells.count, shared, heads // shared, cells.length, width)
     keys, values = cells.write(module.layer_idx, key, value)
-    whole = _part(grouped, keys, values, softcap, cells.hidden(length, sliding_window))
+    hidden = cells.hidden(sliding_window)
+    whole = _part(grouped, keys[:, :, :BLOCK], values[:, :, :BLOCK], softcap, hidden[..., :BLOCK])
+    for start in range(BLOCK, cells.places, BLOCK):
+        own = slice(start, start + BLOCK)
+        part = _part(grouped, keys[:, :, own], values[:, :, own], softcap, hidden[..., own])
+        whole = _joined(whole, part)
     for prefix, members in cells.groups:
-        everyone = len(members) == rows
+        everyone = len(members) == cells.count
         asked = grouped if everyone else grouped[members]
-        outside = None
-        if sliding_window is not None:
-            queries = (cells.offsets + cells.starts)[members][:, None]
-            queries = queries + torch.arange(length, device=query.device)
-            places = torch.arange(prefix.length, device=query.device)
-            outside = (places <= queries[..., None] - sliding_window)[:, None, None]
+        outside = None if sliding_window is None else cells.outside(members, prefix, sliding_window)
         part = _prefix_part(asked, prefix, module.layer_idx, softcap, outside)
-        own = whole if everyone else tuple(x[members] for x in whole)
-        joined = _joined(own, part)  # type: ignore[arg-type]
+        before: Part = whole if everyone else tuple(x[members] for x in whole)  # type: ignore[assignment]
+        joined = _joined(before, part)
         if everyone:
             whole = joined
         else:
             for target, new in zip(whole, joined, strict=True):
                 target[members] = new
-    out = (whole[2] / whole[1]).to(query.dtype).view(rows, heads, length, -1)
-    return out.transpose(1, 2).contiguous(), None
+    out = (whole[2] / whole[1]).to(query.dtype).view(cells.count, heads, cells.length, -1)
+    return cells.in_line(out).contiguous(), None
 
 
 def _part(

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from unharm.engines.cells import ROUND, Pass, Prefix, celled, rounded
+from unharm.engines.cells import ROUND, Pass, Prefix, celled
 from unharm.engines.options import option_probabilities
-from unharm.engines.rack import Rack
+from unharm.engines.rack import MOST, Rack
 from unharm.engines.requests import EMPTY, PROBE, TOO_LONG, Refused, Request, Sampling, Task, failed
-from unharm.engines.rows import Rows, Sample, Unit
+from unharm.engines.rows import Rows, Sample, Unit, common
 from unharm.errors import UserError
 from unharm.models import end_tokens, out_of_memory
 from unharm.records import Completion
@@ -32,7 +32,6 @@ SHARE = 0.3
 """The share of free memory that the rows' keys and values may take."""
 
 Made = tuple[Task, Completion]
-Wanted = tuple[torch.Tensor, torch.Tensor]
 
 
 class HfEngine:
@@ -46,9 +45,9 @@ class HfEngine:
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
         self.ends = end_tokens(model, tokenizer)
         self.rack = Rack(model, self._probe)
-        self._most_cells = self._room()
+        self._most_cells, self._pass_tokens = self._room(), PASS_TOKENS.get(self.device.type, 4096)
         self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Prefix] = OrderedDict()
-        self._wanted: Wanted | None = None
+        self._wanted: torch.Tensor | None = None
         self._rows = Rows(self.device)
         self._waiting: deque[Unit] = deque()
         self._open: dict[str, tuple[Unit, Request]] = {}
@@ -74,41 +73,52 @@ class HfEngine:
     # ---- tasks -------------------------------------------------------------------------
 
     def _pull(self, coming: Iterator[Task], refused: Refused) -> Iterator[Made]:
-        """Takes tasks until enough prompts wait for the next pass; none while an adapter is alone."""
-        if self.rack.alone and (self._waiting or self._rows.count):
+        """Takes tasks until enough prompts wait for the next passes, and puts what is new in order of
+        length; none while an adapter is alone."""
+        if len(self._waiting) >= self.batch or (self.rack.alone and (self._waiting or self._rows.count)):
             return
         self.rack.put_alone("")
-        while len(self._waiting) < self.batch:
-            task = next(coming, None)
-            if task is None:
-                return
-            used = {u.adapter for u in (*self._rows.units, *self._waiting)}
+        new: list[Unit] = []
+        while len(self._waiting) + len(new) < 2 * self.batch:
+            used = {u.adapter for u in (*self._rows.units, *self._waiting, *new)}
+            if len({u.adapter for u in new}) >= MOST // 2 or (task := next(coming, None)) is None:
+                break
             try:
                 self.rack.ready(str(task.adapter or ""), task.name, used)
             except UserError as error:
                 refused(task, error)
                 continue
-            yield from self._take(task)
+            for unit in self._units(task):
+                if unit.ids:
+                    new.append(unit)
+                else:
+                    yield from ((task, failed(r, unit.reason, unit.shared)) for r in unit.requests)
+        if self.rack.together({u.adapter for u in new}):
+            new.sort(key=lambda u: (len(u.own), u.requests[0].text))
+        self._waiting.extend(new)
 
-    def _take(self, task: Task) -> Iterator[Made]:
-        """Puts the prompts of a task among those that wait, by length; samples of a prompt together."""
-        by_text: dict[str, list[Any]] = {}
+    def _units(self, task: Task) -> list[Unit]:
+        """The prompts of a task by length, with the samples of each; without tokens where one cannot
+        be completed (`shared` is then the number that it has, and `reason` says why)."""
+        by_text: dict[str, list[Request]] = {}
         for request in task.requests:
             by_text.setdefault(request.text, []).append(request)
-        texts = list(by_text)
-        openings = list(dict.fromkeys(r[0].text[: r[0].prefix] for r in by_text.values()))
-        ids_of = dict(zip([*texts, *openings], self._encode([*texts, *openings]), strict=True))
+        openings = dict.fromkeys(r[0].text[: r[0].prefix] for r in by_text.values())
+        texts = [*by_text, *(o for o in openings if o not in by_text)]
+        ids_of = dict(zip(texts, self._encode(texts), strict=True))
         units = []
         for text, requests in by_text.items():
             ids = ids_of[text]
-            if not text.strip() or not ids or len(ids) + task.sampling.max_tokens > self.context:
-                reason = TOO_LONG if text.strip() and ids else EMPTY
-                for request in requests:
-                    yield task, failed(request, reason, len(ids))
-                continue
-            shared = _shared(ids, ids_of[text[: requests[0].prefix]])
-            units.append(Unit(task, requests, ids, shared, str(task.adapter or "")))
-        self._waiting.extend(sorted(units, key=lambda u: (len(u.own), u.requests[0].text)))
+            unit = Unit(task, requests, ids, 0, str(task.adapter or ""))
+            if not text.strip() or not ids:
+                unit.ids, unit.reason = [], EMPTY
+            elif len(ids) + task.sampling.max_tokens > self.context:
+                unit.ids, unit.shared, unit.reason = [], len(ids), TOO_LONG
+            else:
+                shared = common(ids_of[text[: requests[0].prefix]], ids)
+                unit.shared = shared if shared >= SHARED else 0
+            units.append(unit)
+        return sorted(units, key=lambda u: (len(u.own), u.requests[0].text))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids, without an end-of-text that some tokenizers append."""
@@ -122,7 +132,7 @@ class HfEngine:
         rows = Rows(self.device)
         unit = Unit(Task("probe", (), Sampling(1, 0.0, 1.0)), [], ids, 0, name)
         passed, tokens, last = rows.begin([unit])
-        return self._forward(passed, tokens, [name], (torch.zeros_like(last), last)).float().cpu()
+        return self._forward(passed, tokens, [name], last).float().cpu()
 
     # ---- passes ------------------------------------------------------------------------
 
@@ -148,10 +158,11 @@ class HfEngine:
         cells, longest = rows.most_cells, 0
         while self._waiting and len(units) < room:
             unit = self._waiting[0]
-            longest = max(longest, rounded(len(unit.own)))
+            longest = max(longest, len(unit.own))
+            padded = longest * (len(units) + 1)  # in attention, rows are as long as the longest
             if (rows.count or units) and (
                 cells + unit.most_cells > self._most_cells
-                or (units and longest * (len(units) + 1) > PASS_TOKENS.get(self.device.type, 4096))
+                or (units and padded > self._pass_tokens)
                 or not self.rack.together(names | {unit.adapter})
             ):
                 break
@@ -175,15 +186,14 @@ class HfEngine:
                 unit.options = options
         first = self._rows.count
         passed, tokens, last = self._rows.begin(units)
-        wanted = (torch.arange(len(units), device=self.device), last)
-        logits = self._forward(passed, tokens, self._rows.adapters(first, self._rows.count), wanted)
+        logits = self._forward(passed, tokens, self._rows.adapters(first, self._rows.count), last)
         return self._made(first, logits)
 
     @torch.inference_mode()
     def _next(self) -> list[Made]:
         """One more token for every row."""
         passed, tokens = self._rows.next()
-        logits = self._forward(passed, tokens, self._rows.adapters(0, len(tokens)), None)
+        logits = self._forward(passed, tokens, self._rows.adapters(0, passed.count), None)
         self._rows.read()
         return self._made(0, logits[: self._rows.count])
 
@@ -203,7 +213,7 @@ class HfEngine:
             passed, tokens, last = rows.begin(
                 [Unit(unit.task, [], unit.ids[: unit.shared], 0, unit.adapter)]
             )
-            self._forward(passed, tokens, [unit.adapter], (torch.zeros_like(last), last))
+            self._forward(passed, tokens, [unit.adapter], last)
             self._prefixes[at] = Prefix(rows.cells, unit.shared)
             while len(self._prefixes) > PREFIXES:
                 self._prefixes.popitem(last=False)
@@ -211,29 +221,22 @@ class HfEngine:
         return self._prefixes[at]
 
     def _forward(
-        self,
-        passed: Pass,
-        tokens: torch.Tensor,
-        adapters: list[str],
-        wanted: Wanted | None,
+        self, passed: Pass, tokens: torch.Tensor, adapters: list[str], wanted: torch.Tensor | None
     ) -> torch.Tensor:
-        """Logits [rows, vocabulary]: of the last tokens, or of the `wanted` rows and places."""
-        self.rack.assign(adapters)
-        count = len(tokens) if wanted is None else len(wanted[0])
+        """Logits [tokens, vocabulary]: of all tokens, or of the `wanted` ones."""
+        self.rack.assign(adapters, passed.rows)
+        count = tokens.shape[1] if wanted is None else len(wanted)
         if wanted is not None and count < ROUND:
-            rows, places = (torch.cat([w, w[:1].expand(ROUND - count)]) for w in wanted)
-            wanted = rows, places
+            wanted = torch.cat([wanted, wanted[:1].expand(ROUND - count)])
         self._wanted = wanted
-        steps = torch.arange(tokens.shape[1], device=self.device)
-        positions = (passed.offsets + passed.starts)[:, None] + steps
         logits: torch.Tensor = self.model(
-            input_ids=tokens, position_ids=positions, use_cache=False, cells=passed
+            input_ids=tokens, position_ids=passed.positions, use_cache=False, cells=passed
         ).logits
-        return logits[:count, -1]
+        return logits[0, :count]
 
     def _choose(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Before the output layer: only the wanted places."""
-        return inputs if self._wanted is None else (inputs[0][self._wanted][:, None],)
+        """Before the output layer: only the wanted tokens."""
+        return inputs if self._wanted is None else (inputs[0][:, self._wanted],)
 
     # ---- what comes out ----------------------------------------------------------------
 
@@ -288,13 +291,3 @@ class HfEngine:
         self.batch, self._most_cells = self.batch // 2, self._most_cells // 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _shared(ids: list[int], opening: list[int]) -> int:
-    """How many tokens of a prompt are its subject's opening; 0 where that is not worth a prefix."""
-    count = 0
-    for one, other in zip(ids[:-1], opening, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count if count >= SHARED else 0

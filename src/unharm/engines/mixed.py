@@ -1,7 +1,8 @@
 """LoRA adapters mixed in a batch: every row goes through its own (Hu et al., 2021, equation 3).
 
 The matrices A of all adapters in use stand below each other, so one product serves every row; what is
-not of a row's own adapter is set to zero before the product with the matrices B.
+not of a row's own adapter is set to zero before the product with the matrices B. Each stands at a multiple
+of eight: small or crooked products are rounded in other ways.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unharm.engines.cells import ROUND, rounded
 from unharm.errors import UserError
 from unharm.training.export import CONFIG, read_weights
 
@@ -96,8 +98,8 @@ def _scaling(config: dict[str, Any], module: str, r: int) -> float:
 class MixedLinear(nn.Module):
     """A linear module of the base with the adapters in use beside it.
 
-    `a` is [in, Σ r] and `b` [Σ r, out] over all adapters; `own` [rows, 1, Σ r] is 1 at a row's own
-    adapter, or None where nothing is added.
+    `a` is [in, Σ r] and `b` [Σ r, out] over all adapters; `own` [tokens, Σ r] is 1 at a token's
+    own adapter, or None where nothing is added.
     """
 
     def __init__(self, base: nn.Module):
@@ -124,13 +126,12 @@ class Mixer:
         self.adapters: dict[str, Adapter] = {}
         self.modules: dict[str, MixedLinear] = {}
         self.spans: dict[str, list[tuple[int, int]]] = {}
-        self._rows: list[str] = []
 
     def use(self, adapters: dict[str, Adapter]) -> None:
         """Puts these adapters, and no others, beside the modules of the base."""
         if list(adapters) == self.names:
             return
-        self.adapters, self.names, self._rows = adapters, list(adapters), []
+        self.adapters, self.names = adapters, list(adapters)
         wanted = {m for adapter in adapters.values() for m in adapter.pairs}
         for name in sorted(set(self.modules) - wanted):
             _replace(self.model, name, self.modules.pop(name).base)
@@ -139,18 +140,21 @@ class Mixer:
             _replace(self.model, name, self.modules[name])
         for name, module in self.modules.items():
             pairs = [adapter.pairs.get(name) for adapter in adapters.values()]
-            module.a = torch.cat([p[0] for p in pairs if p]).T.contiguous()
-            module.b = torch.cat([p[1] for p in pairs if p], dim=1).T.contiguous()
-            ends = torch.tensor([p[0].shape[0] if p else 0 for p in pairs]).cumsum(0).tolist()
+            some = next(p for p in pairs if p)
+            ends = torch.tensor([rounded(p[0].shape[0], 8) if p else 0 for p in pairs]).cumsum(0).tolist()
             self.spans[name] = list(zip([0, *ends[:-1]], ends, strict=True))
+            module.a = some[0].new_zeros(some[0].shape[1], max(ROUND, ends[-1]))
+            module.b = some[1].new_zeros(max(ROUND, ends[-1]), some[1].shape[0])
+            for pair, (start, _) in zip(pairs, self.spans[name], strict=True):
+                if pair:
+                    own = slice(start, start + pair[0].shape[0])
+                    module.a[:, own], module.b[own] = pair[0].T, pair[1].T
 
-    def assign(self, rows: list[str]) -> None:
-        """The adapter of every row of the next passes, by name; an empty name is the plain base."""
-        if rows == self._rows:
-            return
-        self._rows = rows
-        numbers = torch.tensor([self.names.index(r) if r else -1 for r in rows])
-        anything = bool((numbers >= 0).any())
+    def assign(self, names: list[str], rows: torch.Tensor) -> None:
+        """The adapter of every row of the next pass, by name (an empty one is the plain base), and the
+        row of every token [tokens]."""
+        numbers = torch.tensor([self.names.index(n) if n else -1 for n in names], device=rows.device)
+        anything = any(names)
         masks: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         for name, module in self.modules.items():
             if not anything:
@@ -158,11 +162,10 @@ class Mixer:
                 continue
             spans = tuple(self.spans[name])
             if spans not in masks:
-                owner = torch.full((spans[-1][1],), -2)
+                owner = torch.full((max(ROUND, spans[-1][1]),), -2)
                 for number, (start, end) in enumerate(spans):
                     owner[start:end] = number
-                mask = (numbers[:, None] == owner).float()
-                masks[spans] = mask[:, None].to(module.a.device) if module.a is not None else mask
+                masks[spans] = (numbers[:, None] == owner.to(rows.device)).float()[rows]
             module.own = masks[spans]
 
 

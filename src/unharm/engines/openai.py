@@ -16,7 +16,17 @@ from typing import Any
 
 import openai
 
-from unharm.engines.requests import EMPTY, FILTERED, PROBE, TOO_LONG, Refused, Request, Sampling, Task, failed
+from unharm.engines.requests import (
+    EMPTY,
+    FILTERED,
+    PROBE,
+    TOO_LONG,
+    Refused,
+    Request,
+    Sampling,
+    Task,
+    failed,
+)
 from unharm.engines.served import Answer, ServedAdapters, read_answer
 from unharm.engines.settings import Server
 from unharm.errors import UserError, nearest

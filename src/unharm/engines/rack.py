@@ -109,10 +109,10 @@ class Rack:
             self.alone = ""
             raise UserError(f"the adapter does not fit the base: {error}", name) from None
 
-    def assign(self, rows: list[str]) -> None:
-        """The adapter of every row of the next pass."""
+    def assign(self, names: list[str], rows: torch.Tensor) -> None:
+        """The adapter of every row of the next pass, and the row of every token."""
         if not self.alone:
-            self.mixer.assign(rows)
+            self.mixer.assign(names, rows)
 
     @contextmanager
     def open(self) -> Iterator[None]:

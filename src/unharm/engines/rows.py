@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from unharm.engines.cells import ROUND, Cells, Pass, Prefix, rounded
+from unharm.engines.cells import BLOCK, ROUND, Cells, Pass, Prefix, rounded
 from unharm.engines.requests import Request, Sampling, Task
 from unharm.engines.sampling import pick
 
@@ -20,7 +20,8 @@ from unharm.engines.sampling import pick
 @dataclass
 class Unit:
     """A prompt of a task and the requests for its samples. `ids` are its tokens, of which the first
-    `shared` are its prefix; `options` what was found out about its answers."""
+    `shared` are its prefix; `options` what was found out about its answers; `reason` why it cannot be
+    completed."""
 
     task: Task
     requests: list[Request]
@@ -29,6 +30,7 @@ class Unit:
     adapter: str
     prefix: Prefix | None = None
     options: tuple[float, ...] = ()
+    reason: str = ""
 
     @property
     def own(self) -> list[int]:
@@ -78,38 +80,34 @@ class Rows:
         return sum(len(s.unit.own) + s.unit.task.sampling.max_tokens for s in self.samples)
 
     def begin(self, units: list[Unit]) -> tuple[Pass, torch.Tensor, torch.Tensor]:
-        """Adds units as rows; gives the pass that reads their prompts, the tokens [rows, length] and
-        the places [rows] of the last ones. The caller then calls `advance` with those rows."""
-        first, length = self.count, rounded(max(len(u.own) for u in units))
-        ids = torch.zeros(len(units), length, dtype=torch.long)
-        for row, unit in enumerate(units):
-            ids[row, : len(unit.own)] = torch.tensor(unit.own)
+        """Adds units as rows; gives the pass that reads their prompts, the tokens [1, tokens] and where
+        among them the last one of each row is [rows]. The caller then calls `advance` with those rows."""
+        first = self.count
+        for row, unit in enumerate(units, start=first):
             self.units.append(unit)
             self.lengths.append(len(unit.own))
             self.tokens.append(0)
             for request in unit.requests:
-                draws = _draws(request, unit.task.sampling)
-                self.samples.append(Sample(unit, request, first + row, draws))
+                self.samples.append(Sample(unit, request, row, _draws(request, unit.task.sampling)))
         most = max(len(u.own) + u.task.sampling.max_tokens for u in units)
-        self.cells.reserve(max(first + len(units), ROUND), max(length, most))
+        self.cells.reserve(max(self.count, ROUND), most)
         self._still = None
         offsets, groups = self._prefixes(first, self.count)
-        starts = torch.zeros(len(units), dtype=torch.long, device=self.device)
-        last = torch.tensor([len(u.own) - 1 for u in units], device=self.device)
-        return Pass(self.cells, first, starts, length, offsets, groups), ids.to(self.device), last
+        return reading(self.cells, first, [u.own for u in units], offsets, groups)
 
     def next(self) -> tuple[Pass, torch.Tensor]:
-        """The pass that reads the next token of every row, and these tokens [rows, 1]. There are at
+        """The pass that reads the next token of every row, and these tokens [1, rows]. There are at
         least `ROUND` rows: those beyond `count` are of no one."""
         number = max(self.count, ROUND)
         spare = number - self.count
-        places = rounded(max(self.lengths) + 1)
+        places = rounded(max(self.lengths) + 1, BLOCK)
         self.cells.reserve(number, places)
         starts = torch.tensor(self.lengths + [0] * spare, device=self.device)
-        tokens = torch.tensor(self.tokens + [0] * spare, device=self.device)[:, None]
+        tokens = torch.tensor([self.tokens + [0] * spare], device=self.device)
         if self._still is None:
             self._still = self._prefixes(0, number)
-        return Pass(self.cells, 0, starts, places, *self._still), tokens
+        each, none = torch.arange(number, device=self.device), torch.zeros_like(starts)
+        return Pass(self.cells, 0, each, none, 1, starts, places, *self._still), tokens
 
     def _prefixes(self, first: int, last: int) -> tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]]:
         """The length of each row's prefix, and the rows of every prefix, counted from `first`."""
@@ -234,6 +232,45 @@ class Rows:
         places = max(self.lengths[target] for _, target in moves if target < self.count)
         self.cells.reserve(int(targets.max()) + 1, places)
         self.cells.copy(sources, targets, places)
+
+
+def reading(
+    cells: Cells,
+    first: int,
+    texts: list[list[int]],
+    offsets: torch.Tensor,
+    groups: list[tuple[Prefix, torch.Tensor]],
+) -> tuple[Pass, torch.Tensor, torch.Tensor]:
+    """The pass that reads whole texts into the rows from `first` on, all tokens [1, tokens] in one line,
+    and where the last token of each text is [rows]. Short lines end with tokens that count for nothing:
+    the first text's last one again."""
+    sizes = torch.tensor([len(text) for text in texts])
+    rows = torch.repeat_interleave(torch.arange(len(texts)), sizes)
+    queries = torch.cat([torch.arange(size) for size in sizes.tolist()])
+    tokens = torch.tensor([token for text in texts for token in text])
+    last = sizes.cumsum(0) - 1
+    missing = ROUND - len(tokens)
+    if missing > 0:
+        rows, queries, tokens = (
+            torch.cat([x, x[last[:1]].expand(missing)]) for x in (rows, queries, tokens)
+        )
+    length, longest = rounded(int(sizes.max())), rounded(int(sizes.max()), BLOCK)
+    device = offsets.device
+    passed = Pass(
+        cells, first, rows.to(device), queries.to(device), length, torch.zeros_like(offsets), longest,
+        offsets, groups,
+    )  # fmt: skip
+    return passed, tokens[None].to(device), last.to(device)
+
+
+def common(one: list[int], other: list[int]) -> int:
+    """How many tokens two texts share at their beginning, leaving the other at least one."""
+    count = 0
+    for a, b in zip(one, other[:-1], strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
 
 
 def _draws(request: Request, sampling: Sampling) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 LEAST = -80.0
-"""Below this an exponential is next to nothing, and its tiny numbers would slow a CPU down."""
+"""Below this an exponential counts as nothing: such tiny numbers would slow a CPU down."""
 
 
 def pick(
@@ -32,7 +32,7 @@ def pick(
         place[rows] = torch.arange(len(rows), device=rows.device)
         some = logits if len(rows) == len(logits) else logits[rows]
         mass = (some - some.amax(dim=-1, keepdim=True)) / temperatures[rows, None].to(some.dtype)
-        mass = mass.clamp_(min=LEAST).exp_()
+        mass = torch.threshold_(mass, LEAST, -torch.inf).exp_()
         tokens[mine] = draw(mass, top_p[rows, None], place[row_of[mine]], draws[mine, None])
     return tokens
 
