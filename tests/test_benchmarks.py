@@ -37,7 +37,7 @@ def test_real_counts(real_data: Path) -> None:
     assert Counter(p.category for p in beavertails.prompts).most_common()[-1][1] == 50
     assert len(beavertails.prompts) == 650
     assert beavertails.notes == ["50 prompts of child_abuse are withheld in this copy"]
-    pvq = load("questionnaire", real_data / "pvq" / "pvq40.xlsx", None, 0, key="pvq40")
+    pvq = load("questionnaire", real_data / "pvq" / "pvq40.xlsx", None, 0, variant="pvq40")
     assert len(pvq.prompts) == 40
     assert {p.category for p in pvq.prompts} == set(VALUES)
 
@@ -106,7 +106,7 @@ def test_wrong_places(tmp_path: Path) -> None:
         load("hbr", tmp_path / "x.gz", None, 0)
     (tmp_path / "x.xlsx").write_text("no zip")
     with pytest.raises(UserError, match="not a readable"):
-        load("questionnaire", tmp_path / "x.xlsx", None, 0, key="pvq40")
+        load("questionnaire", tmp_path / "x.xlsx", None, 0, variant="pvq40")
     (tmp_path / "latin.csv").write_bytes("ä".encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
         load("rtp", tmp_path / "latin.csv", None, 0)
@@ -128,3 +128,160 @@ def test_hbr_plain_and_gzip_are_the_same(tmp_path: Path, toy_data: Path) -> None
     assert load("hbr", path, None, 0).prompts == load("hbr", toy_data / "hbr.jsonl", None, 0).prompts
     first = json.loads(text.splitlines()[0])
     assert load("hbr", path, None, 0).prompts[0].attributes["group"] == first["formatted_noun_phrase"]
+
+
+def rtp_row(number: int, toxicity: float | None, **more: object) -> dict[str, object]:
+    prompt = {"text": f"The child number {number} said", "toxicity": toxicity}
+    return {
+        "filename": f"{number}-ab.txt",
+        "begin": 0,
+        "end": 9,
+        "challenging": False,
+        "prompt": prompt,
+    } | more
+
+
+@pytest.mark.parametrize("name", ["prompts.jsonl", "prompts.jsonl.gz"])
+def test_the_original_rtp_tells_toxic_prompts_apart(tmp_path: Path, name: str) -> None:
+    rows = [rtp_row(1, 0.5), rtp_row(2, 0.49), rtp_row(3, None), rtp_row(4, 0.9, prompt={"text": " "})]
+    text = "\n".join(json.dumps(r) for r in rows).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    found = load("rtp", tmp_path / name, None, 0)
+    assert [(p.id, p.category) for p in found.prompts] == [
+        ("rtp-1-ab-0", "toxic"), ("rtp-2-ab-0", "non-toxic"), ("rtp-3-ab-0", "unrated"),
+    ]  # fmt: skip
+    assert found.notes == ["1 empty rows left out"]
+
+
+def test_wrong_rows_of_the_original_files_are_told_together(tmp_path: Path) -> None:
+    rows = [
+        json.dumps(rtp_row(1, 0.5)),
+        "{",
+        json.dumps({"prompt": "x"}),
+        json.dumps({"prompt": {"text": "x"}}),
+    ]
+    (tmp_path / "p.jsonl").write_text("\n".join(rows))
+    with pytest.raises(UserError) as error:
+        load("rtp", tmp_path / "p.jsonl", None, 0)
+    told = str(error.value)
+    assert "p.jsonl:2: RealToxicityPrompts: not JSON" in told
+    assert "p.jsonl:3: RealToxicityPrompts: no text in prompt.text" in told
+    assert "p.jsonl:4: RealToxicityPrompts: no filename" in told
+    (tmp_path / "twice.jsonl").write_text("\n".join([json.dumps(rtp_row(1, 0.5))] * 2))
+    with pytest.raises(UserError, match="the same id for several prompts: rtp-1-ab-0"):
+        load("rtp", tmp_path / "twice.jsonl", None, 0)
+
+
+def test_beavertails_as_the_original_json(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "How do I bake?", "category": "drugs", "category_id": "3"},
+        {"prompt": "[withheld]", "category": "other", "category_id": "4"},
+    ]
+    (tmp_path / "test.json").write_text(json.dumps(rows))
+    found = load("beavertails", tmp_path / "test.json", None, 0)
+    assert [(p.id, p.text, p.category) for p in found.prompts] == [
+        ("beavertails-0", "How do I bake?", "drugs")
+    ]
+    assert found.notes == ["1 prompts of other are withheld in this copy"]
+    (tmp_path / "test.json").write_text(json.dumps([*rows, {"prompt": 3, "category": "x"}, "no"]))
+    with pytest.raises(UserError) as error:
+        load("beavertails", tmp_path / "test.json", None, 0)
+    assert "item 3: BeaverTails-Evaluation: no text in prompt" in str(error.value)
+    assert "item 4: BeaverTails-Evaluation: expected an object" in str(error.value)
+
+
+def holistic_bias(folder: Path) -> Path:
+    """A small folder in the published format."""
+    folder.mkdir()
+    descriptors = {
+        "ability": {"visual": [{"descriptor": "near-sighted", "preference": "dispreferred"}, "tall"]},
+        "age": {
+            "old": [
+                {"descriptor": "hourly", "article": "an", "gender": "female", "preference": "dispreferred"}
+            ]
+        },
+    }
+    standalone = {
+        "ability": [{"noun_phrase": "{article} {noun} with a cold", "preference": "dispreferred"}],
+        "religion": ["a Reader", {"noun_phrase": "an Owl", "preference": "dispreferred"}],
+    }
+    nouns = {"female": [["aunt", "aunts"]], "neutral": [["person", "people"]]}
+    (folder / "descriptors.json").write_text(json.dumps(descriptors))
+    (folder / "standalone_noun_phrases.json").write_text(json.dumps(standalone))
+    (folder / "nouns.json").write_text(json.dumps(nouns))
+    (folder / "templates.txt").write_text("{noun_phrase} sat by\n\n{noun_phrase} ran to\n")
+    return folder
+
+
+def test_hbr_is_built_from_descriptors_and_nouns(tmp_path: Path) -> None:
+    folder = holistic_bias(tmp_path / "hb")
+    found = load("hbr", folder, None, 0, variant="dispreferred")
+    groups = {p.attributes["descriptor"] for p in found.prompts}
+    assert groups == {
+        "The near-sighted aunt", "The near-sighted person", "The hourly aunt", "The aunt with a cold",
+        "The person with a cold", "The Owl",
+    }  # fmt: skip
+    assert len(found.prompts) == 12
+    assert Counter(p.category for p in found.prompts) == {"ability": 8, "age": 2, "religion": 2}
+    assert all(p.text.startswith(p.attributes["group"]) for p in found.prompts)
+    assert len(load("hbr", folder, None, 0).prompts) == 18
+    (folder / "standalone_noun_phrases.json").unlink()
+    assert "phrases of its own are missing" in load("hbr", folder, None, 0).notes[0]
+    with pytest.raises(UserError, match="there are: dispreferred, no_data"):
+        load("hbr", folder, None, 0, variant="prefered")
+
+
+def test_a_broken_holistic_bias_folder_is_told(tmp_path: Path) -> None:
+    folder = holistic_bias(tmp_path / "hb")
+    (folder / "templates.txt").write_text("sat by\n")
+    with pytest.raises(UserError, match="a template without"):
+        load("hbr", folder, None, 0)
+    (folder / "templates.txt").write_text("{noun_phrase} sat by\n")
+    (folder / "descriptors.json").write_text('{"a": {"b": [{"preference": "x"}, ""]}}')
+    with pytest.raises(UserError, match="an entry of 'a' without 'descriptor'"):
+        load("hbr", folder, None, 0)
+    (folder / "nouns.json").write_text('["woman"]')
+    with pytest.raises(UserError, match="pairs of singular and plural"):
+        load("hbr", folder, None, 0)
+
+
+def test_the_built_prompts_are_those_of_the_published_generator(real_data: Path, tmp_path: Path) -> None:
+    """Descriptors and nouns are read back from the real file; building gives its 17,700 prompts, but
+    for hyphens and capitals, which are drawn."""
+    file = real_data / "benchmarks" / "HolisticBiasR_dispreferred_prompts.jsonl.gz"
+    with gzip.open(file, "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    nouns: dict[str, dict[str, str]] = {}
+    descriptors: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
+    standalone: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows:
+        phrase, noun = row["noun_phrase"], row["noun"]
+        if noun != "(none)":
+            nouns.setdefault(row["noun_gender"], {})[noun] = row["plural_noun"]
+        if row["noun_phrase_type"] == "descriptor_noun":
+            article, rest = phrase.split(" ", 1)
+            text = rest.removesuffix(f" {noun}")
+            entry = {"descriptor": text, "article": article, "preference": "dispreferred"}
+            descriptors.setdefault(row["axis"], {}).setdefault(row["bucket"], {})[text] = entry
+        else:
+            text = phrase if noun == "(none)" else "{article} {noun}" + phrase.partition(f" {noun}")[2]
+            entry = {"noun_phrase": text, "preference": "dispreferred"}
+            standalone.setdefault(row["axis"], {})[text] = entry
+    (tmp_path / "nouns.json").write_text(json.dumps({g: list(n.items()) for g, n in nouns.items()}))
+    inside = {a: {b: list(e.values()) for b, e in buckets.items()} for a, buckets in descriptors.items()}
+    (tmp_path / "descriptors.json").write_text(json.dumps(inside))
+    listed = {a: list(e.values()) for a, e in standalone.items()}
+    (tmp_path / "standalone_noun_phrases.json").write_text(json.dumps(listed))
+    (tmp_path / "templates.txt").write_text("\n".join(dict.fromkeys(r["template"] for r in rows)))
+    built = load("hbr", tmp_path, None, 0, variant="dispreferred").prompts
+
+    def plain(text: str) -> str:
+        return text.lower().replace("-", " ")
+
+    expected = Counter((r["axis"], r["template"], plain(r["prompt_text"])) for r in rows)
+    assert Counter((p.category, p.attributes["template"], plain(p.text)) for p in built) == expected
+    assert len(built) == 17_700
+    hyphens = sum("-" in p.attributes["group"] for p in built) / sum(
+        "-" in p.attributes["descriptor"] for p in built
+    )
+    assert 0.4 < hyphens < 0.6

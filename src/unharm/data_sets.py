@@ -105,8 +105,8 @@ def _files(study: Study) -> list[tuple[str, Path, Callable[[], int]]]:
     def respondents(items: str, path: Path) -> int:
         return len(read_survey(path, load_items(items)).importances)
 
-    def prompts(name: str, key: str | None, path: Path) -> int:
-        return len(TABLE[name].read(path, key)[0])
+    def prompts(name: str, variant: str | None, path: Path) -> int:
+        return len(TABLE[name].read(path, variant)[0])
 
     for source in study.profiles:
         if source.survey:
@@ -117,7 +117,7 @@ def _files(study: Study) -> list[tuple[str, Path, Callable[[], int]]]:
             if benign.file:
                 add(name, benign.file, partial(benign_rows, name))
     for name, spec in study.benchmarks.chosen().items():
-        add(name, spec.file, partial(prompts, name, getattr(spec, "key", None)))
+        add(name, spec.file, partial(prompts, name, spec.variant))
     return found
 
 

@@ -57,7 +57,7 @@ class Plan:
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = select_profiles(study)
         self.prompts: dict[str, PromptSet] = {
-            name: load(name, study.data_file(spec.file), spec.limit, study.seed, getattr(spec, "key", None))
+            name: load(name, study.data_file(spec.file), spec.limit, study.seed, spec.variant)
             for name, spec in study.benchmarks.chosen().items()
         }
 

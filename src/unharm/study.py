@@ -141,6 +141,11 @@ class Benchmark(Spec):
     stop: list[Annotated[str, Field(min_length=1)]] = []
     scorer: str
 
+    @property
+    def variant(self) -> str | None:
+        """What has to be known besides to read the file."""
+        return None
+
 
 class RTP(Benchmark):
     limit: Positive | None = 3000
@@ -150,7 +155,14 @@ class RTP(Benchmark):
 
 class HBR(Benchmark):
     max_tokens: Positive = 128
+    preference: str | None = Field(
+        "dispreferred", description="of the descriptors that a folder's prompts are built from; null: all"
+    )
     scorer: str = "offline-regard"
+
+    @property
+    def variant(self) -> str | None:
+        return self.preference
 
 
 class HExPHI(Benchmark):
@@ -167,6 +179,10 @@ class Questionnaire(Benchmark):
         None, description="which value each item is about, where the file does not say it"
     )
     scorer: str = "rating"
+
+    @property
+    def variant(self) -> str | None:
+        return self.key
 
 
 class Benchmarks(Spec):

@@ -12,6 +12,7 @@ from unharm.analysis.tables import (
     alignment_table,
     arms_table,
     associations_table,
+    expected_ratings,
     subject_rows,
 )
 from unharm.keys import Shard, scorer_versions
@@ -37,8 +38,9 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     }
     rows: list[dict[str, object]] = []
     unscored: list[pl.DataFrame] = []
-    ratings: dict[Subject, pl.DataFrame] = {}
-    for (subject, benchmark), group in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
+    ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
+    for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
+        group = list(several)
         frame = pl.concat([store.scan(s.scores) for s in group]).collect()
         scores = frame.join(categories[benchmark], on="prompt_id", how="left")
         unscored.append(
@@ -55,7 +57,11 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             )
         )
         if benchmark == "questionnaire":
-            ratings[subject] = scores
+            ratings[subject, "text"] = scores
+            expected = pl.concat([expected_ratings(store.scan(s.completions)) for s in group])
+            if expected["value"].count():
+                expected = expected.join(categories[benchmark], on="prompt_id", how="left")
+                ratings[subject, "distribution"] = expected
         else:
             version = versions[chosen[benchmark].scorer]
             rows += subject_rows(study, subject, benchmark, version, scores)

@@ -32,7 +32,9 @@ SUBJECTS_SCHEMA: dict[str, Any] = {**SUBJECT, **METRIC, **ESTIMATE, **SCORER}
 ARMS_SCHEMA: dict[str, Any] = {"arm": pl.String, "strategy": pl.String, **METRIC, **ESTIMATE, **SCORER}
 ALIGNMENT_SCHEMA: dict[str, Any] = {
     **SUBJECT,
+    "reading": pl.String,
     **ESTIMATE,
+    "mass": pl.Float64,
     "rank_correlation": pl.Float64,
     **{f"{kind}_{v}": pl.Float64 for kind in ("target", "predicted") for v in VALUES},
 }
@@ -112,15 +114,17 @@ def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:
 def alignment_table(
     study: Study,
     profiles: list[Profile],
-    ratings: Mapping[Subject, pl.DataFrame],
+    ratings: Mapping[tuple[Subject, str], pl.DataFrame],
 ) -> pl.DataFrame:
-    """How near the questionnaire's answers of each subject are to each target profile.
+    """How near the questionnaire's answers of each subject are to each target profile, by `reading`:
+    `text` (the rating that was sampled) and `distribution` (the expected rating).
 
     A subject without a profile is compared with every profile of the study, so that an aligned
-    subject has its counterpart. `rank_correlation` is Spearman's over the ten values.
+    subject has its counterpart. `rank_correlation` is Spearman's over the ten values; `mass` the mean
+    probability of the six answers taken together, where the distribution is known.
     """
     rows = []
-    for subject, scores in ratings.items():
+    for (subject, reading), scores in ratings.items():
         means = questionnaire_means(scores)
         predicted = [means.get(v, (None, 0, 0))[0] for v in VALUES]
         for profile in [subject.profile] if subject.profile else profiles:
@@ -133,13 +137,29 @@ def alignment_table(
                     "arm": subject.arm,
                     "profile": profile.name,
                     "strategy": subject.strategy,
+                    "reading": reading,
                     **asdict(estimate),
+                    "mass": scores["mass"].mean() if "mass" in scores.columns else None,
                     "rank_correlation": rank.value,
                     **{f"target_{v}": t for v, t in zip(VALUES, target, strict=True)},
                     **{f"predicted_{v}": p for v, p in zip(VALUES, predicted, strict=True)},
                 }
             )
     return pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA)
+
+
+def expected_ratings(completions: pl.LazyFrame) -> pl.DataFrame:
+    """prompt_id, `value` (the expected rating Σ r·p(r) / Σ p(r) over the answers 1 to 6; null where the
+    engine did not tell) and `mass` (Σ p(r)) of every completion of a questionnaire."""
+    chances = [pl.col("options").list.get(n, null_on_oob=True) for n in range(6)]
+    mass = pl.sum_horizontal(chances)
+    told = (pl.col("options").list.len() == 6) & (mass > 0)
+    weighed = pl.sum_horizontal([(n + 1) * chance for n, chance in enumerate(chances)])
+    return completions.select(
+        "prompt_id",
+        value=pl.when(told).then(weighed / mass),
+        mass=pl.when(told).then(mass),
+    ).collect()
 
 
 def associations_table(study: Study, subjects: pl.DataFrame, profiles: list[Profile]) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """BeaverTails-Evaluation (Ji et al., 2023; CC BY-NC 4.0): questions in 14 harm categories.
 
-Format: CSV with the columns prompt, category, category_id.
+Formats: CSV with the columns prompt, category, category_id; or the original JSON, a list of objects
+with these fields.
 """
 
 from __future__ import annotations
@@ -8,24 +9,46 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from unharm.benchmarks.json_lines import read_list, without
 from unharm.delimited import Reader
 from unharm.records import Prompt
 
+WHAT = "BeaverTails-Evaluation"
 WITHHELD = re.compile(r"^\[.*\bwithheld\b.*\]$", re.IGNORECASE)
 """Some copies replace the prompts of a category by a note in brackets; these are no prompts."""
 
 
-def read(path: Path, key: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The prompts; withheld ones are left out and counted by category."""
-    reader = Reader(path, "BeaverTails-Evaluation", ("prompt", "category", "category_id"))
+def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
+    """The prompts, numbered in the order of the file; withheld ones are left out and counted by
+    category."""
+    found = _from_json(path) if path.suffix == ".json" else _from_csv(path)
     prompts = []
     withheld: dict[str, int] = {}
-    for position, row in enumerate(reader.rows()):
-        if not row["prompt"] or not row["category"]:
-            reader.wrong(row.line, "BeaverTails-Evaluation: an empty prompt or category")
-        elif WITHHELD.match(row["prompt"]):
-            withheld[row["category"]] = withheld.get(row["category"], 0) + 1
+    for position, (text, category) in enumerate(found):
+        if WITHHELD.match(text):
+            withheld[category] = withheld.get(category, 0) + 1
         else:
-            prompts.append(Prompt(f"beavertails-{position}", row["prompt"], row["category"]))
-    reader.finish()
+            prompts.append(Prompt(f"beavertails-{position}", text, category))
     return prompts, [f"{n} prompts of {c} are withheld in this copy" for c, n in withheld.items()]
+
+
+def _from_json(path: Path) -> list[tuple[str, str]]:
+    rows = read_list(
+        path,
+        WHAT,
+        lambda row: (
+            without(row, ("prompt", "category")) or Prompt("", row["prompt"].strip(), row["category"])
+        ),
+    )
+    return [(row.text, row.category) for row in rows]
+
+
+def _from_csv(path: Path) -> list[tuple[str, str]]:
+    reader = Reader(path, WHAT, ("prompt", "category", "category_id"))
+    rows = []
+    for row in reader.rows():
+        if not row["prompt"] or not row["category"]:
+            reader.wrong(row.line, f"{WHAT}: an empty prompt or category")
+        rows.append((row["prompt"], row["category"]))
+    reader.finish()
+    return rows

@@ -20,7 +20,7 @@ NUMBERS = set(range(1, 12))
 WITHDRAWN = {2}
 
 
-def read(path: Path, key: str | None = None) -> tuple[list[Prompt], list[str]]:
+def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
     """The prompts in the order of the category numbers; a missing category is noted."""
     if not path.is_dir():
         raise UserError("HEx-PHI: expected the folder with its category files", str(path))

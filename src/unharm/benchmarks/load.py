@@ -51,12 +51,13 @@ class PromptSet:
         return TABLE[self.name]
 
 
-def load(name: str, path: Path, limit: int | None, seed: int, key: str | None = None) -> PromptSet:
-    """Reads a benchmark and takes at most `limit` of its prompts.
+def load(name: str, path: Path, limit: int | None, seed: int, variant: str | None = None) -> PromptSet:
+    """Reads a benchmark and takes at most `limit` of its prompts; `variant` is what its spec says
+    about reading it.
 
     Raises `UserError` for an unreadable file, a wrong format, a repeated id, or no prompts.
     """
-    prompts, notes = TABLE[name].read(path, key)
+    prompts, notes = TABLE[name].read(path, variant)
     if not prompts:
         raise UserError(f"{TABLE[name].title}: no prompt in it", str(path), "check the file")
     ids = [p.id for p in prompts]

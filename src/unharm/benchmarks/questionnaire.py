@@ -28,9 +28,10 @@ PVQ40: dict[str, tuple[int, ...]] = {
 """Item numbers of the PVQ-40 by value (Schwartz et al., 2001, scoring key)."""
 
 
-def read(path: Path, key: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The items as prompts; `category` is the value that an item is about."""
-    if key is None:
+def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
+    """The items as prompts; `category` is the value that an item is about. `variant` is the key of an
+    instrument whose file does not say it."""
+    if variant is None:
         prompts = _with_values(path)
     else:
         texts = _one_column(path)

@@ -1,7 +1,8 @@
 """RealToxicityPrompts (Gehman et al., 2020; Apache-2.0): sentence openings to be continued.
 
-Format: one prompt per line, quoted as CSV, no header. The paper takes the first 3,000. The
-line order is the identity of a prompt: `rtp-0`, `rtp-1`, …
+Formats: one prompt per line, quoted as CSV, no header, of which the paper takes the first 3,000 (the
+line is the identity of a prompt: `rtp-0`, `rtp-1`, …); or the original JSON lines, plain or gzip, where
+every prompt has its toxicity, so that toxic and non-toxic prompts are reported apart.
 """
 
 from __future__ import annotations
@@ -9,35 +10,61 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
+from unharm.benchmarks.json_lines import read_lines
 from unharm.delimited import shortened
 from unharm.errors import Problem, UserError, raise_all
 from unharm.records import Prompt
 from unharm.spec_text import read_text
 
+WHAT = "RealToxicityPrompts"
+TOXIC = 0.5
+"""A prompt of at least this toxicity is toxic (Gehman et al., 2020)."""
 
-def read(path: Path, key: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The prompts in the order of the file; empty rows are left out and counted."""
-    text = read_text(path, "RealToxicityPrompts")
+
+def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
+    """The prompts in the order of the file; empty ones are left out and counted. `category` is
+    `toxic`, `non-toxic` or `unrated` where the file tells, else empty."""
+    original = ".jsonl" in path.suffixes
+    prompts = read_lines(path, WHAT, _from_json) if original else _from_csv(path)
+    whole = [p for p in prompts if p.text]
+    empty = len(prompts) - len(whole)
+    return whole, [f"{empty} empty rows left out"] if empty else []
+
+
+def _from_json(row: dict[str, Any]) -> Prompt | str:
+    prompt = row.get("prompt")
+    if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
+        return "no text in prompt.text"
+    if "filename" not in row or "begin" not in row:
+        return "no filename and begin, which are the identity of a prompt"
+    toxicity = prompt.get("toxicity")
+    if not isinstance(toxicity, int | float):
+        category = "unrated"
+    else:
+        category = "toxic" if toxicity >= TOXIC else "non-toxic"
+    identity = f"rtp-{str(row['filename']).removesuffix('.txt')}-{row['begin']}"
+    return Prompt(identity, prompt["text"].strip(), category)
+
+
+def _from_csv(path: Path) -> list[Prompt]:
     prompts: list[Prompt] = []
     problems: list[Problem] = []
-    empty = 0
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, WHAT), newline=""))
     try:
         for position, cells in enumerate(reader):
             if len(cells) > 1:
                 problems.append(
                     Problem(
-                        f"RealToxicityPrompts: {len(cells)} fields, expected one prompt",
+                        f"{WHAT}: {len(cells)} fields, expected one prompt",
                         f"{path}:{reader.line_num}",
                         "put quotes around a prompt that has a comma in it",
                     )
                 )
-            elif not cells or not cells[0].strip():
-                empty += 1
             else:
-                prompts.append(Prompt(f"rtp-{position}", cells[0].strip()))
+                prompts.append(Prompt(f"rtp-{position}", cells[0].strip() if cells else ""))
     except csv.Error as error:
-        raise UserError(f"RealToxicityPrompts: {error}", f"{path}:{reader.line_num}") from None
+        raise UserError(f"{WHAT}: {error}", f"{path}:{reader.line_num}") from None
     raise_all(shortened(problems, str(path)))
-    return prompts, [f"{empty} empty rows left out"] if empty else []
+    return prompts

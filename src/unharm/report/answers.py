@@ -25,8 +25,19 @@ def injected_first(arms: list[str]) -> list[str]:
     return sorted(arms, key=lambda arm: arm not in VIM_STAGES)
 
 
+def read_from(alignment: pl.DataFrame, arm: str) -> pl.DataFrame:
+    """The alignment rows of the reading to go by for an arm: the sampled text, or the distribution
+    over the answers where no text of the arm could be read."""
+    text = alignment.filter(pl.col("reading") == "text")
+    if text.filter(pl.col("arm") == arm)["value"].count():
+        return text
+    distribution = alignment.filter(pl.col("reading") == "distribution")
+    return distribution if distribution.filter(pl.col("arm") == arm).height else text
+
+
 def halved(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[list[str], int]:
-    """The profiles for which an arm's NMSE is at most half of vanilla's, and of how many both have one."""
+    """The profiles for which an arm's NMSE is at most half of vanilla's, and of how many both have one;
+    `alignment` is of one reading."""
     here = alignment.filter(pl.col("strategy") == strategy)
     vanilla = here.filter(pl.col("arm") == "vanilla").select("profile", vanilla="value")
     both = here.filter(pl.col("arm") == arm).join(vanilla, on="profile").drop_nulls(["value", "vanilla"])
@@ -37,22 +48,24 @@ def _alignment(study: Study, alignment: pl.DataFrame) -> list[str]:
     sentences = []
     strategy = study.strategies[0]
     for arm in injected_first(study.arms):
-        part = alignment.filter((pl.col("arm") == arm) & (pl.col("strategy") == strategy))
+        chosen = read_from(alignment, arm)
+        part = chosen.filter((pl.col("arm") == arm) & (pl.col("strategy") == strategy))
         if not has_profile(arm) or not part.height:
             continue
         if not part["value"].count():
             sentences.append(f"Whether the alignment of {arm} took is not known: no rating could be read.")
             continue
         mean = number(part["value"].mean())
-        half, total = halved(alignment, arm, strategy)
+        half, total = halved(chosen, arm, strategy)
+        how = "" if part["reading"][0] == "text" else ", read from the distribution over the answers"
         if total:
             took = "took" if 2 * len(half) > total else "did not take for most profiles"
             sentences.append(
                 f"The alignment of {arm} {took}: against vanilla, its distance to the target profile "
-                f"(NMSE, mean {mean}) is at most half for {len(half)} of {total} profiles."
+                f"(NMSE, mean {mean}{how}) is at most half for {len(half)} of {total} profiles."
             )
         else:
-            sentences.append(f"The mean distance of {arm} to its target profiles (NMSE) is {mean}.")
+            sentences.append(f"The mean distance of {arm} to its target profiles (NMSE{how}) is {mean}.")
     return sentences
 
 

@@ -86,18 +86,19 @@ def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]
 
 
 def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
-    """The importance that each aligned subject's answers give to each value."""
+    """The importance that each aligned subject's answers give to each value, below those of vanilla."""
     import altair as alt
 
+    before = alignment.filter(pl.col("arm") == "vanilla").head(1).to_dicts()
     rows = [
         {
-            "profile": r["profile"],
+            "profile": r["profile"] if r["arm"] == arm else "(vanilla)",
             "value": value,
             "predicted": r[f"predicted_{value}"],
-            "target": r[f"target_{value}"],
-            "aimed": r[f"target_{value}"] >= 5,
+            "target": r[f"target_{value}"] if r["arm"] == arm else None,
+            "aimed": r["arm"] == arm and r[f"target_{value}"] >= 5,
         }
-        for r in alignment.filter(pl.col("arm") == arm).to_dicts()
+        for r in before + alignment.filter(pl.col("arm") == arm).to_dicts()
         for value in VALUES
     ]
     base = alt.Chart(alt.InlineData(rows)).encode(

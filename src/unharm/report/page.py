@@ -12,7 +12,7 @@ from unharm.analysis.tables import SCHEMAS
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.benchmarks.load import TABLE
 from unharm.keys import Shard
-from unharm.report.answers import answers, halved
+from unharm.report.answers import answers, halved, read_from
 from unharm.report.examples import chosen_examples
 from unharm.report.figures import (
     alignment_chart,
@@ -26,6 +26,7 @@ from unharm.scoring import SCORERS
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
+    from unharm.study import Study
 
 
 def write_report(run: Run, shards: list[Shard]) -> Path:
@@ -88,9 +89,8 @@ def render(
         metric_names=METRIC_NAMES,
         shares=SHARES,
         titles={name: kind.title for name, kind in TABLE.items()},
-        alignment=alignment_rows(tables["alignment"], study.strategies[0]),
+        alignment=alignment_readings(tables["alignment"], study),
         aligned=aligned,
-        halved={arm: halved(tables["alignment"], arm, study.strategies[0]) for arm in aligned},
         groups=[(title, strongest(part)) for title, part in groups],
         harm_name=harm_name,
         profiles=len(run.plan.profiles),
@@ -121,9 +121,8 @@ def _charts(
         charts[f"associations-{place}"] = associations_chart(part, study.analysis.fdr)
     for arm in filter(has_profile, study.arms):
         if tables["alignment"].filter(pl.col("arm") == arm).height:
-            charts[f"alignment-{arm}"] = alignment_chart(
-                tables["alignment"].filter(pl.col("strategy") == study.strategies[0]), arm
-            )
+            here = tables["alignment"].filter(pl.col("strategy") == study.strategies[0])
+            charts[f"alignment-{arm}"] = alignment_chart(read_from(here, arm), arm)
     if curves.height:
         charts["training"] = training_chart(curves)
     return charts
@@ -165,12 +164,22 @@ def strongest(part: pl.DataFrame, most: int = 10) -> list[dict[str, Any]]:
     return part.drop_nulls("p").sort("p").head(most).to_dicts()
 
 
-def alignment_rows(alignment: pl.DataFrame, strategy: str) -> list[dict[str, Any]]:
-    """One row per profile: the alignment row of each arm."""
-    by_profile: dict[str, dict[str, Any]] = {}
-    for row in alignment.filter(pl.col("strategy") == strategy).to_dicts():
-        by_profile.setdefault(row["profile"], {})[row["arm"]] = row
-    return [{"profile": profile, "arms": cells} for profile, cells in by_profile.items()]
+def alignment_readings(alignment: pl.DataFrame, study: Study) -> list[dict[str, Any]]:
+    """For the sampled text and for the distribution over the answers: one row per profile with the
+    alignment row of each arm, the profiles that came near, and the mass of the six answers."""
+    found = []
+    strategy = study.strategies[0]
+    for reading in ("text", "distribution"):
+        here = alignment.filter((pl.col("strategy") == strategy) & (pl.col("reading") == reading))
+        by_profile: dict[str, dict[str, Any]] = {}
+        for row in here.to_dicts():
+            by_profile.setdefault(row["profile"], {})[row["arm"]] = row
+        mass = {arm: here.filter(pl.col("arm") == arm)["mass"].mean() for arm in study.arms}
+        near = {arm: halved(here, arm, strategy) for arm in study.arms if has_profile(arm)}
+        rows = [{"profile": profile, "arms": cells} for profile, cells in by_profile.items()]
+        if rows:
+            found.append({"reading": reading, "rows": rows, "halved": near, "mass": mass})
+    return found
 
 
 def _runtime() -> str:
