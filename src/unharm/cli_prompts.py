@@ -24,6 +24,7 @@ def show_prompts(
     from unharm.models import load_tokenizer, resolve_base
     from unharm.profiles.picture import named
     from unharm.profiles.select import select_profiles
+    from unharm.prompting.compose import style_of
     from unharm.prompting.pack import load_pack
     from unharm.prompting.show import shown
     from unharm.study_check import load_study
@@ -32,7 +33,7 @@ def show_prompts(
     profiles = select_profiles(loaded)
     if profile:
         profiles = [named(profiles, profile)]
-    chat = loaded.prompting.format == "chat"
+    chat = any(style_of(loaded, arm) == "chat" for arm in loaded.arms)
     tokenizer = load_tokenizer(resolve_base(loaded), loaded) if chat else None
     found = shown(loaded, load_pack(loaded.prompting.pack), profiles, tokenizer)
     if as_json:

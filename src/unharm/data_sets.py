@@ -49,7 +49,8 @@ DATA_SETS: dict[str, DataSet] = {
     ),
     "hbr": DataSet(
         "HolisticBiasR", "benchmarks.hbr", "facebookresearch/ResponsibleNLP on GitHub", "MIT", (17700,),
-        "make the prompts with its generator from HolisticBias v1.1",
+        "make the prompts with its generator; or put HolisticBias v1.1's descriptors.json, nouns.json and "
+        "standalone_noun_phrases.json into a folder, with the regard templates in templates.txt",
     ),
     "hexphi": DataSet(
         "HEx-PHI", "benchmarks.hexphi", "LLM-Tuning-Safety/HEx-PHI on the hub, gated", "see its page",
@@ -66,6 +67,14 @@ DATA_SETS: dict[str, DataSet] = {
 }  # fmt: skip
 """Sizes are those that our readers find in the published files: prompts, arguments, items of a
 questionnaire, rows of a benign set without repeats; empty where nobody has counted."""
+
+
+COPIES: dict[str, str] = {
+    "8c5116e61b916b22557f47e5d05cedea02b9b0fa4791e15241d4eef5bd5af7fd": "the paper's toxic prompts",
+    "6f843d64b1874267c8fb42d67cf85533cd5847d935533ff993b5ab1345fe5385": "the paper's arguments",
+    "db8c78516b73f90e096c6f5822f2e2a17d4832b217031605dd844bb17fc0db13": "the paper's Grammar set",
+}
+"""What files with these SHA-256 are. A set without an entry has no published file to compare with."""
 
 
 @dataclass(frozen=True)
@@ -131,5 +140,6 @@ def _check(name: str, path: Path, count: Callable[[], int]) -> Check:
         return Check(name, str(path), "unreadable", note=str(error.problems[0]))
     state = "whole" if items in data.sizes else "differs" if data.sizes else "unknown"
     published = " or ".join(f"{size:,}" for size in data.sizes)
-    note = f"published: {published}" if state == "differs" else ""
-    return Check(name, str(path), state, items, sha256_of(path), note)
+    checksum = sha256_of(path)
+    note = f"published: {published}" if state == "differs" else COPIES.get(checksum, "")
+    return Check(name, str(path), state, items, checksum, note)

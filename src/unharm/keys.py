@@ -8,7 +8,7 @@ from typing import Any
 
 from unharm.engines.requests import Request, identify
 from unharm.plan import AdapterPlan, Plan
-from unharm.prompting.compose import Composer, preamble_of
+from unharm.prompting.compose import Composer, preamble_of, style_of
 from unharm.records import Prompt, Subject
 from unharm.scoring import SCORERS
 from unharm.store import Artefact, content_hash, content_key, slug
@@ -152,11 +152,8 @@ def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) 
 
 def composer(plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None) -> Composer:
     """How the prompts of a benchmark are put to a subject."""
-    server = plan.study.server_of(subject.arm)
-    style: str = plan.study.prompting.format
-    if server:
-        style = "messages" if server.endpoint == "chat" else "base"
     preamble = preamble_of(plan.pack, subject, plan.study.prompting.set_aside)
+    style = style_of(plan.study, subject.arm)
     return Composer(plan.pack, preamble, plan.prompts[benchmark].kind.mode, style, tokenizer)
 
 

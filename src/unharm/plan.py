@@ -19,7 +19,7 @@ from unharm.prompting.pack import Pack, load_pack
 from unharm.records import Argument, Example, Profile, Split, Subject
 from unharm.store import content_hash, sha256_of
 from unharm.study import Study
-from unharm.training.export import ADAPTER_FILES, find_adapter
+from unharm.training.export import ADAPTER_FILES, check_base, find_adapter
 from unharm.training.recipe import Recipe
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -158,6 +158,7 @@ class Plan:
         """The folder of an adapter made elsewhere and the content hash of its files."""
         if name not in self._own_adapters:
             path = find_adapter(name, self.study.adapters[name])
+            check_base(path, self.study.base, self.study.revision)
             files = [[file, sha256_of(path / file)] for file in ADAPTER_FILES]
             self._own_adapters[name] = path, content_hash(files)
         return self._own_adapters[name]

@@ -14,6 +14,7 @@ from unharm.disk import Parts
 from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task
 from unharm.errors import UserError
 from unharm.progress import Progress, say
+from unharm.prompting.compose import style_of
 from unharm.records import Completion, schema_of
 from unharm.training.adapters import failed_artefact
 
@@ -123,7 +124,7 @@ def collect(run: Run, engine: Engine, shards: list[keys.Shard], progress: Progre
 
 def _task(run: Run, shard: keys.Shard, progress: Progress) -> tuple[Task, _Going]:
     """The requests of a shard that are still to be answered."""
-    chat = run.study.prompting.format == "chat" and not run.study.server_of(shard.subject.arm)
+    chat = style_of(run.study, shard.subject.arm) == "chat"
     wanted = keys.requests(run.plan, shard, run.tokenizer if chat else None)
     parts = run.store.parts(shard.completions)
     have = {c.completion_id: c for c in _before(run, shard, parts)}

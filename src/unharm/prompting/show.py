@@ -7,7 +7,7 @@ from typing import Any
 
 from unharm.arms import has_profile
 from unharm.benchmarks.load import TABLE, Mode
-from unharm.prompting.compose import as_text, preamble_of, put
+from unharm.prompting.compose import Composer, preamble_of, style_of
 from unharm.prompting.pack import Pack
 from unharm.records import Profile, Subject
 from unharm.study import Study
@@ -43,6 +43,6 @@ def shown(study: Study, pack: Pack, profiles: list[Profile], tokenizer: Any = No
             for mode, example in EXAMPLES.items():
                 names = tuple(name for name in chosen if TABLE[name].mode == mode)
                 if names:
-                    text = as_text(preamble, put(pack, example, mode), study.prompting.format, tokenizer)
-                    found.append(Shown(subject.label, names, mode, text))
+                    compose = Composer(pack, preamble, mode, style_of(study, arm), tokenizer)
+                    found.append(Shown(subject.label, names, mode, compose.text(example)))
     return found

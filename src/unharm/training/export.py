@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,25 @@ def find_adapter(name: str, adapter: AdapterSource) -> Path:
             f"an adapter of type {kind}", str(path / CONFIG), "expected LORA: the only type supported"
         )
     return path
+
+
+def check_base(folder: Path, base: str, revision: str | None) -> None:
+    """Raises `UserError` where an adapter says that it was made for another base of the hub, or another
+    revision of it. Names of folders say nothing: shapes are compared when it is loaded."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    made_for, its = str(config.get("base_model_name_or_path") or ""), config.get("revision")
+    what = ""
+    if made_for != base and _on_hub(made_for) and _on_hub(base):
+        what = f"the adapter was made for {made_for}, and the base is {base}"
+    elif made_for == base and its and revision and its != revision:
+        what = f"the adapter was made for revision {its} of the base, and the study names {revision}"
+    if what:
+        todo = "use that base; if both are the same model, correct its adapter_config.json"
+        raise UserError(what, str(folder / CONFIG), todo)
+
+
+def _on_hub(name: str) -> bool:
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not Path(name).exists()
 
 
 def _from_hub(name: str, adapter: AdapterSource) -> Path:
