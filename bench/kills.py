@@ -2,8 +2,9 @@
 
     python bench/kills.py quickstart --kills 3 --seed 1 [--set key=value ...]
 
-Prints a table and, as its last line, JSON: kills, tasks, begun_twice (tasks that were in flight at a
-kill), finished_twice (must be 0), completions, unique_completions, unreadable (must be 0).
+Prints a table and, as its last line, JSON: kills, tasks, begun_twice (tasks that were on their way at a
+kill; what was completed of them before it is kept), finished_twice (must be 0), completions,
+unique_completions, unreadable (must be 0).
 """
 
 from __future__ import annotations

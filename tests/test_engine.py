@@ -415,6 +415,19 @@ def test_the_model_attends_as_before_outside(parts: tuple[Any, Any]) -> None:
     assert torch.equal(model(input_ids=ids).logits, before)
 
 
+def test_a_base_that_attends_in_its_own_way_is_told(parts: tuple[Any, Any]) -> None:
+    """Whatever does not give the model's own logits is refused before anything is generated."""
+    from transformers import BloomConfig, MambaConfig
+
+    for config in (
+        BloomConfig(vocab_size=len(parts[1]), hidden_size=32, n_layer=1, n_head=2),
+        MambaConfig(vocab_size=len(parts[1]), hidden_size=32, num_hidden_layers=1, state_size=4),
+    ):
+        model = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
+        with pytest.raises(UserError, match=f"cannot run {config.model_type} models"):
+            generate(HfEngine(model, parts[1], "base"), requests(), GREEDY)
+
+
 def test_ids_and_seeds_differ_between_samples_prompts_and_subjects() -> None:
     found = {identify(s, "b", p, n, 1) for s in "xy" for p in "pq" for n in range(3)}
     assert len({i for i, _ in found}) == len({s for _, s in found}) == 12

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from unharm.engines.cells import ROUND, Pass, Prefix, celled
+from unharm.engines.check import check_attention, own_logits
 from unharm.engines.options import option_probabilities
 from unharm.engines.rack import MOST, Rack
 from unharm.engines.requests import EMPTY, PROBE, TOO_LONG, Refused, Request, Sampling, Task, failed
@@ -20,11 +21,11 @@ from unharm.engines.rows import Rows, Sample, Unit, common
 from unharm.errors import UserError
 from unharm.models import end_tokens, out_of_memory
 from unharm.records import Completion
-from unharm.training.memory import free_memory, keep_freed_memory
+from unharm.training.memory import keep_freed_memory, tokens_that_fit
 
 SHARED = 32
 """A common beginning of fewer tokens is not worth a prefix of its own."""
-PREFIXES = 4
+PREFIXES = 8
 """Prefixes that are kept for later rows."""
 ROWS = {"cpu": 128, "cuda": 512}
 PASS_TOKENS = {"cpu": 4096, "cuda": 16384}
@@ -45,23 +46,32 @@ class HfEngine:
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
         self.ends = end_tokens(model, tokenizer)
         self.rack = Rack(model, self._probe)
-        self._most_cells, self._pass_tokens = self._room(), PASS_TOKENS.get(self.device.type, 4096)
+        self._most_cells, self._pass_tokens = (
+            tokens_that_fit(model, SHARE),
+            PASS_TOKENS.get(self.device.type, 4096),
+        )
         self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Prefix] = OrderedDict()
         self._wanted: torch.Tensor | None = None
         self._rows = Rows(self.device)
         self._waiting: deque[Unit] = deque()
         self._open: dict[str, tuple[Unit, Request]] = {}
+        self._sound = False
         if self.device.type == "cpu":
             keep_freed_memory()
 
     def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[Made]:
         """See `Engine`. A prompt that leaves no room for `max_tokens` in the context is `failed` with
-        its reason, never cut."""
+        its reason, never cut. Raises `UserError` where the base attends in a way that is not known."""
         coming = iter(tasks)
+        ids = self._encode([PROBE])[0]
+        wanted = None if self._sound else own_logits(self.model, ids)
         self._rows, self._waiting, self._open = Rows(self.device), deque(), {}
         head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
         try:
             with celled(self.model), self.rack.open():
+                if wanted is not None:
+                    check_attention(self.model, ids, wanted, self._forward)
+                    self._sound = True
                 while True:
                     yield from self._pull(coming, refused)
                     if not self._waiting and not self._rows.count:
@@ -264,14 +274,6 @@ class HfEngine:
         )  # fmt: skip
 
     # ---- memory ------------------------------------------------------------------------
-
-    def _room(self) -> int:
-        """How many tokens' keys and values fit into the free memory."""
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        each = 2 * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
-        return max(1, int(SHARE * free_memory(self.device) / each))
 
     def _halve(self) -> None:
         """Puts everything on its way back among what waits, and goes on with half as much at a time."""

@@ -10,7 +10,7 @@ import torch
 from unharm.engines.cells import Cells, Pass
 from unharm.engines.rows import Unit, common, reading
 
-Forward = Callable[[Pass, torch.Tensor, list[str], torch.Tensor], torch.Tensor]
+Forward = Callable[[Pass, torch.Tensor, list[str], torch.Tensor | None], torch.Tensor]
 """From a pass, its tokens, adapters by row and the wanted tokens to logits [wanted, vocabulary]."""
 
 

@@ -1,4 +1,4 @@
-"""How many adapters fit beside each other: from free memory and the shape of the base."""
+"""How many adapters fit beside each other, and how many tokens: from free memory and the base's shape."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ def bytes_per_adapter(
     else:
         activations = tokens * layers * (per_layer + scores)
     return int(activations * width + predictors * config.vocab_size * (2 * width + 8) + 10 * stack.size * 4)
+
+
+def tokens_that_fit(model: Any, share: float) -> int:
+    """How many tokens' keys and values fit into a share of the free memory; at least one."""
+    config = model.config.get_text_config()
+    all_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    each = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    return max(1, int(share * free_memory(model.device) / each))
 
 
 def free_memory(device: Any) -> int:
