@@ -229,6 +229,8 @@ def test_a_study_on_a_server_needs_no_base_and_asks_again_what_failed(
     assert files.filter(pl.col("status") == "failed").height == 0
     assert asked == broken.height + 2  # and one to try out each server
     assert files["completion_id"].n_unique() == files.height
+    unscored = pl.read_csv(again.store.root / "findings" / "unscored.csv")
+    assert not unscored.filter(pl.col("reason").str.contains("server")).height
     assert set(pl.read_csv(again.store.root / "findings" / "subjects.csv")["arm"]) == {
         "vanilla", "icl", "served:other",
     }  # fmt: skip
@@ -259,6 +261,20 @@ def test_keys_and_urls_are_checked_without_showing_a_key(tiny_study: dict[str, A
     assert "give a URL such as" in told
     assert "name of an environment variable" in told
     assert "sk-secret" not in told
+
+
+def test_a_missing_key_is_told_before_any_work(
+    tiny_study: dict[str, Any], load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    data = served_study(tiny_study, "http://127.0.0.1:1/v1")
+    data["served"]["other"]["key"] = "NO_SUCH_KEY"
+    with pytest.raises(
+        UserError, match=r"served.other.key: the environment variable NO_SUCH_KEY is not set"
+    ):
+        run_study(load(data))
+    assert not Path(data["output"]).exists()
+    run_study(load(data), last="profiles")  # nothing of it needs the key
 
 
 def test_arms_and_servers_need_each_other(tiny_study: dict[str, Any], load: Any) -> None:

@@ -19,7 +19,7 @@ from unharm.study import Study
 
 PACKAGES = (
     "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "scipy", "polars",
-    "alt-profanity-check", "scikit-learn", "vaderSentiment",
+    "alt-profanity-check", "scikit-learn", "vaderSentiment", "openai",
 )  # fmt: skip
 
 

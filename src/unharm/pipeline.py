@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unharm import stages
+from unharm.engines.settings import key_of
 from unharm.errors import UserError
 from unharm.keys import Shard
 from unharm.manifest import manifest
@@ -110,6 +111,10 @@ STAGES: list[tuple[str, Callable[[Run], None]]] = [
 ]
 
 
+BEFORE_ENGINES = ("profiles", "examples", "adapters")
+"""The stages that ask no server."""
+
+
 def run_study(study: Study, last: str = "report") -> Run:
     """Runs a study up to and including the stage `last`; goes on where an earlier run stopped.
 
@@ -118,6 +123,9 @@ def run_study(study: Study, last: str = "report") -> Run:
     """
     plan = Plan(study)
     plan.check_examples()
+    if last not in BEFORE_ENGINES:
+        for where, server in study.servers.items():
+            key_of(server, where)
     run = Run(study, Store(study.output_folder), plan)
     began = time.monotonic()
     base = run.base  # found, or trained, before anything is written

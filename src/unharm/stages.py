@@ -151,13 +151,19 @@ def make_findings(run: Run) -> None:
 
 
 def findings_key(run: Run, shards: list[keys.Shard]) -> str:
-    """Depends on every score, the subjects' names and the analysis settings."""
+    """Depends on every score and completion, the subjects' names and the analysis settings. Their
+    content counts too: what a server failed to answer at first may be answered in a later run."""
+
+    def content(artefact: Artefact) -> str:
+        return str((run.store.marker(artefact) or {})["sha256"])
+
+    made = [[s.subject.label, s.scores.key, content(s.scores), content(s.completions)] for s in shards]
     return content_key(
         "findings",
         keys.VERSIONS["findings"],
         run.study.analysis.model_dump(),
         keys.profiles_artefact(run.plan).key,
-        content_hash([[s.subject.label, s.scores.key] for s in shards]),
+        content_hash(made),
     )
 
 

@@ -6,7 +6,6 @@ does not try again (an answer that is no JSON, or has no choice in it) is tried 
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +27,7 @@ from unharm.engines.requests import (
     failed,
 )
 from unharm.engines.served import Answer, ServedAdapters, read_answer
-from unharm.engines.settings import Server
+from unharm.engines.settings import Server, key_of
 from unharm.errors import UserError, nearest
 from unharm.records import Completion
 
@@ -258,14 +257,3 @@ class OpenAIEngine:
             f"{self.where}, {self.server.url}",
             "start it, or check the URL; the same command goes on from here",
         )
-
-
-def key_of(server: Server, where: str) -> str:
-    """The key of a server, from its environment variable. Raises `UserError` where that is not set."""
-    if not server.key:
-        return "none"
-    if not os.environ.get(server.key):
-        raise UserError(
-            f"the environment variable {server.key} is not set", f"{where}.key", "set it to the key"
-        )
-    return os.environ[server.key]

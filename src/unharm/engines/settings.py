@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from unharm.errors import UserError
 from unharm.spec import Positive, Spec
 
 
@@ -51,3 +53,13 @@ class Engine(Spec):
     batch: Literal["auto"] | Positive = Field("auto", description="rows to aim at in a forward pass")
     shard: Positive = Field(512, description="completions per file")
     trust_remote_code: bool = False
+
+
+def key_of(server: Server, where: str) -> str:
+    """The key of a server, from its environment variable. Raises `UserError` where that is not set."""
+    if not server.key:
+        return "none"
+    if not os.environ.get(server.key):
+        todo = "set it to the key"
+        raise UserError(f"the environment variable {server.key} is not set", f"{where}.key", todo)
+    return os.environ[server.key]
