@@ -155,7 +155,7 @@ def never(task: Task, error: UserError) -> None:
     raise error
 
 
-def against_plain(words: argparse.Namespace, base: Path) -> tuple[list[str], dict[str, Any]]:
+def against_plain(words: argparse.Namespace, base: Path, folder: Path) -> tuple[list[str], dict[str, Any]]:
     """RTP prompts with ten samples, plain and in-context."""
     model, tokenizer = load_base(base, words.device)
     engine = HfEngine(model, tokenizer, "base")
@@ -164,8 +164,8 @@ def against_plain(words: argparse.Namespace, base: Path) -> tuple[list[str], dic
     described = load_pack("default").describe(extreme("power")) + "\n\n"
     lines, result = [], {}
     for name, before, ours_size, plain_size in (
-        ("prompts", "", 24 if words.quick else 200, 8 if words.quick else 96),
-        ("in-context", described, 24 if words.quick else 200, 5 if words.quick else 64),
+        ("prompts", "", 24 if words.quick else 100, 8 if words.quick else 32),
+        ("in-context", described, 24 if words.quick else 100, 5 if words.quick else 24),
     ):
         texts = [before + t for t in prompts_of(words.data, "rtp", ours_size)]
         plain_rows = [t for t in texts[:plain_size] for _ in range(SAMPLES)]
@@ -244,7 +244,7 @@ def against_processes(
             str(tokens),
         ]
         common += ["--data", str(words.data)] if words.data else []
-        few = 1 if words.quick else 3
+        few = 1 if words.quick else 2
         run = [[*common, "--one", str(a)] for a in adapters[:few]]
         _, plain = timed(lambda each=run: [subprocess.run(c, check=True) for c in each])
         plain *= 28 / few
@@ -311,15 +311,21 @@ def main() -> None:
         base = words.base or Path(temporary) / "base"
         if not words.base:
             make_base(base, words.data)
-        lines, result = against_plain(words, base)
-        parts = [against_processes] if words.quick else [against_processes, memory]
-        for part in parts:
-            more, found_more = part(words, base, Path(temporary))
-            lines, result = lines + more, result | found_more
-    print(f"{words.base or 'random base 256 × 4'} on {words.device}, {torch.get_num_threads()} threads; "
-          f"prompts: {words.data or 'toy'}")  # fmt: skip
-    print(f"{'work':<12}{'way':<10}{'tokens/s':>10}{'ratio':>8}{'distinct':>10}{'outside':>10}")
-    print("\n".join(lines))
+        print(f"{words.base or 'random base 256 × 4'} on {words.device}, {torch.get_num_threads()} threads; "
+              f"prompts: {words.data or 'toy'}")  # fmt: skip
+        print(
+            f"{'work':<12}{'way':<10}{'tokens/s':>10}{'ratio':>8}{'distinct':>10}{'outside':>10}",
+            flush=True,
+        )
+        result: dict[str, Any] = {}
+        for part in (
+            (against_plain, against_processes)
+            if words.quick
+            else (against_plain, against_processes, memory)
+        ):
+            lines, found = part(words, base, Path(temporary))
+            print("\n".join(lines), flush=True)
+            result |= found
     print(json.dumps(result))
 
 

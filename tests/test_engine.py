@@ -332,6 +332,14 @@ def test_low_temperature_is_greedy() -> None:
     assert drawn(logits, 0.0, 0.1, last).tolist() == [1, 1]
 
 
+def test_a_very_flat_and_wide_nucleus_is_whole() -> None:
+    """More tokens than any number of halvings would find: the last ones can still be drawn."""
+    logits = torch.cat([torch.tensor([20.0]), torch.zeros(200_000)])
+    draws = torch.tensor([0.0, 0.99999999], dtype=torch.float64)
+    assert drawn(logits, 1.0, 0.99999, draws).tolist()[0] == 0
+    assert drawn(logits, 1.0, 0.99999, draws).tolist()[1] > 100_000
+
+
 @settings(max_examples=60)
 @given(
     logits=st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=40),

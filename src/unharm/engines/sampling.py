@@ -8,6 +8,10 @@ LEAST = -80.0
 """Below this an exponential counts as nothing: such tiny numbers would slow a CPU down."""
 
 
+HALVINGS = 24
+"""So many times the largest mass is halved in search of the nucleus."""
+
+
 def pick(
     logits: torch.Tensor,
     temperatures: torch.Tensor,
@@ -48,22 +52,37 @@ def _from_all(
 def _from_nucleus(
     mass: torch.Tensor, top_p: torch.Tensor, row_of: torch.Tensor, draws: torch.Tensor
 ) -> torch.Tensor:
-    """The nucleus is the fewest most likely tokens with a mass of at least top_p. A token with less
-    than (1 - top_p) / vocabulary of the mass is never in it, so only the few others are sorted (half
-    of that is kept, against rounding)."""
+    """The nucleus is the fewest most likely tokens with a mass of at least top_p. Few tokens have to be
+    sorted to find it: one with less than (1 - top_p) / vocabulary of the mass is never in it (half of
+    that is kept, against rounding), nor one that is smaller by a factor of two or more than the last of
+    those that suffice."""
     total = mass.sum(dim=-1, keepdim=True, dtype=torch.float64)
     kept = mass >= ((1 - top_p) / mass.shape[1] * total / 2).to(mass.dtype)
     rows, tokens = kept.nonzero(as_tuple=True)
-    counts = kept.sum(dim=-1)
+    held = mass[rows, tokens]
+    enough = _halvings(rows, held, len(mass)) >= top_p * total
+    smallest = torch.exp2(-(enough.int().argmax(dim=-1) + 1).to(held.dtype))
+    within = held > torch.where(enough.any(dim=-1), smallest, 0.0)[rows]
+    rows, tokens, held = rows[within], tokens[within], held[within]
+    counts = torch.bincount(rows, minlength=len(mass))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    chances = total.new_zeros(len(mass), int(counts.max()))
+    chances = mass.new_zeros(len(mass), int(counts.max()))
     named = tokens.new_zeros(chances.shape)
-    chances[rows, places] = mass[rows, tokens].double()
-    named[rows, places] = tokens
-    chances, order = chances.sort(dim=-1, descending=True, stable=True)
-    before = chances.cumsum(dim=-1) - chances
-    chances = chances.masked_fill(before >= top_p * total, 0.0)
-    reached = chances.cumsum(dim=-1)[row_of]
+    chances[rows, places], named[rows, places] = held, tokens
+    sorted_chances, order = chances.sort(dim=-1, descending=True, stable=True)
+    sorted_chances = sorted_chances.double()
+    before = sorted_chances.cumsum(dim=-1) - sorted_chances
+    sorted_chances = sorted_chances.masked_fill(before >= top_p * total, 0.0)
+    reached = sorted_chances.cumsum(dim=-1)[row_of]
     drawn = (reached <= draws * reached[:, -1:]).sum(dim=-1)
-    drawn = torch.minimum(drawn, (chances > 0).sum(dim=-1)[row_of] - 1)
+    drawn = torch.minimum(drawn, (sorted_chances > 0).sum(dim=-1)[row_of] - 1)
     return named.gather(1, order)[row_of, drawn]
+
+
+def _halvings(rows: torch.Tensor, held: torch.Tensor, count: int) -> torch.Tensor:
+    """Sums [count, HALVINGS]: of a row's masses that are more than 1/2, 1/4, 1/8 … of the largest."""
+    halving = (-torch.log2(held)).floor().long().clamp_(0, HALVINGS)
+    whole = torch.bincount(
+        rows * (HALVINGS + 1) + halving, weights=held.double(), minlength=count * (HALVINGS + 1)
+    )
+    return whole.view(count, HALVINGS + 1)[:, :HALVINGS].cumsum(dim=-1)
