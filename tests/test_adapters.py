@@ -298,7 +298,7 @@ def test_the_order_of_arms_does_not_matter(tiny_study: dict[str, Any], load: Any
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arms": ["adapter:gone"]}, "the adapter 'gone' is not among 'adapters'"),
+        ({"arms": ["adapter:gone"]}, "'gone', of the arm 'adapter:gone', is not among 'adapters'"),
         ({"arms": ["adapter:mine"], "adapters": {"mine": "nowhere/at all"}}, "no adapter folder 'nowhere/at all'"),
         ({"training": {"lora": {"r": 0}}}, "training.lora.r"),
         ({"training": {"lora": {"r": -8}}}, "greater than or equal to 1"),

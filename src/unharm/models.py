@@ -158,6 +158,19 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+ATTENTION = ("position_ids", "dropout", "use_cache", "is_causal")
+"""What a model may pass to an attention function of ours besides what that function names; anything else
+that is set would be ignored in silence."""
+
+
+def check_arguments(module: Any, others: dict[str, Any], who: str, todo: str) -> None:
+    """Raises `UserError` where a model's attention is given what `who` does not know."""
+    odd = sorted(n for n, v in others.items() if n not in ATTENTION and v is not None and v is not False)
+    if odd:
+        what = f"the attention of {type(module).__name__} uses {', '.join(odd)}, which {who} does not know"
+        raise UserError(what, "base", todo)
+
+
 def _four_bits(device: str) -> Any:
     """The quantisation of a 4-bit base (NF4, computed in bfloat16; Dettmers et al., 2023)."""
     from importlib.util import find_spec

@@ -84,20 +84,13 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
                 ("arms", position),
                 f"give corpus.benign.{name}, for example {{file: …}}, or {{}} for the hub",
             )
-        own = own_adapter(arm)
-        if own and own not in study.adapters:
-            add(
-                f"the adapter {own!r} is not among 'adapters'",
-                ("arms", position),
-                f"give adapters.{own}: a PEFT folder or a hub id",
-            )
-        served = served_model(arm)
-        if served and served not in study.served:
-            add(
-                f"the model {served!r} is not among 'served'",
-                ("arms", position),
-                f"give served.{served}: {{url: …, model: …}}",
-            )
+        for named, field, there, todo in (
+            (own_adapter(arm), "adapters", study.adapters, "a PEFT folder or a hub id"),
+            (served_model(arm), "served", study.served, "{url: …, model: …}"),
+        ):
+            if named and named not in there:
+                what = f"{named!r}, of the arm {arm!r}, is not among {field!r}"
+                add(what, ("arms", position), f"give {field}.{named}: {todo}")
     if study.corpus:
         for name in study.corpus.benign:
             if f"benign:{name}" not in ARMS:

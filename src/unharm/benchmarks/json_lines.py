@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +20,34 @@ Take = Callable[[dict[str, Any]], Prompt | str]
 
 def read_lines(path: Path, what: str, take: Take) -> list[Prompt]:
     """The prompts of a file with one JSON object per line. Raises `UserError` with every wrong line."""
-    prompts: list[Prompt] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(text_of(path, what).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            taken = _taken(json.loads(line), take)
-        except json.JSONDecodeError as error:
-            taken = f"not JSON ({error.msg})"
-        if isinstance(taken, str):
-            problems.append(Problem(f"{what}: {taken}", f"{path}:{number}"))
-        else:
-            prompts.append(taken)
-    raise_all(shortened(problems, str(path)))
-    return prompts
+
+    def rows() -> Iterator[tuple[str, Prompt | str]]:
+        for number, line in enumerate(text_of(path, what).splitlines(), start=1):
+            if line.strip():
+                try:
+                    yield f"{path}:{number}", _taken(json.loads(line), take)
+                except json.JSONDecodeError as error:
+                    yield f"{path}:{number}", f"not JSON ({error.msg})"
+
+    return _prompts(path, what, rows())
 
 
 def read_list(path: Path, what: str, take: Take) -> list[Prompt]:
     """The prompts of a file that is one JSON list of objects. Raises `UserError` as `read_lines`."""
-    prompts: list[Prompt] = []
-    problems: list[Problem] = []
     data = json_of(path, what)
     if not isinstance(data, list):
         raise UserError(f"{what}: expected a list of objects", str(path))
-    for number, row in enumerate(data, start=1):
-        taken = _taken(row, take)
+    rows = ((f"{path}, item {n}", _taken(row, take)) for n, row in enumerate(data, start=1))
+    return _prompts(path, what, rows)
+
+
+def _prompts(path: Path, what: str, rows: Iterator[tuple[str, Prompt | str]]) -> list[Prompt]:
+    """The prompts among what was taken from each place; raises with all that went wrong."""
+    prompts: list[Prompt] = []
+    problems: list[Problem] = []
+    for where, taken in rows:
         if isinstance(taken, str):
-            problems.append(Problem(f"{what}: {taken}", f"{path}, item {number}"))
+            problems.append(Problem(f"{what}: {taken}", where))
         else:
             prompts.append(taken)
     raise_all(shortened(problems, str(path)))

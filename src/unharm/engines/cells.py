@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from unharm.errors import UserError
+from unharm.models import check_arguments
 
 NAME = "unharm_cells"
 ROUND = 16
@@ -26,9 +26,6 @@ ROUND = 16
 libraries treat small shapes in ways of their own, with other rounding."""
 BLOCK = 32
 """Own places are attended to in blocks of this size, so that no sum depends on how many there are."""
-
-KNOWN = {"position_ids", "dropout", "use_cache", "is_causal"}
-"""What a model may pass to its attention besides; anything else that is set would be ignored."""
 
 
 def rounded(number: int, size: int = ROUND) -> int:
@@ -172,14 +169,7 @@ def cell_attention(
 ) -> tuple[torch.Tensor, None]:
     """Shapes: `query` [1, heads, tokens, width], `key` and `value` with their own number of heads;
     gives [1, tokens, heads, width]. Raises `UserError` for arguments that it does not know."""
-    odd = sorted(n for n, v in others.items() if n not in KNOWN and v is not None and v is not False)
-    if odd:
-        raise UserError(
-            f"the attention of {type(module).__name__} uses {', '.join(odd)}, which the hf engine does "
-            "not know",
-            "base",
-            "serve this model and use the engine openai",
-        )
+    check_arguments(module, others, "the hf engine", "serve this model and use the engine openai")
     heads, shared, width = query.shape[1], key.shape[1], query.shape[3]
     scale = width**-0.5 if scaling is None else scaling
     rows = cells.by_row(query * scale)

@@ -16,15 +16,13 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from unharm.errors import UserError
+from unharm.models import check_arguments
 from unharm.training.tokens import Tokens
 from unharm.training.tree import Packed, Weighed, lay_out
 
 NAME = "unharm_tree"
 
 SUPPORTED = "expected an architecture with causal self-attention, such as Llama, Qwen, Gemma or Mistral"
-
-KNOWN = {"position_ids", "sliding_window", "softcap", "scaling", "dropout", "use_cache", "is_causal"}
-"""What a model may pass to its attention; anything else that is set would be ignored in silence."""
 
 
 def tree_attention(
@@ -43,12 +41,7 @@ def tree_attention(
     """Shapes: `query` [rows, heads, length, width], `key` and `value` with their own number of
     heads; gives [rows, length, heads, width]. Raises `UserError` for arguments that it does not
     know, so that no kind of attention is computed wrongly in silence."""
-    odd = sorted(n for n, v in others.items() if n not in KNOWN and v is not None and v is not False)
-    if odd:
-        raise UserError(
-            f"the attention of {type(module).__name__} uses {', '.join(odd)}, which packing does not know",
-            "base",
-        )
+    check_arguments(module, others, "packing", SUPPORTED)
     rows, heads, length, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
     flat_query, flat_key, flat_value = (x.transpose(1, 2).reshape(-1, width) for x in (query, key, value))
