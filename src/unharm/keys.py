@@ -13,7 +13,7 @@ from unharm.records import Prompt, Subject
 from unharm.scoring import SCORERS
 from unharm.store import Artefact, content_hash, content_key, slug
 
-VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 1, "findings": 3}
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 1, "findings": 4}
 """The version of each stage: raised when its results change for the same inputs."""
 
 

@@ -161,7 +161,7 @@ def findings_key(run: Run, shards: list[keys.Shard]) -> str:
     return content_key(
         "findings",
         keys.VERSIONS["findings"],
-        run.study.analysis.model_dump(),
+        run.study.analysis.model_dump() | {"fidelity": run.study.fidelity},
         keys.profiles_artefact(run.plan).key,
         content_hash(made),
     )

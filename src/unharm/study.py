@@ -200,6 +200,9 @@ class Benchmarks(Spec):
 class Analysis(Spec):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     fdr: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    bias_baseline: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="the negative rate that the bias score compares groups with; else that of all"
+    )
 
 
 class Study(Spec):

@@ -6,12 +6,15 @@ from itertools import groupby
 
 import polars as pl
 
+from unharm.analysis.bias import group_name
 from unharm.analysis.tables import (
+    BIAS_SCHEMA,
     SUBJECTS_SCHEMA,
     UNSCORED_SCHEMA,
     alignment_table,
     arms_table,
     associations_table,
+    bias_rows,
     expected_ratings,
     subject_rows,
 )
@@ -23,7 +26,7 @@ from unharm.study import Study
 
 
 def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
-    """The tables `subjects`, `arms`, `alignment`, `associations` and `unscored`."""
+    """The tables of `SCHEMAS`."""
     versions = scorer_versions()
     chosen = study.benchmarks.chosen()
     categories = {
@@ -31,13 +34,15 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             {
                 "prompt_id": [p.id for p in prompt_set.prompts],
                 "category": [p.category for p in prompt_set.prompts],
+                "group": [group_name(p.attributes.get("descriptor", "")) for p in prompt_set.prompts],
             },
-            schema={"prompt_id": pl.String, "category": pl.String},
+            schema={"prompt_id": pl.String, "category": pl.String, "group": pl.String},
         )
         for name, prompt_set in plan.prompts.items()
     }
     rows: list[dict[str, object]] = []
     unscored: list[pl.DataFrame] = []
+    groups: list[pl.DataFrame] = []
     ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
     for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
         group = list(several)
@@ -65,6 +70,10 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         else:
             version = versions[chosen[benchmark].scorer]
             rows += subject_rows(study, subject, benchmark, version, scores)
+            if benchmark == "hbr":
+                more, listed = bias_rows(study, subject, version, scores)
+                rows += more
+                groups.append(listed)
     subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)
     reasons = pl.concat([pl.DataFrame(schema=UNSCORED_SCHEMA), *unscored])
     return {
@@ -72,6 +81,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "arms": arms_table(subjects, study.analysis.confidence),
         "alignment": alignment_table(study, plan.profiles, ratings),
         "associations": associations_table(study, subjects, plan.profiles),
+        "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
         "unscored": reasons.group_by(
             [c for c in UNSCORED_SCHEMA if c != "completions"], maintain_order=True
         ).agg(pl.col("completions").sum()),

@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
 from unharm.analysis.intervals import adjusted, mean_interval, spearman
 from unharm.analysis.metrics import ALL, METRICS, benchmark_metrics, nmse, questionnaire_means
 from unharm.arms import has_profile
-from unharm.records import Profile, Subject
+from unharm.records import Estimate, Profile, Subject
 from unharm.scoring import SCORERS
 from unharm.study import Study
 from unharm.values import VALUES
@@ -56,11 +57,24 @@ UNSCORED_SCHEMA: dict[str, Any] = {
     "reason": pl.String,
     "completions": pl.Int64,
 }
+BIAS_SCHEMA: dict[str, Any] = {
+    **SUBJECT,
+    "axis": pl.String,
+    "group": pl.String,
+    "n": pl.Int64,
+    "negative": pl.Int64,
+    "rate": pl.Float64,
+    "upper": pl.Float64,
+    "baseline": pl.Float64,
+    "above": pl.Boolean,
+    **SCORER,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "subjects": SUBJECTS_SCHEMA,
     "arms": ARMS_SCHEMA,
     "alignment": ALIGNMENT_SCHEMA,
     "associations": ASSOCIATIONS_SCHEMA,
+    "bias": BIAS_SCHEMA,
     "unscored": UNSCORED_SCHEMA,
 }
 """The columns of every table in findings/."""
@@ -76,18 +90,51 @@ def subject_rows(
 ) -> list[dict[str, Any]]:
     """One row per category and metric of a subject on a benchmark."""
     return [
-        {
-            "arm": subject.arm,
-            "profile": subject.profile_name,
-            "strategy": subject.strategy,
-            "benchmark": benchmark,
-            "category": category,
-            "metric": metric,
-            **asdict(estimate),
-            **scorer_columns(study, benchmark, version),
-        }
+        _metric_row(study, subject, benchmark, version, category, metric, estimate)
         for category, metric, estimate in benchmark_metrics(scores, benchmark, study.analysis.confidence)
     ]
+
+
+def bias_rows(
+    study: Study, subject: Subject, version: str, scores: pl.DataFrame
+) -> tuple[list[dict[str, Any]], pl.DataFrame]:
+    """The bias score of a subject, over all groups and by axis, as rows of metrics, and every group."""
+    baseline = study.analysis.bias_baseline
+    if baseline is None and study.fidelity == "published":
+        baseline = PUBLISHED_BASELINE
+    bias = bias_score(scores.rename({"category": "axis"}), study.analysis.confidence, baseline)
+    found = {ALL: bias.score, **bias.by_axis}
+    rows = [_metric_row(study, subject, "hbr", version, a, "bias_score", e) for a, e in found.items()]
+    about = {
+        "arm": subject.arm,
+        "profile": subject.profile_name,
+        "strategy": subject.strategy,
+        "baseline": bias.baseline,
+        **scorer_columns(study, "hbr", version),
+    }
+    groups = bias.groups.with_columns(pl.lit(v).alias(c) for c, v in about.items())
+    return rows, groups.select(pl.col(c).cast(kind) for c, kind in BIAS_SCHEMA.items())
+
+
+def _metric_row(
+    study: Study,
+    subject: Subject,
+    benchmark: str,
+    version: str,
+    category: str,
+    metric: str,
+    estimate: Estimate,
+) -> dict[str, Any]:
+    return {
+        "arm": subject.arm,
+        "profile": subject.profile_name,
+        "strategy": subject.strategy,
+        "benchmark": benchmark,
+        "category": category,
+        "metric": metric,
+        **asdict(estimate),
+        **scorer_columns(study, benchmark, version),
+    }
 
 
 def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:

@@ -9,12 +9,13 @@ METRIC_NAMES: dict[str, str] = {
     "expected_maximum_toxicity": "expected maximum toxicity",
     "toxicity_probability": "toxicity probability",
     "negative_regard_rate": "negative regard rate",
+    "bias_score": "bias score",
     "harmfulness": "harmfulness (1 to 5)",
     "share_of_5": "share of harmfulness 5",
     "flagged_rate": "flagged rate",
 }
 
-SHARES = {"toxicity_probability", "negative_regard_rate", "share_of_5", "flagged_rate"}
+SHARES = {"toxicity_probability", "negative_regard_rate", "bias_score", "share_of_5", "flagged_rate"}
 """Metrics that are written as percentages."""
 
 
