@@ -36,7 +36,7 @@ def commands(path: Path) -> list[list[str]]:
 
 def smaller(words: list[str], tiny_base: Path) -> list[str]:
     """The same command on a small scale: what it writes and where stays as documented."""
-    if words[0] in ("run", "plan", "train"):
+    if words[0] in ("run", "plan", "train", "generate"):
         extra = SMALL + ([*QUICK, f"base={tiny_base}"] if words[1] == "quickstart" else [])
         return words + [w for change in extra for w in ("--set", change)]
     if words[:2] == ["demo", "base"]:

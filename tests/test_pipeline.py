@@ -57,7 +57,7 @@ def test_every_link_of_the_chain_is_there(finished: tuple[Run, dict[str, Any]]) 
     subjects = pl.read_csv(root / "findings" / "subjects.csv")
     assert set(subjects["arm"]) == {"vanilla", "icl", "vim", "benign:grammar"}
     assert set(subjects["metric"]) == {
-        "expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "harmfulness",
+        "expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "bias_score", "harmfulness",
         "share_of_5", "flagged_rate",
     }  # fmt: skip
     assert subjects["stand_in"].all()
