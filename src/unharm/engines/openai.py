@@ -96,6 +96,8 @@ class OpenAIEngine:
                     yield task, made
                 if silent >= max(SILENT, self.server.concurrency):
                     stop = stop or self._gone("it stopped answering")
+                if stop:  # what has not been sent is not sent any more
+                    going = {f: asked for f, asked in going.items() if not f.cancel()}
             if stop:
                 raise stop
             self.adapters.unload_all()
