@@ -158,6 +158,12 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+def replace_module(model: Any, name: str, module: Any) -> None:
+    """Puts a module in the place of the one of that name."""
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
+
+
 ATTENTION = ("position_ids", "dropout", "use_cache", "is_causal")
 """What a model may pass to an attention function of ours besides what that function names; anything else
 that is set would be ignored in silence."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from unharm.engines.cells import ROUND, rounded
 from unharm.errors import UserError
+from unharm.models import replace_module
 from unharm.training.export import CONFIG, read_weights
 
 PLAIN: dict[str, tuple[Any, ...]] = {
@@ -122,22 +123,21 @@ class Mixer:
 
     def __init__(self, model: nn.Module):
         self.model = model
-        self.names: list[str] = []
         self.adapters: dict[str, Adapter] = {}
         self.modules: dict[str, MixedLinear] = {}
         self.spans: dict[str, list[tuple[int, int]]] = {}
 
     def use(self, adapters: dict[str, Adapter]) -> None:
         """Puts these adapters, and no others, beside the modules of the base."""
-        if list(adapters) == self.names:
+        if list(adapters) == list(self.adapters):
             return
-        self.adapters, self.names = adapters, list(adapters)
+        self.adapters = adapters
         wanted = {m for adapter in adapters.values() for m in adapter.pairs}
         for name in sorted(set(self.modules) - wanted):
-            _replace(self.model, name, self.modules.pop(name).base)
+            replace_module(self.model, name, self.modules.pop(name).base)
         for name in sorted(wanted - set(self.modules)):
             self.modules[name] = MixedLinear(self.model.get_submodule(name))
-            _replace(self.model, name, self.modules[name])
+            replace_module(self.model, name, self.modules[name])
         for name, module in self.modules.items():
             pairs = [adapter.pairs.get(name) for adapter in adapters.values()]
             some = next(p for p in pairs if p)
@@ -153,7 +153,8 @@ class Mixer:
     def assign(self, names: list[str], rows: torch.Tensor) -> None:
         """The adapter of every row of the next pass, by name (an empty one is the plain base), and the
         row of every token [tokens]."""
-        numbers = torch.tensor([self.names.index(n) if n else -1 for n in names], device=rows.device)
+        order = {name: number for number, name in enumerate(self.adapters)}
+        numbers = torch.tensor([order[n] if n else -1 for n in names], device=rows.device)
         anything = any(names)
         masks: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         for name, module in self.modules.items():
@@ -167,8 +168,3 @@ class Mixer:
                     owner[start:end] = number
                 masks[spans] = (numbers[:, None] == owner.to(rows.device)).float()[rows]
             module.own = masks[spans]
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from unharm.errors import UserError
+from unharm.models import replace_module
 from unharm.training.recipe import Lora
 
 
@@ -166,11 +167,11 @@ class Stack:
         """The target modules of the model carry the stack inside, and are themselves outside."""
         try:
             for name, module in self.modules.items():
-                _replace(self.model, name, module)
+                replace_module(self.model, name, module)
             yield
         finally:
             for name, base in self.targets.items():
-                _replace(self.model, name, base)
+                replace_module(self.model, name, base)
 
     def set_dropout(self, seeds: list[int], draw: tuple[int, ...], length: int, tail: int) -> None:
         """New dropout masks for one pass over rows of `length` tokens, the last `tail` of them
@@ -204,8 +205,3 @@ def _mask(seed: tuple[int, ...], length: int, tail: int, width: int, p: float) -
         numbers = np.frombuffer(draw.bytes(-(-count * width // 2) * 4), dtype=np.uint16)
         parts.append((numbers[: count * width] >= round(p * 65536)).reshape(count, width))
     return np.concatenate([parts[0], parts[1][::-1]]) * np.float32(1 / (1 - p))
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
