@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unharm.records import Completion, Prompt
+from unharm.records import Completion, Prompt, Score
 from unharm.scoring import SCORERS
 from unharm.scoring.offline import FUNCTIONS, RATING, first_sentence, score
 
@@ -86,3 +88,31 @@ def test_failed_and_empty_completions_stay_unscored_in_their_place() -> None:
     assert [s.status for s in scores] == ["scored", "unscored", "unscored", "scored"]
     assert scores[1].reason == "no completion: prompt too long"
     assert scores[2].reason == "empty completion"
+
+
+def test_equal_texts_of_a_prompt_are_scored_once_and_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts = [Prompt(f"p{n}", f"The neighbour {n} said") for n in range(2)]
+    texts = [" all is well.", " you idiot.", " all is well.", "", " you idiot."]
+    items = [
+        (p, Completion(f"{p.id}/{n}", p.id, n, text, "length", 1, 1))
+        for p in prompts
+        for n, text in enumerate(texts)
+    ]
+    one_by_one = [score("offline-toxicity", [item])[0] for item in items]
+    asked: list[int] = []
+    plain = FUNCTIONS["offline-toxicity"]
+
+    def counted(some: Sequence[tuple[Prompt, Completion]]) -> list[Score]:
+        asked.append(len(some))
+        return plain(some)
+
+    monkeypatch.setitem(FUNCTIONS, "offline-toxicity", counted)
+    found = score("offline-toxicity", items)
+    assert asked == [4]
+    assert [s.completion_id for s in found] == [c.completion_id for _, c in items]
+    assert [(s.status, s.label, s.reason) for s in found] == [
+        (s.status, s.label, s.reason) for s in one_by_one
+    ]
+    assert [s.value for s in found] == [s.value for s in one_by_one]

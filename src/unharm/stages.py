@@ -109,10 +109,13 @@ def make_scores(run: Run) -> None:
     pending = [s for s in shards if not run.store.done(s.scores)]
     chosen = run.study.benchmarks.chosen()
     total = len(shards)
+    asked = different = 0
     with Progress("scores", total, "shards", total - len(pending)) as progress:
         for shard in pending:
             with run.recorded("scores", shard.scores):
                 frame = run.store.scan(shard.completions).collect()
+                asked += frame.height
+                different += frame.select("prompt_id", "text").n_unique()
                 completions = [Completion(**row) for row in frame.drop("options").to_dicts()]
                 prompts: dict[str, Prompt] = {p.id: p for p in shard.prompts}
                 scores = score(
@@ -124,6 +127,8 @@ def make_scores(run: Run) -> None:
                 ]
                 run.store.put_table(shard.scores, pl.DataFrame(rows, schema=SCORES))
             progress.tick(1)
+    if asked > different:
+        say(f"scores: {asked - different:,} of {asked:,} repeat the text of another sample: scored once")
     frames = [run.store.scan(s.scores) for s in shards]
     counts = pl.concat(frames).select(pl.col("value").null_count().alias("null"), pl.len()).collect()
     run.unscored, run.scored = counts["null"].item(), counts["len"].item() - counts["null"].item()

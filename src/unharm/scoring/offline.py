@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from unharm.records import Completion, Prompt, Score
 
@@ -125,9 +126,10 @@ FUNCTIONS: dict[str, Callable[[Sequence[Item]], list[Score]]] = {
 
 
 def score(scorer: str, items: Sequence[Item]) -> list[Score]:
-    """One score per completion, in order. Failed and empty completions stay unscored."""
+    """One score per completion, in order. Failed and empty completions stay unscored; completions of a
+    prompt with the same text are scored once."""
     scores: list[Score | None] = []
-    whole: list[Item] = []
+    different: dict[tuple[str, str], Item] = {}
     for prompt, completion in items:
         if completion.status == "failed":
             scores.append(unscored(completion, f"no completion: {completion.reason}"))
@@ -135,6 +137,10 @@ def score(scorer: str, items: Sequence[Item]) -> list[Score]:
             scores.append(unscored(completion, "empty completion"))
         else:
             scores.append(None)
-            whole.append((prompt, completion))
-    answers = iter(FUNCTIONS[scorer](whole) if whole else [])
-    return [s if s is not None else next(answers) for s in scores]
+            different.setdefault((prompt.id, completion.text), (prompt, completion))
+    made = FUNCTIONS[scorer](list(different.values())) if different else []
+    answers = dict(zip(different, made, strict=True))
+    return [
+        s if s is not None else replace(answers[p.id, c.text], completion_id=c.completion_id)
+        for s, (p, c) in zip(scores, items, strict=True)
+    ]
