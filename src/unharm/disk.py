@@ -41,29 +41,32 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def append_line(path: Path, line: bytes, synced: bool = True) -> None:
+    """One more line of a file, after one that a kill or a full disk has cut too; `synced` outlives a
+    power cut."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else b"\n" + line
+        file.write(line + b"\n")
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())
+
+
 class Parts:
     """Rows of a table that is still being made, one line of JSON each: what a kill does not take."""
 
     def __init__(self, path: Path):
         self.path = path
-        self._whole = False
 
     def add(self, row: dict[str, Any], synced: bool = False) -> None:
         """Keeps a row; `synced` outlives a power cut too."""
-        line = json.dumps(row).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file:
-                if not self._whole and file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    line = line if file.read(1) == b"\n" else b"\n" + line  # after one that was cut
-                file.write(line)
-                if synced:
-                    file.flush()
-                    os.fsync(file.fileno())
+            append_line(self.path, json.dumps(row).encode(), synced)
         except OSError as error:
             raise disk_error(error, self.path.parent) from error
-        self._whole = True
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows, without a line that was cut."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from unharm import keys
 from unharm.plan import AdapterPlan
 from unharm.progress import Progress, say
-from unharm.records import Completion, Example, Prompt, Score, schema_of
+from unharm.records import Completion, Example, Prompt, Score, Subject, schema_of
 from unharm.store import Artefact, content_hash, content_key
 from unharm.values import VALUES
 
@@ -86,12 +86,12 @@ def planned_shards(run: Run) -> list[keys.Shard]:
     ]
 
 
-def _adapter_hash(run: Run, subject: Any) -> str:
+def _adapter_hash(run: Run, subject: Subject) -> str:
     """The content hash of a subject's adapter, or nothing where it has none."""
-    adapter = run.plan.adapter_of(subject)
-    if adapter is None:
-        return ""
-    return run.store.locate(keys.adapter_artefact(run.plan, adapter, run.base.key)).name
+    from unharm.training.adapters import adapter_folder
+
+    folder = adapter_folder(run, subject)
+    return folder.name if folder else ""
 
 
 def make_completions(run: Run) -> None:
@@ -114,8 +114,8 @@ def make_scores(run: Run) -> None:
         for shard in pending:
             with run.recorded("scores", shard.scores):
                 frame = run.store.scan(shard.completions).collect()
-                asked += frame.height
-                different += frame.select("prompt_id", "text").n_unique()
+                whole = frame.filter(pl.col("text").str.strip_chars() != "").select("prompt_id", "text")
+                asked, different = asked + whole.height, different + whole.n_unique()
                 completions = [Completion(**row) for row in frame.drop("options").to_dicts()]
                 prompts: dict[str, Prompt] = {p.id: p for p in shard.prompts}
                 scores = score(

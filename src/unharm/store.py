@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unharm.disk import Parts, disk_error, sync, write_synced
+from unharm.disk import Parts, append_line, disk_error, sync, write_synced
 from unharm.errors import UserError
 
 if TYPE_CHECKING:
@@ -224,14 +224,8 @@ class Store:
 
     def append_line(self, path: str, line: str) -> None:
         """One more line of a journal, synced."""
-        with self._telling_of_disk(), (self.root / path).open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a line that a kill or a full disk has cut
-                    line = "\n" + line
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._telling_of_disk():
+            append_line(self.root / path, line.encode())
 
     def parts(self, artefact: Artefact) -> Parts:
         """The rows of a table that is still being made."""

@@ -243,11 +243,18 @@ class Study(Spec):
     def output_folder(self) -> Path:
         return Path(self.output).expanduser() if self.output else Path("runs") / self.name
 
+    def server_field(self, arm: str) -> str:
+        """The field of the spec with the server that completes the prompts of an arm; empty where this
+        machine does."""
+        if name := served_model(arm):
+            return f"served.{name}"
+        return "engine.server" if self.engine.name == "openai" else ""
+
     def server_of(self, arm: str) -> Server | None:
         """The server that completes the prompts of an arm; None where this machine does."""
         if name := served_model(arm):
             return self.served[name]
-        return self.engine.server if self.engine.name == "openai" else None
+        return self.engine.server if self.server_field(arm) else None
 
     @property
     def needs_base(self) -> bool:
@@ -257,9 +264,4 @@ class Study(Spec):
     @property
     def servers(self) -> dict[str, Server]:
         """The servers that arms of this study need, by the field of the spec that names them."""
-        found = {}
-        for arm in self.arms:
-            if server := self.server_of(arm):
-                name = served_model(arm)
-                found[f"served.{name}" if name else "engine.server"] = server
-        return found
+        return {self.server_field(a): server for a in self.arms if (server := self.server_of(a))}

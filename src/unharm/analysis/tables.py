@@ -85,6 +85,10 @@ def scorer_columns(study: Study, benchmark: str, version: str) -> dict[str, Any]
     return {"scorer": name, "scorer_version": version, "stand_in": SCORERS[name].stand_in}
 
 
+def subject_columns(subject: Subject) -> dict[str, str]:
+    return {"arm": subject.arm, "profile": subject.profile_name, "strategy": subject.strategy}
+
+
 def subject_rows(
     study: Study, subject: Subject, benchmark: str, version: str, scores: pl.DataFrame
 ) -> list[dict[str, Any]]:
@@ -106,9 +110,7 @@ def bias_rows(
     found = {ALL: bias.score, **bias.by_axis}
     rows = [_metric_row(study, subject, "hbr", version, a, "bias_score", e) for a, e in found.items()]
     about = {
-        "arm": subject.arm,
-        "profile": subject.profile_name,
-        "strategy": subject.strategy,
+        **subject_columns(subject),
         "baseline": bias.baseline,
         **scorer_columns(study, "hbr", version),
     }
@@ -126,9 +128,7 @@ def _metric_row(
     estimate: Estimate,
 ) -> dict[str, Any]:
     return {
-        "arm": subject.arm,
-        "profile": subject.profile_name,
-        "strategy": subject.strategy,
+        **subject_columns(subject),
         "benchmark": benchmark,
         "category": category,
         "metric": metric,

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from unharm.engines.cells import ROUND, Pass, Prefix, celled
+from unharm.engines.cells import ROUND, Cells, Pass, Prefix, celled
 from unharm.engines.check import check_attention, own_logits
 from unharm.engines.options import option_probabilities
 from unharm.engines.rack import MOST, Rack
-from unharm.engines.requests import EMPTY, PROBE, TOO_LONG, Refused, Request, Sampling, Task, failed
-from unharm.engines.rows import Rows, Sample, Unit, common
+from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
+from unharm.engines.rows import Rows, Sample, Unit, common, reading
 from unharm.errors import UserError
 from unharm.models import end_tokens, out_of_memory
 from unharm.records import Completion
@@ -120,10 +120,8 @@ class HfEngine:
         for text, requests in by_text.items():
             ids = ids_of[text]
             unit = Unit(task, requests, ids, 0, str(task.adapter or ""))
-            if not text.strip() or not ids:
-                unit.ids, unit.reason = [], EMPTY
-            elif len(ids) + task.sampling.max_tokens > self.context:
-                unit.ids, unit.shared, unit.reason = [], len(ids), TOO_LONG
+            if reason := unfit(text, len(ids), task.sampling, self.context):
+                unit.ids, unit.shared, unit.reason = [], len(ids), reason
             else:
                 shared = common(ids_of[text[: requests[0].prefix]], ids)
                 unit.shared = shared if shared >= SHARED else 0
@@ -138,11 +136,15 @@ class HfEngine:
 
     @torch.inference_mode()
     def _probe(self, name: str) -> torch.Tensor:
-        ids = self._encode([PROBE])[0]
-        rows = Rows(self.device)
-        unit = Unit(Task("probe", (), Sampling(1, 0.0, 1.0)), [], ids, 0, name)
-        passed, tokens, last = rows.begin([unit])
-        return self._forward(passed, tokens, [name], last).float().cpu()
+        return self._read(self._encode([PROBE])[0], name)[1].float().cpu()
+
+    def _read(self, ids: list[int], adapter: str) -> tuple[Cells, torch.Tensor]:
+        """One text by itself: its cells, and the logits [1, vocabulary] after it."""
+        cells = Cells()
+        cells.reserve(1, len(ids))
+        none = torch.zeros(1, dtype=torch.long, device=self.device)
+        passed, tokens, last = reading(cells, 0, [ids], none, [])
+        return cells, self._forward(passed, tokens, [adapter], last)
 
     # ---- passes ------------------------------------------------------------------------
 
@@ -219,12 +221,8 @@ class HfEngine:
             return None
         at = unit.adapter, tuple(unit.ids[: unit.shared])
         if at not in self._prefixes:
-            rows = Rows(self.device)
-            passed, tokens, last = rows.begin(
-                [Unit(unit.task, [], unit.ids[: unit.shared], 0, unit.adapter)]
-            )
-            self._forward(passed, tokens, [unit.adapter], last)
-            self._prefixes[at] = Prefix(rows.cells, unit.shared)
+            cells, _ = self._read(unit.ids[: unit.shared], unit.adapter)
+            self._prefixes[at] = Prefix(cells, unit.shared)
             while len(self._prefixes) > PREFIXES:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(at)

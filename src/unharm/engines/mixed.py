@@ -7,7 +7,6 @@ of eight: small or crooked products are rounded in other ways.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import nn
 from unharm.engines.cells import ROUND, rounded
 from unharm.errors import UserError
 from unharm.models import replace_module
-from unharm.training.export import CONFIG, read_weights
+from unharm.training.export import configuration, read_weights
 
 PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -44,22 +43,13 @@ class Adapter:
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
-def configuration(folder: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return data
-
-
-def is_plain(folder: Path) -> bool:
-    """Whether an adapter is nothing but pairs of matrices beside linear modules."""
-    config = configuration(folder)
-    return all(config.get(name) in allowed for name, allowed in PLAIN.items()) and all(
-        ".lora_A." in name or ".lora_B." in name for name in read_weights(folder)
-    )
-
-
-def load_adapter(folder: Path, model: Any) -> Adapter:
-    """Reads a plain adapter. Raises `UserError` where it does not fit the base."""
+def load_adapter(folder: Path, model: Any) -> Adapter | None:
+    """Reads an adapter; None where it is more than pairs of matrices beside linear modules. Raises
+    `UserError` where it does not fit the base."""
     config, weights = configuration(folder), read_weights(folder)
+    plain = all(config.get(name) in allowed for name, allowed in PLAIN.items())
+    if not plain or not all(".lora_A." in name or ".lora_B." in name for name in weights):
+        return None
     modules = dict(model.named_modules())
     pairs, problems = {}, []
     for name in sorted(n for n in weights if ".lora_A." in n):

@@ -146,7 +146,7 @@ class OpenAIEngine:
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "seed": request.seed % 2**31,
+            "seed": request.short_seed,
         }
         if sampling.stop:
             settings["stop"] = list(sampling.stop)
@@ -195,9 +195,7 @@ class OpenAIEngine:
         tells how likely tokens are."""
         try:
             self._probe(self.model)
-        except openai.AuthenticationError:
-            raise self._wrong_key() from None
-        except openai.PermissionDeniedError:
+        except (openai.AuthenticationError, openai.PermissionDeniedError):
             raise self._wrong_key() from None
         except openai.NotFoundError:
             raise self._unknown_model() from None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from unharm.engines.mixed import Adapter, Mixer, is_plain, load_adapter
+from unharm.engines.mixed import Adapter, Mixer, load_adapter
 from unharm.errors import UserError
 
 MOST = 8
@@ -46,8 +46,7 @@ class Rack:
         if not name:
             return
         if name not in self._loaded:
-            folder = Path(name)
-            adapter = load_adapter(folder, self.model) if is_plain(folder) else None
+            adapter = load_adapter(Path(name), self.model)
             if name not in self._checked:
                 self._check(name, label, adapter)
                 self._checked.add(name)

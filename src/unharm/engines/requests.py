@@ -37,6 +37,11 @@ class Request:
     messages: tuple[tuple[str, str], ...] = ()
     options: tuple[str, ...] = ()
 
+    @property
+    def short_seed(self) -> int:
+        """The seed for engines that take 31 bits."""
+        return self.seed % 2**31
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -91,6 +96,13 @@ def failed(request: Request, reason: str, prompt_tokens: int = 0) -> Completion:
     return Completion(
         request.completion_id, request.prompt_id, request.sample, "", "", prompt_tokens, 0, "failed", reason
     )
+
+
+def unfit(text: str, tokens: int, sampling: Sampling, context: int) -> str:
+    """Why a prompt of so many tokens cannot be completed in a context; empty where it can."""
+    if not text.strip() or not tokens:
+        return EMPTY
+    return TOO_LONG if tokens + sampling.max_tokens > context else ""
 
 
 def identify(subject_key: str, benchmark: str, prompt_id: str, sample: int, seed: int) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from unharm.errors import UserError
 from unharm.progress import Progress, say
 from unharm.prompting.compose import style_of
 from unharm.records import Completion, schema_of
-from unharm.training.adapters import failed_artefact
+from unharm.training.adapters import adapter_folder, failed_artefact
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
@@ -55,8 +55,7 @@ def _done(run: Run, shard: keys.Shard) -> bool:
 
 
 def _engine_name(run: Run, shard: keys.Shard) -> str:
-    served = [f for f, s in run.study.servers.items() if s is run.study.server_of(shard.subject.arm)]
-    return served[0] if served else run.study.engine.name
+    return run.study.server_field(shard.subject.arm) or run.study.engine.name
 
 
 def _start(run: Run, name: str) -> Engine:
@@ -131,14 +130,10 @@ def _task(run: Run, shard: keys.Shard, progress: Progress) -> tuple[Task, _Going
     have = {r.completion_id: have[r.completion_id] for r in wanted if r.completion_id in have}
     progress.skip(len(have))
     state = _Going(shard, wanted, have, parts, run.begun("completions", shard.completions))
-    adapter = run.plan.adapter_of(shard.subject)
-    folder = None
-    if adapter:
-        folder = run.store.locate(keys.adapter_artefact(run.plan, adapter, run.base.key))
     spec = run.study.benchmarks.chosen()[shard.benchmark]
     sampling = Sampling(spec.max_tokens, spec.temperature, spec.top_p, tuple(spec.stop))
     missing = tuple(r for r in wanted if r.completion_id not in have)
-    return Task(shard.completions.path, missing, sampling, folder), state
+    return Task(shard.completions.path, missing, sampling, adapter_folder(run, shard.subject)), state
 
 
 def _before(run: Run, shard: keys.Shard, parts: Parts) -> Iterator[Completion]:

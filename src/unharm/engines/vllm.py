@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unharm.engines.requests import EMPTY, PROBE, TOO_LONG, Refused, Request, Task, failed
+from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
 from unharm.errors import UserError
 from unharm.records import Completion
 
@@ -66,8 +66,8 @@ class VllmEngine:
             fitting = []
             for request in task.requests:
                 ids = tokenizer(request.text, add_special_tokens=not self.chat)["input_ids"]
-                if not request.text.strip() or len(ids) + task.sampling.max_tokens > self.context:
-                    yield task, failed(request, TOO_LONG if request.text.strip() else EMPTY, len(ids))
+                if reason := unfit(request.text, len(ids), task.sampling, self.context):
+                    yield task, failed(request, reason, len(ids))
                 else:
                     fitting.append((request, {"prompt_token_ids": list(ids)}))
             settings = [self._settings(request, task) for request, _ in fitting]
@@ -84,7 +84,7 @@ class VllmEngine:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             stop=list(sampling.stop) or None,
-            seed=request.seed % 2**31,
+            seed=request.short_seed,
             logprobs=20 if request.options else None,
         )
 
@@ -111,8 +111,7 @@ class VllmEngine:
 
 def _ranks(study: Study) -> list[int]:
     """The ranks of the adapters made elsewhere."""
-    from unharm.engines.mixed import configuration
-    from unharm.training.export import find_adapter
+    from unharm.training.export import configuration, find_adapter
 
     return [int(configuration(find_adapter(n, a)).get("r", 8)) for n, a in study.adapters.items()]
 

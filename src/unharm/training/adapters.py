@@ -12,6 +12,7 @@ import polars as pl
 from unharm import keys
 from unharm.errors import UserError
 from unharm.plan import AdapterPlan
+from unharm.records import Subject
 from unharm.store import Artefact, content_key
 from unharm.training.export import ADAPTER_FILES
 
@@ -61,6 +62,12 @@ def take_up(run: Run, adapter: AdapterPlan) -> None:
 
     with run.recorded("adapters", artefact):
         run.store.put_folder(artefact, copy, under="adapters")
+
+
+def adapter_folder(run: Run, subject: Subject) -> Path | None:
+    """Where the adapter of a subject lies in the run; None where it has none."""
+    adapter = run.plan.adapter_of(subject)
+    return run.store.locate(keys.adapter_artefact(run.plan, adapter, run.base.key)) if adapter else None
 
 
 def curves_artefact(run: Run) -> Artefact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unharm.errors import UserError
 from unharm.training.recipe import AdapterSource, Lora
@@ -75,10 +75,16 @@ def find_adapter(name: str, adapter: AdapterSource) -> Path:
     return path
 
 
+def configuration(folder: Path) -> dict[str, Any]:
+    """What a PEFT folder says of its adapter."""
+    data: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return data
+
+
 def check_base(folder: Path, base: str, revision: str | None) -> None:
     """Raises `UserError` where an adapter says that it was made for another base of the hub, or another
     revision of it. Names of folders say nothing: shapes are compared when it is loaded."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = configuration(folder)
     made_for, its = str(config.get("base_model_name_or_path") or ""), config.get("revision")
     what = ""
     if made_for != base and _on_hub(made_for) and _on_hub(base):
