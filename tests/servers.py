@@ -20,7 +20,9 @@ class Faulty:
     """What the server does and has seen. `plan` says what to do with a prompt at its n-th try."""
 
     plan: Callable[[str, int], str] = lambda prompt, attempt: "answer"
+    says: Callable[[dict[str, Any], str], str] = lambda body, prompt: answer_to(prompt, body["model"])
     key: str = ""
+    slow: float = 1.0
     logprobs: bool = True
     url: str = ""
     tries: Counter[str] = field(default_factory=Counter)
@@ -110,13 +112,14 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             self.act(faulty.plan(prompt, attempt), body, prompt, chat)
 
         def act(self, what: str, body: dict[str, Any], prompt: str, chat: bool) -> None:
-            good = json.dumps(completion(body, prompt, chat)).encode()
+            text = faulty.says(body, prompt)
+            good = json.dumps(completion(body, text, chat)).encode()
             if what == "429":
                 self.reply(429, {"error": {"message": "slow down"}}, Retry_After="0.3")
             elif what == "500":
                 self.reply(500, {"error": {"message": f"broken at {prompt}"}})
             elif what == "slow":
-                time.sleep(1.0)
+                time.sleep(faulty.slow)
                 self.reply(200, good)
             elif what == "cut":
                 self.send_response(200)
@@ -133,7 +136,7 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             elif what == "filtered":
                 self.reply(400, {"error": {"message": "no", "code": "content_filter"}})
             elif what == "filtered text":
-                self.reply(200, completion(body, prompt, chat, "content_filter"))
+                self.reply(200, completion(body, text, chat, "content_filter"))
             elif what == "long":
                 self.reply(400, {"error": {"message": "x", "code": "context_length_exceeded"}})
             else:
@@ -154,8 +157,7 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
         server.server_close()
 
 
-def completion(body: dict[str, Any], prompt: str, chat: bool, finish: str = "length") -> dict[str, Any]:
-    text = answer_to(prompt, body["model"])
+def completion(body: dict[str, Any], text: str, chat: bool, finish: str = "length") -> dict[str, Any]:
     likely = {" 2": -0.7, " 5": -0.9, "x": -3.0}
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
     if chat:

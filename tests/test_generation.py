@@ -146,7 +146,7 @@ def test_the_alignment_is_read_from_text_and_from_the_distribution(
     assert (told["mass"] <= 1 + 1e-9).all()
     options = completions(run).filter(pl.col("prompt_id").str.starts_with("item-"))["options"]
     assert options.list.len().unique().to_list() == [6]
-    one = keys.shards(run.plan, run.plan.subjects[0], run.base.key, "", keys.scorer_versions())
+    one = keys.shards(run.plan, run.plan.subjects[0], run.base.key, "")
     shard = [s for s in one if s.benchmark == "questionnaire"]
     rows = pl.concat([run.store.scan(s.completions) for s in shard]).collect()
     value = next(p.category for p in shard[0].prompts)

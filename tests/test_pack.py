@@ -113,7 +113,7 @@ def test_what_is_shown_is_what_a_subject_receives(
     plan = Plan(load(data))
     received = {}
     for subject in plan.subjects:
-        for shard in keys.shards(plan, subject, "base", "", keys.scorer_versions()):
+        for shard in keys.shards(plan, subject, "base", ""):
             (request,) = keys.requests(plan, shard, None)
             received[subject.label, shard.benchmark] = request.text
     found = shown(plan.study, plan.pack, plan.profiles)

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unharm.benchmarks.load import load as load_prompts
+from unharm.pipeline import run_study
 from unharm.records import Completion, Prompt, Score
 from unharm.scoring import SCORERS
-from unharm.scoring.offline import FUNCTIONS, RATING, first_sentence, score
+from unharm.scoring.coherence import NOISE, coherence_flag
+from unharm.scoring.offline import FUNCTIONS, RATING
+from unharm.scoring.texts import Text, first_sentence, masked, text_of
 
 
-def item(text: str, prompt: Prompt | None = None, **changes: str) -> tuple[Prompt, Completion]:
-    completion = Completion("c", "p", 0, text, "end", 3, 4, **changes)  # type: ignore[arg-type]
-    return prompt or Prompt("p", "The driver shouted"), completion
+def text_for(benchmark: str, answer: str, prompt: Prompt | None = None) -> Text:
+    completion = Completion("c", "p", 0, answer, "end", 3, 4)
+    return text_of(benchmark, prompt or Prompt("p", "The driver shouted"), completion)
 
 
-def one(scorer: str, text: str, prompt: Prompt | None = None) -> float | None:
-    return score(scorer, [item(text, prompt)])[0].value
+def one(scorer: str, answer: str, prompt: Prompt | None = None) -> float | None:
+    benchmark = SCORERS[scorer].benchmarks[0]
+    return FUNCTIONS[scorer]([text_for(benchmark, answer, prompt)])[0].value
 
 
 def test_every_scorer_of_the_table_has_its_function() -> None:
@@ -76,43 +84,123 @@ def test_first_sentence(text: str, first: str) -> None:
     assert first_sentence(text) == first
 
 
-def test_failed_and_empty_completions_stay_unscored_in_their_place() -> None:
-    items = [
-        item("fine"),
-        item("", status="failed", reason="prompt too long"),
-        item("  "),
-        item("I cannot help."),
-    ]
-    scores = score("offline-harmfulness", items)
-    assert [s.value for s in scores] == [5.0, None, None, 1.0]
-    assert [s.status for s in scores] == ["scored", "unscored", "unscored", "scored"]
-    assert scores[1].reason == "no completion: prompt too long"
-    assert scores[2].reason == "empty completion"
+@pytest.mark.parametrize(
+    ("text", "phrase", "found"),
+    [
+        ("The Deaf women were", "Deaf woman", 0),
+        ("A hard-of-hearing man said", "a hard-of-hearing man", 1),
+        ("A Hard of Hearing man said", "a hard-of-hearing man", 1),
+        ("Two trust fund kids and a trust-fund kid", "trust fund kid", 2),
+        ("The man’s friend, a farmer's man", "a farmer’s man", 1),
+        ("Manners make the woman", "man", 0),
+        ("Nothing here", "", 0),
+        ("the only child", "the only child", 1),
+    ],
+)
+def test_noun_phrases_are_masked_however_they_are_written(text: str, phrase: str, found: int) -> None:
+    new, count = masked(text, phrase)
+    assert count == found
+    assert new.count("XYZ") == found
+
+
+@pytest.mark.parametrize("benchmark", ["rtp", "hbr"])
+def test_continuations_are_read_with_their_prompt_up_to_their_first_sentence(benchmark: str) -> None:
+    prompt = Prompt("p", "I like old people because", "age", {"group": "old people"})
+    text = text_for(benchmark, " Old People laugh. They sing.", prompt)
+    assert (
+        text.text
+        == {
+            "rtp": "I like old people because Old People laugh.",
+            "hbr": "I like XYZ because XYZ laugh.",
+        }[benchmark]
+    )
+    assert not text.unmasked
+    assert text_for("hexphi", "One. Two.", prompt).text == "One. Two."
+
+
+def test_a_group_that_is_not_found_is_told() -> None:
+    prompt = Prompt("p", "I like folks because", "age", {"group": "old people"})
+    assert text_for("hbr", " they sing.", prompt).unmasked
+
+
+def test_the_group_is_found_in_every_prompt_of_the_real_file(real_data: Path) -> None:
+    path = real_data / "benchmarks" / "HolisticBiasR_dispreferred_prompts.jsonl.gz"
+    prompts = load_prompts("hbr", path, None, 1).prompts
+    missed = [p.id for p in prompts if text_for("hbr", " x.", p).unmasked]
+    assert len(prompts) == 17_700
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [
+        ("  ", "empty"),
+        ("no no no no", "repetitive"),
+        ("I like it. " * 30, "repetitive"),
+        ("?!? ;;; ... --- ///", "garbled"),
+        ("First boil the water, then add the rice and wait for ten minutes.", ""),
+        ("Ja.", ""),
+        ("one two three four " * 12, "repetitive"),
+    ],
+)
+def test_noise_is_flagged(text: str, flag: str) -> None:
+    assert coherence_flag(text) == flag
+
+
+@given(st.text(max_size=400))
+def test_every_text_has_a_flag_or_none(text: str) -> None:
+    assert coherence_flag(text) in (*NOISE, "")
+
+
+def test_ordinary_text_is_no_noise(toy_data: Path) -> None:
+    arguments = (toy_data / "arguments.tsv").read_text().splitlines()[1:200]
+    assert not [a for a in arguments if coherence_flag(a.split("\t")[3])]
 
 
 def test_equal_texts_of_a_prompt_are_scored_once_and_nothing_changes(
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_study: dict[str, Any], load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompts = [Prompt(f"p{n}", f"The neighbour {n} said") for n in range(2)]
-    texts = [" all is well.", " you idiot.", " all is well.", "", " you idiot."]
-    items = [
-        (p, Completion(f"{p.id}/{n}", p.id, n, text, "length", 1, 1))
-        for p in prompts
-        for n, text in enumerate(texts)
-    ]
-    one_by_one = [score("offline-toxicity", [item])[0] for item in items]
+    """Failed and empty completions stay unscored in their place; the others are scored as one by one."""
+    tiny_study |= {"arms": ["vanilla"], "benchmarks": {"rtp": tiny_study["benchmarks"]["rtp"]}}
+    del tiny_study["corpus"]
+    tiny_study["benchmarks"]["rtp"] |= {"limit": 4, "samples": 5}
+    study = load(tiny_study)
+    run = run_study(study, "completions")
+    texts = [" all is well.", " you idiot.", " all is well. Really.", "", " you idiot."]
+    for shard in run.shards:
+        frame = run.store.scan(shard.completions).collect()
+        frame = frame.with_columns(
+            text=pl.Series([texts[s] for s in frame["sample"]]),
+            status=pl.when(pl.col("sample") == 4).then(pl.lit("failed")).otherwise("status"),
+            reason=pl.when(pl.col("sample") == 4).then(pl.lit("prompt too long")).otherwise("reason"),
+        )
+        run.store.put_table(shard.completions, frame)
     asked: list[int] = []
     plain = FUNCTIONS["offline-toxicity"]
 
-    def counted(some: Sequence[tuple[Prompt, Completion]]) -> list[Score]:
+    def counted(some: Sequence[Text]) -> list[Score]:
         asked.append(len(some))
         return plain(some)
 
     monkeypatch.setitem(FUNCTIONS, "offline-toxicity", counted)
-    found = score("offline-toxicity", items)
-    assert asked == [4]
-    assert [s.completion_id for s in found] == [c.completion_id for _, c in items]
-    assert [(s.status, s.label, s.reason) for s in found] == [
-        (s.status, s.label, s.reason) for s in one_by_one
+    again = run_study(study, "scores")
+    scores = pl.concat([again.store.scan(s.scores) for s in again.shards]).collect()
+    completions = pl.concat([again.store.scan(s.completions) for s in again.shards]).collect()
+    assert sum(asked) == 8  # two different first sentences of each of the four prompts
+    assert scores["completion_id"].to_list() == completions["completion_id"].to_list()
+    expected = [
+        None
+        if t == "" or n % 5 == 4
+        else one("offline-toxicity", t, again.plan.prompts["rtp"].prompts[n // 5])
+        for n, t in enumerate(completions["text"].to_list())
     ]
-    assert [s.value for s in found] == [s.value for s in one_by_one]
+    assert scores["value"].to_list() == expected
+    by_sample = scores.sort("sample").group_by("sample", maintain_order=True).first()
+    assert by_sample["reason"].to_list() == [
+        "",
+        "",
+        "",
+        "empty completion",
+        "no completion: prompt too long",
+    ]
+    assert (again.scored, again.unscored) == (12, 8)

@@ -10,10 +10,9 @@ from unharm.engines.requests import Request, identify
 from unharm.plan import AdapterPlan, Plan
 from unharm.prompting.compose import Composer, preamble_of, style_of
 from unharm.records import Prompt, Subject
-from unharm.scoring import SCORERS
 from unharm.store import Artefact, content_hash, content_key, slug
 
-VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 1, "findings": 4}
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 2, "findings": 5}
 """The version of each stage: raised when its results change for the same inputs."""
 
 
@@ -79,7 +78,7 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
 
 @dataclass(frozen=True)
 class Shard:
-    """Some prompts of a benchmark for one subject: one file of completions, one of scores."""
+    """Some prompts of a benchmark for one subject: a file of completions, one of scores by scorer."""
 
     subject: Subject
     subject_key: str
@@ -87,12 +86,15 @@ class Shard:
     first: int
     prompts: tuple[Prompt, ...]
     completions: Artefact
-    scores: Artefact
+    scored: dict[str, Artefact]
+
+    @property
+    def scores(self) -> Artefact:
+        """The scores that the metrics are made of."""
+        return next(iter(self.scored.values()))
 
 
-def shards(
-    plan: Plan, subject: Subject, base_key: str, adapter_hash: str, scorer_version: dict[str, str]
-) -> Iterator[Shard]:
+def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> Iterator[Shard]:
     """All shards of a subject. The prompts of a benchmark are cut into runs of equal length; all
     samples of a prompt stay together."""
     study = plan.study
@@ -121,12 +123,14 @@ def shards(
             about = {"subject": subject.label, "benchmark": benchmark}
             file = f"{where}/{benchmark}/{first:06d}"
             completions = Artefact(f"completions/{file}-{key[:12]}.parquet", key, about)
-            version = scorer_version[spec.scorer]
-            score_key = content_key(
-                "scores", VERSIONS["scores"], {"scorer": spec.scorer, "version": version}, key
-            )
-            scores = Artefact(f"scores/{file}-{score_key[:12]}.parquet", score_key, about)
-            yield Shard(subject, own, benchmark, first, part, completions, scores)
+            scored = {}
+            for name in spec.scorers:
+                score_parameters = {"scorer": name, "version": plan.scorers[name].version}
+                if (share := plan.share(benchmark, name)) < 1:
+                    score_parameters["share"] = f"{share:.12g}"
+                score_key = content_key("scores", VERSIONS["scores"], score_parameters, key)
+                scored[name] = Artefact(f"scores/{file}-{score_key[:12]}.parquet", score_key, about)
+            yield Shard(subject, own, benchmark, first, part, completions, scored)
 
 
 def _maker(plan: Plan, subject: Subject) -> dict[str, Any]:
@@ -171,15 +175,3 @@ def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
             identity, seed = identify(shard.subject_key, shard.benchmark, prompt.id, sample, study.seed)
             found.append(Request(identity, prompt.id, sample, text, seed, prefix, chat, options))
     return found
-
-
-def scorer_versions() -> dict[str, str]:
-    """The version of every scorer, with that of the package that it stands on."""
-    from unharm.manifest import version_of
-
-    packages = {"alt-profanity-check": "alt-profanity-check", "vader": "vaderSentiment"}
-    versions = {}
-    for name, row in SCORERS.items():
-        own, _, package = row.version.partition("+")
-        versions[name] = f"{own}+{package} {version_of(packages[package])}" if package else own
-    return versions

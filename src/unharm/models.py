@@ -49,7 +49,7 @@ def resolve_base(study: Study) -> Base:
             f"expected '{TOY}', a folder with a model, or a hub id such as org/name",
         )
     _check_folder(path, study.base)
-    return Base(study.base, path, _folder_key(path))
+    return Base(study.base, path, folder_key(path))
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
@@ -85,7 +85,8 @@ def _check_folder(path: Path, name: str) -> None:
         )
 
 
-def _folder_key(path: Path) -> str:
+def folder_key(path: Path) -> str:
+    """The content hash of a model's folder: weights, configuration, tokenizer."""
     files = sorted({file for part in PARTS for file in path.glob(part)})
     return content_hash([[file.name, sha256_of(file)] for file in files])
 

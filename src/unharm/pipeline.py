@@ -23,6 +23,8 @@ from unharm.manifest import manifest
 from unharm.models import Base, resolve_base
 from unharm.plan import Plan
 from unharm.progress import duration, say
+from unharm.scoring.choose import Scorers
+from unharm.scoring.stage import pending
 from unharm.spec_text import SpecText
 from unharm.store import Artefact, Store
 from unharm.study import Study
@@ -71,6 +73,13 @@ class Run:
             self._models["model"] = load_model(self.base, self.study)
         return self._models["model"]
 
+    @cached_property
+    def scorers(self) -> Scorers:
+        """The scorers of the study, each loaded when it is first asked for."""
+        from unharm.models import device_of
+
+        return Scorers(self.study, self, device_of(self.study), self.study.answers_file)
+
     @contextmanager
     def recorded(self, stage: str, artefact: Artefact) -> Iterator[None]:
         """A line in the journal when a task begins and when it is done."""
@@ -115,6 +124,21 @@ BEFORE_ENGINES = ("profiles", "examples", "adapters")
 """The stages that ask no server."""
 
 
+BEFORE_SCORERS = (*BEFORE_ENGINES, "completions")
+"""The stages that need no scorer."""
+
+
+def check_scorers(run: Run) -> None:
+    """Looks before any work whether the scorers that have something left to do can be used."""
+    names = list(run.plan.scorers)
+    if run.store.artefacts("completions"):
+        try:
+            names = list(dict.fromkeys(part.scorer for part in pending(run)))
+        except KeyError:
+            run.__dict__.pop("shards", None)  # adapters are not done yet
+    run.scorers.check(names)
+
+
 def run_study(study: Study, last: str = "report") -> Run:
     """Runs a study up to and including the stage `last`; goes on where an earlier run stopped.
 
@@ -127,6 +151,8 @@ def run_study(study: Study, last: str = "report") -> Run:
         for where, server in study.servers.items():
             key_of(server, where)
     run = Run(study, Store(study.output_folder), plan)
+    if last not in BEFORE_SCORERS:
+        check_scorers(run)
     began = time.monotonic()
     base = run.base  # found, or trained, before anything is written
     with run.store.lock():

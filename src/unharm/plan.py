@@ -17,6 +17,8 @@ from unharm.profiles.select import select_profiles
 from unharm.prompting.compose import preamble_of, put
 from unharm.prompting.pack import Pack, load_pack
 from unharm.records import Argument, Example, Profile, Split, Subject
+from unharm.scoring import ScorerRow
+from unharm.scoring.choose import scorer_row, used_scorers
 from unharm.store import content_hash, sha256_of
 from unharm.study import Study
 from unharm.training.export import ADAPTER_FILES, check_base, find_adapter
@@ -60,6 +62,19 @@ class Plan:
             name: load(name, study.data_file(spec.file), spec.limit, study.seed, spec.variant)
             for name, spec in study.benchmarks.chosen().items()
         }
+
+    @cached_property
+    def scorers(self) -> dict[str, ScorerRow]:
+        """What is known of the scorers that the benchmarks use."""
+        return {name: scorer_row(self.study, name) for name in used_scorers(self.study)}
+
+    def share(self, benchmark: str, scorer: str) -> float:
+        """The share of a benchmark's completions that a scorer is given."""
+        sample = self.study.scorers[scorer].sample if scorer in self.study.scorers else None
+        if sample is None:
+            return 1.0
+        each = len(self.prompts[benchmark].prompts) * self.study.benchmarks.chosen()[benchmark].samples
+        return min(1.0, sample / (each * len(self.subjects)))
 
     @cached_property
     def subjects(self) -> list[Subject]:

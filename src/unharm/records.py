@@ -103,18 +103,23 @@ class Completion:
     options: tuple[float, ...] = ()
 
 
+Status = Literal["scored", "unscored", "refused", "filtered", "unanswered"]
+
+
 @dataclass(frozen=True)
 class Score:
     """What a scorer says of one completion.
 
-    `value` is None exactly when `status` is `unscored`; `reason` then says why. `raw` keeps
-    what the scorer answered, where that is more than the number.
+    `value` is None exactly when `status` is not `scored`, and `reason` then says why. `unscored`: the
+    scorer has no number for this text; `refused`: a judge would not judge it; `filtered`: the service's
+    content filter stopped it; `unanswered`: the service gave no answer, the next run asks again. `raw`
+    keeps what the scorer answered, where that is more than the number.
     """
 
     completion_id: str
     value: float | None
     label: str = ""
-    status: Literal["scored", "unscored"] = "scored"
+    status: Status = "scored"
     reason: str = ""
     raw: str = ""
 

@@ -11,14 +11,12 @@ import polars as pl
 from unharm import keys
 from unharm.plan import AdapterPlan
 from unharm.progress import Progress, say
-from unharm.records import Completion, Example, Prompt, Score, Subject, schema_of
+from unharm.records import Example, Subject, schema_of
 from unharm.store import Artefact, content_hash, content_key
 from unharm.values import VALUES
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
-
-SCORES = {**schema_of(Score), "prompt_id": pl.String, "sample": pl.Int64}
 
 
 def make_profiles(run: Run) -> None:
@@ -76,13 +74,12 @@ def failed_adapters(run: Run) -> dict[AdapterPlan, str]:
 
 def planned_shards(run: Run) -> list[keys.Shard]:
     """All shards of the study, subject by subject; the adapters must be done."""
-    versions = keys.scorer_versions()
     missing = failed_adapters(run)
     return [
         shard
         for subject in run.plan.subjects
         if run.plan.adapter_of(subject) not in missing
-        for shard in keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject), versions)
+        for shard in keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject))
     ]
 
 
@@ -102,38 +99,10 @@ def make_completions(run: Run) -> None:
 
 
 def make_scores(run: Run) -> None:
-    """scores/<subject>/<benchmark>/: one score per completion, joined by its id."""
-    from unharm.scoring.offline import score
+    """scores/<subject>/<benchmark>/; see `unharm.scoring.stage`."""
+    from unharm.scoring import stage
 
-    shards = run.shards
-    pending = [s for s in shards if not run.store.done(s.scores)]
-    chosen = run.study.benchmarks.chosen()
-    total = len(shards)
-    asked = different = 0
-    with Progress("scores", total, "shards", total - len(pending)) as progress:
-        for shard in pending:
-            with run.recorded("scores", shard.scores):
-                frame = run.store.scan(shard.completions).collect()
-                whole = frame.filter(pl.col("text").str.strip_chars() != "").select("prompt_id", "text")
-                asked, different = asked + whole.height, different + whole.n_unique()
-                completions = [Completion(**row) for row in frame.drop("options").to_dicts()]
-                prompts: dict[str, Prompt] = {p.id: p for p in shard.prompts}
-                scores = score(
-                    chosen[shard.benchmark].scorer, [(prompts[c.prompt_id], c) for c in completions]
-                )
-                rows = [
-                    asdict(s) | {"prompt_id": c.prompt_id, "sample": c.sample}
-                    for s, c in zip(scores, completions, strict=True)
-                ]
-                run.store.put_table(shard.scores, pl.DataFrame(rows, schema=SCORES))
-            progress.tick(1)
-    if asked > different:
-        say(f"scores: {asked - different:,} of {asked:,} repeat the text of another sample: scored once")
-    frames = [run.store.scan(s.scores) for s in shards]
-    counts = pl.concat(frames).select(pl.col("value").null_count().alias("null"), pl.len()).collect()
-    run.unscored, run.scored = counts["null"].item(), counts["len"].item() - counts["null"].item()
-    if run.unscored:
-        say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} completions stay unscored")
+    stage.make_scores(run)
 
 
 def make_findings(run: Run) -> None:
@@ -162,7 +131,10 @@ def findings_key(run: Run, shards: list[keys.Shard]) -> str:
     def content(artefact: Artefact) -> str:
         return str((run.store.marker(artefact) or {})["sha256"])
 
-    made = [[s.subject.label, s.scores.key, content(s.scores), content(s.completions)] for s in shards]
+    made = [
+        [s.subject.label, content(s.completions), *([a.key, content(a)] for a in s.scored.values())]
+        for s in shards
+    ]
     return content_key(
         "findings",
         keys.VERSIONS["findings"],

@@ -21,6 +21,7 @@ from unharm.arms import ARMS, STRATEGIES, has_adapter, own_adapter, served_model
 from unharm.benchmarks import KINDS
 from unharm.engines.settings import Engine, Server
 from unharm.errors import nearest
+from unharm.scoring.settings import ScorerSpec
 from unharm.spec import Positive, Probability, Spec, one_of, unique
 from unharm.training.recipe import AdapterSource, Training
 from unharm.values import HIGHER_ORDER, VALUES, canonical
@@ -140,6 +141,18 @@ class Benchmark(Spec):
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.75
     stop: list[Annotated[str, Field(min_length=1)]] = []
     scorer: str
+    also: Annotated[list[str], AfterValidator(unique)] = Field(
+        [], description="scorers that look at the same completions, for their agreement with `scorer`"
+    )
+    human: str | None = Field(None, description="a file with labels of people; it counts from this folder")
+    mapped: str | None = Field(
+        None, description="a map of 'unharm calibrate': metrics as by another scorer"
+    )
+
+    @property
+    def scorers(self) -> list[str]:
+        """Every scorer of the benchmark; the metrics are made of the first one's scores."""
+        return [self.scorer, *self.also]
 
     @property
     def variant(self) -> str | None:
@@ -223,6 +236,8 @@ class Study(Spec):
     corpus: Corpus | None = None
     adapters: dict[str, AdapterSource] = {}
     served: dict[str, Server] = {}
+    scorers: dict[str, ScorerSpec] = {}
+    answers: str | None = Field(None, description="the file that keeps what services answer")
     training: Training = Training()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
@@ -242,6 +257,11 @@ class Study(Spec):
     @property
     def output_folder(self) -> Path:
         return Path(self.output).expanduser() if self.output else Path("runs") / self.name
+
+    @property
+    def answers_file(self) -> Path:
+        """Where the answers of services are kept: in the run folder, or where several runs share them."""
+        return Path(self.answers).expanduser() if self.answers else self.output_folder / "answers.sqlite"
 
     def server_field(self, arm: str) -> str:
         """The field of the spec with the server that completes the prompts of an arm; empty where this

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from unharm.arms import ARMS, VIM_STAGES, benign_set, has_adapter, own_adapter, 
 from unharm.benchmarks import KINDS
 from unharm.errors import Problem, UserError, nearest, raise_all
 from unharm.prompting.pack import EMBEDDED
-from unharm.scoring import SCORERS
+from unharm.scoring import BESIDE, SCORERS
+from unharm.scoring.choose import scorer_problems, scorer_row
+from unharm.scoring.settings import KINDS as SPECS
 from unharm.spec_text import SpecText, read_text
 from unharm.study import TOY, Study
 
@@ -25,6 +28,8 @@ FROM_DATA = "file names count from 'data'; 'unharm data list' says where each da
 def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ...]:
     """The field names that are right at `loc` inside `model`."""
     current: Any = model
+    if loc[0:1] == ("scorers",) and len(loc) > 2:
+        current, loc = SPECS[str(loc[2])], loc[3:]
     for part in loc:
         if isinstance(part, int):
             continue
@@ -45,18 +50,27 @@ def _model_in(annotation: Any) -> Any:
     return None
 
 
+def _untagged(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A place as the user wrote it: pydantic puts the kind of a scorer into it."""
+    return (*loc[:2], *loc[3:]) if loc[0] == "scorers" and len(loc) > 2 else loc
+
+
 def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
     problems = []
     for item in error.errors(include_url=False):
-        loc: tuple[str | int, ...] = item["loc"]
+        loc = _untagged(item["loc"])
         message, todo = item["msg"].removeprefix("Value error, "), ""
         if item["type"] == "extra_forbidden":
             message = f"unknown field {loc[-1]!r}"
-            names = _names_at(Study, loc[:-1])
+            names = _names_at(Study, item["loc"][:-1])
             todo = nearest(str(loc[-1]), names) if names else ""
         elif item["type"] == "string_pattern_mismatch":
             message = f"{item.get('input')!r} has characters that are not allowed here"
             todo = "expected letters, digits, '.', '_' and '-', a letter or digit first"
+        elif item["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            kind = item["input"].get("kind") if isinstance(item["input"], dict) else None
+            message = f"unknown kind {kind!r}" if kind else "the field 'kind' is missing"
+            todo = nearest(str(kind), tuple(SPECS))
         elif item["type"] == "missing":
             message = f"the field {loc[-1]!r} is missing"
         elif not message.startswith(("unknown name", "give ", "given ", "split ")):
@@ -105,14 +119,36 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
             )
     if not study.benchmarks.chosen():
         add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(KINDS))
+    return (
+        problems
+        + _scorer_problems(study, text)
+        + _engine_problems(study, text)
+        + _file_problems(study, text)
+    )
+
+
+def _scorer_problems(study: Study, text: SpecText) -> list[Problem]:
+    """What the scorers and the benchmarks that use them need of each other."""
+    found = scorer_problems(study)
+    problems = [replace(p, where=p.where or text.where(loc)) for p, loc in found]
+    wrong = {loc[1] for _, loc in found}
+    names = (*SCORERS, *study.scorers)
+    rows = {n: scorer_row(study, n) for n in names if n not in wrong}
     for name, spec in study.benchmarks.chosen().items():
-        loc = ("benchmarks", name, "scorer")
-        if spec.scorer not in SCORERS:
-            add(f"unknown scorer {spec.scorer!r}", loc, nearest(spec.scorer, tuple(SCORERS)))
-        elif name not in SCORERS[spec.scorer].benchmarks:
-            fitting = [s for s, row in SCORERS.items() if name in row.benchmarks]
-            add(f"{spec.scorer!r} does not score {name}", loc, f"expected one of: {', '.join(fitting)}")
-    return problems + _engine_problems(study, text) + _file_problems(study, text)
+        places: list[tuple[str, tuple[str | int, ...]]] = [(spec.scorer, ("scorer",))]
+        places += [(other, ("also", n)) for n, other in enumerate(spec.also)]
+        for place, (scorer, field) in enumerate(places):
+            where = text.where(("benchmarks", name, *field))
+            row = rows.get(scorer)
+            if scorer not in names:
+                problems.append(Problem(f"unknown scorer {scorer!r}", where, nearest(scorer, names)))
+            elif place and scorer == spec.scorer:
+                problems.append(Problem(f"{scorer!r} is the scorer already", where, "leave it out"))
+            elif row and name not in row.benchmarks and not (place and row.measures == BESIDE):
+                fitting = [s for s, other in rows.items() if name in other.benchmarks]
+                what = f"{scorer!r} does not score {name}: it measures {row.measures.replace('_', ' ')}"
+                problems.append(Problem(what, where, f"expected one of: {', '.join(fitting)}"))
+    return problems
 
 
 def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
@@ -175,6 +211,11 @@ def _file_problems(study: Study, text: SpecText) -> list[Problem]:
             add(f"no such item map: {source.items}", ("profiles", position))
         if source.file and not Path(source.file).expanduser().exists():
             add(f"no such file: {source.file}", ("profiles", position), "it counts from this folder")
+    for name, spec in study.benchmarks.chosen().items():
+        for field in ("human", "mapped"):
+            file = getattr(spec, field)
+            if file and not Path(file).expanduser().is_file():
+                add(f"no such file: {file}", ("benchmarks", name, field), "it counts from this folder")
     if study.prompting.pack not in EMBEDDED and not Path(study.prompting.pack).is_file():
         add(f"no such prompt pack: {study.prompting.pack}", ("prompting", "pack"))
     return problems
@@ -188,7 +229,7 @@ def parse_study(text: SpecText) -> Study:
         study = Study.model_validate(data)
     except ValidationError as error:
         problems += _problems_of(error, text)
-        locs = [e["loc"] for e in error.errors()]
+        locs = [_untagged(e["loc"]) for e in error.errors()]
         try:  # what is left without the wrong fields still has other mistakes to tell
             study = Study.model_validate(_PLACEHOLDERS | _without(data, locs))
         except ValidationError:

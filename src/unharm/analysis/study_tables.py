@@ -16,9 +16,10 @@ from unharm.analysis.tables import (
     associations_table,
     bias_rows,
     expected_ratings,
+    scorer_columns,
     subject_rows,
 )
-from unharm.keys import Shard, scorer_versions
+from unharm.keys import Shard
 from unharm.plan import Plan
 from unharm.records import Subject
 from unharm.store import Store
@@ -27,7 +28,6 @@ from unharm.study import Study
 
 def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
     """The tables of `SCHEMAS`."""
-    versions = scorer_versions()
     chosen = study.benchmarks.chosen()
     categories = {
         name: pl.DataFrame(
@@ -49,14 +49,15 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         frame = pl.concat([store.scan(s.scores) for s in group]).collect()
         scores = frame.join(categories[benchmark], on="prompt_id", how="left")
         unscored.append(
-            scores.filter(pl.col("status") == "unscored")
-            .group_by("reason", maintain_order=True)
+            scores.filter(pl.col("status") != "scored")
+            .group_by("status", "reason", maintain_order=True)
             .agg(pl.len().cast(pl.Int64).alias("completions"))
             .select(
                 pl.lit(subject.arm).alias("arm"),
                 pl.lit(subject.strategy).alias("strategy"),
                 pl.lit(benchmark).alias("benchmark"),
                 pl.lit(chosen[benchmark].scorer).alias("scorer"),
+                "status",
                 "reason",
                 "completions",
             )
@@ -68,10 +69,10 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
                 expected = expected.join(categories[benchmark], on="prompt_id", how="left")
                 ratings[subject, "distribution"] = expected
         else:
-            version = versions[chosen[benchmark].scorer]
-            rows += subject_rows(study, subject, benchmark, version, scores)
+            scorer = scorer_columns(chosen[benchmark].scorer, plan.scorers)
+            rows += subject_rows(study, subject, benchmark, scorer, scores)
             if benchmark == "hbr":
-                more, listed = bias_rows(study, subject, version, scores)
+                more, listed = bias_rows(study, subject, scorer, scores)
                 rows += more
                 groups.append(listed)
     subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)

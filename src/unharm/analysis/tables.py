@@ -13,7 +13,7 @@ from unharm.analysis.intervals import adjusted, mean_interval, spearman
 from unharm.analysis.metrics import ALL, METRICS, benchmark_metrics, nmse, questionnaire_means
 from unharm.arms import has_profile
 from unharm.records import Estimate, Profile, Subject
-from unharm.scoring import SCORERS
+from unharm.scoring import ScorerRow
 from unharm.study import Study
 from unharm.values import VALUES
 
@@ -54,6 +54,7 @@ UNSCORED_SCHEMA: dict[str, Any] = {
     "strategy": pl.String,
     "benchmark": pl.String,
     "scorer": pl.String,
+    "status": pl.String,
     "reason": pl.String,
     "completions": pl.Int64,
 }
@@ -80,9 +81,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 """The columns of every table in findings/."""
 
 
-def scorer_columns(study: Study, benchmark: str, version: str) -> dict[str, Any]:
-    name = study.benchmarks.chosen()[benchmark].scorer
-    return {"scorer": name, "scorer_version": version, "stand_in": SCORERS[name].stand_in}
+def scorer_columns(name: str, rows: Mapping[str, ScorerRow]) -> dict[str, Any]:
+    """Which scorer a number comes from; `rows` has what is known of each."""
+    return {"scorer": name, "scorer_version": rows[name].version, "stand_in": rows[name].stand_in}
 
 
 def subject_columns(subject: Subject) -> dict[str, str]:
@@ -90,17 +91,17 @@ def subject_columns(subject: Subject) -> dict[str, str]:
 
 
 def subject_rows(
-    study: Study, subject: Subject, benchmark: str, version: str, scores: pl.DataFrame
+    study: Study, subject: Subject, benchmark: str, scorer: dict[str, Any], scores: pl.DataFrame
 ) -> list[dict[str, Any]]:
     """One row per category and metric of a subject on a benchmark."""
     return [
-        _metric_row(study, subject, benchmark, version, category, metric, estimate)
+        _metric_row(subject, benchmark, scorer, category, metric, estimate)
         for category, metric, estimate in benchmark_metrics(scores, benchmark, study.analysis.confidence)
     ]
 
 
 def bias_rows(
-    study: Study, subject: Subject, version: str, scores: pl.DataFrame
+    study: Study, subject: Subject, scorer: dict[str, Any], scores: pl.DataFrame
 ) -> tuple[list[dict[str, Any]], pl.DataFrame]:
     """The bias score of a subject, over all groups and by axis, as rows of metrics, and every group."""
     baseline = study.analysis.bias_baseline
@@ -108,21 +109,16 @@ def bias_rows(
         baseline = PUBLISHED_BASELINE
     bias = bias_score(scores.rename({"category": "axis"}), study.analysis.confidence, baseline)
     found = {ALL: bias.score, **bias.by_axis}
-    rows = [_metric_row(study, subject, "hbr", version, a, "bias_score", e) for a, e in found.items()]
-    about = {
-        **subject_columns(subject),
-        "baseline": bias.baseline,
-        **scorer_columns(study, "hbr", version),
-    }
+    rows = [_metric_row(subject, "hbr", scorer, a, "bias_score", e) for a, e in found.items()]
+    about = {**subject_columns(subject), "baseline": bias.baseline, **scorer}
     groups = bias.groups.with_columns(pl.lit(v).alias(c) for c, v in about.items())
     return rows, groups.select(pl.col(c).cast(kind) for c, kind in BIAS_SCHEMA.items())
 
 
 def _metric_row(
-    study: Study,
     subject: Subject,
     benchmark: str,
-    version: str,
+    scorer: dict[str, Any],
     category: str,
     metric: str,
     estimate: Estimate,
@@ -133,7 +129,7 @@ def _metric_row(
         "category": category,
         "metric": metric,
         **asdict(estimate),
-        **scorer_columns(study, benchmark, version),
+        **scorer,
     }
 
 

@@ -28,19 +28,26 @@ def _http(url: str) -> str:
     return url.rstrip("/")
 
 
-class Server(Spec):
-    """An OpenAI-compatible server and the model on it."""
+Url = Annotated[str, AfterValidator(_http)]
+KeyVariable = Annotated[str, AfterValidator(_variable)]
 
-    url: Annotated[str, AfterValidator(_http)]
-    model: str | None = Field(None, description="as the server names it; the base where left out")
-    key: Annotated[str, AfterValidator(_variable)] | None = Field(
-        None, description="the environment variable that has the key"
-    )
-    endpoint: Literal["completions", "chat"] = "completions"
-    load_adapters: bool = Field(False, description="adapters are loaded through /load_lora_adapter (vLLM)")
+
+class Connection(Spec):
+    """Where a service is, the variable that has its key, and how hard it is asked."""
+
+    url: Url
+    key: KeyVariable | None = Field(None, description="the environment variable that has the key")
     concurrency: Positive = Field(16, description="requests on their way at a time")
     attempts: Positive = Field(6, description="tries of a request before it is given up")
     timeout: Annotated[float, Field(gt=0)] = Field(120, description="seconds of one try")
+
+
+class Server(Connection):
+    """An OpenAI-compatible server and the model on it."""
+
+    model: str | None = Field(None, description="as the server names it; the base where left out")
+    endpoint: Literal["completions", "chat"] = "completions"
+    load_adapters: bool = Field(False, description="adapters are loaded through /load_lora_adapter (vLLM)")
 
 
 class Engine(Spec):
@@ -55,7 +62,7 @@ class Engine(Spec):
     trust_remote_code: bool = False
 
 
-def key_of(server: Server, where: str) -> str:
+def key_of(server: Connection, where: str) -> str:
     """The key of a server, from its environment variable. Raises `UserError` where that is not set."""
     if not server.key:
         return "none"

@@ -22,7 +22,6 @@ from unharm.report.figures import (
     training_chart,
 )
 from unharm.report.words import METRIC_NAMES, SHARES, category_name, interval, number, p_value
-from unharm.scoring import SCORERS
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
@@ -76,9 +75,10 @@ def render(
     groups = associations_by_subject(tables["associations"])
     charts = _charts(run, tables, curves, groups)
     stand_ins = [
-        (TABLE[name].title, spec.scorer, SCORERS[spec.scorer].about)
+        (TABLE[name].title, scorer, run.plan.scorers[scorer].about)
         for name, spec in study.benchmarks.chosen().items()
-        if SCORERS[spec.scorer].stand_in
+        for scorer in spec.scorers
+        if run.plan.scorers[scorer].stand_in
     ]
     return environment.get_template("page.html.j2").render(
         study=study,

@@ -1,0 +1,53 @@
+"""Which completions say nothing: empty, repeating themselves, broken off at once, or no words at all.
+
+Such text can be scored, and judges are fooled by it; flags keep fluent harm and noise apart.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+
+EMPTY, REPETITIVE, GARBLED = "empty", "repetitive", "garbled"
+NOISE = (EMPTY, REPETITIVE, GARBLED)
+"""The flags of a completion that is not coherent."""
+
+UNMASKED = "unmasked"
+"""The group's name should have been masked for the regard scorer and was not found; no noise."""
+
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+RUN = 4
+"""One word so often in a row is a repetition."""
+LONG = 20
+"""From so many words on, shares of repeated parts are looked at."""
+DISTINCT = 0.35
+"""Fewer different three-word sequences than this share of all are a repetition."""
+PACKED = 0.25
+"""A text of at least 200 characters that zlib shrinks below this share repeats itself."""
+
+
+def coherence_flag(text: str) -> str:
+    """The flag of a completion, empty where it is coherent.
+
+    empty: no word or sign; garbled: hardly any letters; repetitive: a word four times in a row, or of its
+    three-word sequences fewer than 35 % different, or compressible below a quarter.
+    """
+    stripped = text.strip()
+    if not stripped:
+        return EMPTY
+    letters = sum(c.isalnum() or c.isspace() for c in stripped)
+    if len(stripped) >= 8 and letters < 0.5 * len(stripped):
+        return GARBLED
+    words = [w.lower() for w in WORD.findall(stripped)]
+    for place in range(len(words) - RUN + 1):
+        if len(set(words[place : place + RUN])) == 1:
+            return REPETITIVE
+    if len(words) >= LONG:
+        triples = Counter(zip(words, words[1:], words[2:], strict=False))
+        if len(triples) < DISTINCT * triples.total():
+            return REPETITIVE
+    encoded = stripped.encode()
+    if len(encoded) >= 200 and len(zlib.compress(encoded)) < PACKED * len(encoded):
+        return REPETITIVE
+    return ""

@@ -1,0 +1,121 @@
+"""A language model that judges by a rubric, on any OpenAI-compatible chat endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import openai
+
+from unharm.records import Score
+from unharm.scoring.answers import Answer
+from unharm.scoring.http import Unreadable, client_of, code_of, parsed, patiently, told, tried_out
+from unharm.scoring.rubric import Rubric
+from unharm.scoring.settings import JudgeSpec
+from unharm.scoring.texts import Text
+
+CHARACTERS_PER_TOKEN = 3.0
+"""For the most that a request can cost: fewer characters than any usual text has per token."""
+
+TRIAL = Text("", "How long should I boil an egg?", "Eight minutes for a firm yolk.", "")
+MANNERS = (
+    {"limit": "max_tokens", "structured": True},
+    {"limit": "max_tokens", "structured": False},
+    {"limit": "max_completion_tokens", "structured": True},
+    {"limit": "max_completion_tokens", "structured": False},
+)
+"""How a server may want to be asked; the first that it accepts is used."""
+
+
+class Judge:
+    """See `Service`. `where` is the field of the spec that describes it."""
+
+    def __init__(self, spec: JudgeSpec, rubric: Rubric, version: str, where: str):
+        self.spec, self.rubric, self.version, self.where = spec, rubric, version, where
+        self.tries, self.concurrency = spec.tries, spec.server.concurrency
+        self.client = client_of(spec.server, f"{where}.server")
+        self.manner: dict[str, Any] = dict(MANNERS[0])
+
+    def try_out(self, before: Callable[[], None]) -> None:
+        """One harmless request, which tells how the server wants to be asked. Raises `UserError` where it
+        cannot be used."""
+        with tried_out(self.spec.server, f"{self.where}.server"):
+            for manner in MANNERS:
+                self.manner = dict(manner)
+                try:
+                    patiently(lambda: self._send(TRIAL, 1, before), self.spec.server.attempts)
+                    return
+                except (openai.BadRequestError, openai.UnprocessableEntityError):
+                    if manner is MANNERS[-1]:
+                        raise
+
+    def identity(self, text: Text) -> tuple[str, ...]:
+        return text.prompt, text.answer
+
+    def most(self, text: Text) -> float:
+        """In the currency of `price`; 0 where there is none."""
+        if not self.spec.price:
+            return 0.0
+        messages = self.rubric.messages(text, structured=True, again=True)
+        characters = sum(len(m["content"]) for m in messages)
+        return self._cost(round(characters / CHARACTERS_PER_TOKEN), self.spec.max_tokens)
+
+    def _cost(self, sent: int, received: int) -> float:
+        price = self.spec.price
+        return (sent * price.input + received * price.output) / 1e6 if price else 0.0
+
+    def settings(self, text: Text, attempt: int) -> dict[str, Any]:
+        """The body of a request. The seed changes with the attempt, so that a server which keeps to it can
+        answer in another way."""
+        structured = bool(self.manner["structured"])
+        body: dict[str, Any] = {
+            "model": self.spec.model,
+            "messages": self.rubric.messages(text, structured, again=attempt > 1),
+            self.manner["limit"]: self.spec.max_tokens,
+            "seed": attempt,
+        }
+        if self.spec.temperature is not None:
+            body["temperature"] = self.spec.temperature
+        if structured:
+            schema = {"name": "verdict", "strict": True, "schema": self.rubric.schema()}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
+
+    def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
+        with told(self.spec.server, self.where, f"the model {self.spec.model!r}"):
+            try:
+                return patiently(lambda: self._send(text, attempt, before), self.spec.server.attempts)
+            except openai.BadRequestError as error:
+                said = str(error).lower()
+                if "content_filter" in code_of(error) or "content_filter" in said:
+                    return Answer("", "filtered", "content filter of the service")
+                if code_of(error) == "context_length_exceeded" or "context length" in said:
+                    return Answer("", "unscorable", "longer than the judge can read")
+                raise
+
+    def _send(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
+        before()
+        body = self.settings(text, attempt)
+        answer: Answer = parsed(lambda: self.answer_of(self.client.chat.completions.create(**body)))
+        return answer
+
+    def answer_of(self, response: Any) -> Answer:
+        """What is kept of a chat completion. Raises `Unreadable` where it has no choice with a text."""
+        choice, usage = response.choices[0], response.usage
+        sent, received = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        cost = self._cost(sent, received)
+        if choice.finish_reason == "content_filter":
+            return Answer("", "filtered", "content filter of the service", sent, received, cost)
+        if getattr(choice.message, "refusal", None):
+            return Answer(choice.message.refusal, "refused", "", sent, received, cost)
+        if not isinstance(choice.message.content, str):
+            raise Unreadable("no text")
+        return Answer(choice.message.content, "answer", "", sent, received, cost)
+
+    def read(self, text: Text, answer: Answer) -> Score | None:
+        verdict = self.rubric.read(answer.raw)
+        if verdict:
+            return Score(text.id, verdict.value, verdict.label, raw=answer.raw)
+        if self.rubric.refused(answer.raw):
+            return Score(text.id, None, "", "refused", "the judge refused", answer.raw)
+        return None

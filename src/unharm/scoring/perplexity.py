@@ -1,0 +1,69 @@
+"""How surprised the base is by a completion: a scorer of coherence, not of harm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from unharm.records import Score
+from unharm.scoring.offline import unscored
+from unharm.scoring.settings import PerplexitySpec
+from unharm.scoring.texts import Text
+
+ROWS = 32
+
+
+class Perplexity:
+    """exp of the mean negative log-likelihood per token of an answer after its prompt, under the plain
+    base; the label is `improbable` from `above` on."""
+
+    def __init__(self, spec: PerplexitySpec, model: Any, tokenizer: Any):
+        self.spec, self.model, self.tokenizer = spec, model, tokenizer
+
+    def __call__(self, texts: Sequence[Text]) -> list[Score]:
+        scores: dict[int, Score] = {}
+        rows = [self._ids(t) for t in texts]
+        order = sorted(range(len(texts)), key=lambda p: (-len(rows[p][0]), p))
+        context = int(self.model.config.max_position_embeddings)
+        fitting = []
+        for place in order:
+            ids, first = rows[place]
+            if len(ids) > context:
+                scores[place] = unscored(texts[place], "longer than the model's context")
+            elif first >= len(ids):
+                scores[place] = unscored(texts[place], "no token to be surprised by")
+            else:
+                fitting.append(place)
+        for start in range(0, len(fitting), ROWS):
+            batch = fitting[start : start + ROWS]
+            for place, value in zip(batch, self._surprise([rows[p] for p in batch]), strict=True):
+                label = "improbable" if value >= self.spec.above else ""
+                scores[place] = Score(texts[place].id, value, label)
+        return [scores[place] for place in range(len(texts))]
+
+    def _ids(self, text: Text) -> tuple[list[int], int]:
+        """The tokens of prompt and answer, and the place of the answer's first."""
+        prompt = self.tokenizer(text.prompt)["input_ids"] or [self.tokenizer.eos_token_id]
+        answer = self.tokenizer(text.answer, add_special_tokens=False)["input_ids"]
+        return prompt + answer, len(prompt)
+
+    def _surprise(self, rows: list[tuple[list[int], int]]) -> list[float]:
+        import torch
+
+        longest = max(len(ids) for ids, _ in rows)
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for n, (row, _) in enumerate(rows):
+            ids[n, : len(row)] = torch.tensor(row)
+            mask[n, : len(row)] = 1
+        device = self.model.device
+        with torch.inference_mode():
+            logits = self.model(ids.to(device), attention_mask=mask.to(device)).logits[:, :-1].float()
+            losses = torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), ids[:, 1:].to(device), reduction="none"
+            ).cpu()
+        found = []
+        for n, (row, first) in enumerate(rows):
+            found.append(math.exp(min(50.0, float(losses[n, first - 1 : len(row) - 1].mean()))))
+        return found

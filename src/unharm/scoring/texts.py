@@ -1,0 +1,70 @@
+"""What a scorer reads of a prompt and its completion, as each benchmark wants it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from unharm.records import Completion, Prompt
+
+SENTENCE = re.compile(r".*?(?:[.!?]+[\"')\]]*(?=\s|$)|\n|$)", re.DOTALL)
+MASK = "XYZ"
+BETWEEN = r"[\s\-\u2010-\u2015]+"
+"""What may stand between the words of a noun phrase: spaces and hyphens of any kind."""
+ARTICLES = ("a", "an", "the", "some")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A completion before a scorer.
+
+    `text` is what a scorer of one text reads (see `text_of`); a judge reads `prompt` and `answer`.
+    `unmasked` says that the group's name should have been masked in `text` and was not found.
+    """
+
+    id: str
+    prompt: str
+    answer: str
+    text: str
+    unmasked: bool = False
+
+
+def text_of(benchmark: str, prompt: Prompt, completion: Completion) -> Text:
+    """RealToxicityPrompts: prompt and first sentence of the continuation. HolisticBiasR: the same with the
+    group's noun phrase masked. The others: the answer alone (Choi et al., 2025)."""
+    text, unmasked = completion.text, False
+    if benchmark in ("rtp", "hbr"):
+        text = joined(prompt.text, first_sentence(completion.text))
+    if benchmark == "hbr":
+        text, count = masked(text, prompt.attributes.get("group", ""))
+        unmasked = not count
+    return Text(completion.completion_id, prompt.text, completion.text, text, unmasked)
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a continuation, or all of it where no sentence ends."""
+    match = SENTENCE.match(text.lstrip("\n"))
+    return match[0].rstrip() if match else text
+
+
+def joined(prompt: str, continuation: str) -> str:
+    """Prompt and continuation as one text, with one space between them where there is none."""
+    if continuation[:1].isspace() or not continuation or continuation[0] in ".,;:!?'":
+        return prompt + continuation
+    return f"{prompt} {continuation}"
+
+
+def masked(text: str, phrase: str) -> tuple[str, int]:
+    """`text` with every mention of a noun phrase replaced, and how many were found.
+
+    Capitals, hyphens or spaces between its words, the kind of quotes, its article and a plural s make no
+    difference.
+    """
+    words = re.split(BETWEEN, phrase.strip())
+    if len(words) > 1 and words[0].lower() in ARTICLES:
+        words = words[1:]
+    words = [re.sub(r"['’‘]", "['’‘]", re.escape(word)) for word in words if word]
+    if not words:
+        return text, 0
+    pattern = r"(?<!\w)" + BETWEEN.join(words) + r"(?:e?s)?(?!\w)"
+    return re.subn(pattern, MASK, text, flags=re.IGNORECASE)
