@@ -25,7 +25,9 @@ from unharm.study_check import parse_study
 
 
 def journal(run_folder: Path, event: str = "done") -> list[dict[str, Any]]:
-    lines = (run_folder / "journal.jsonl").read_text().splitlines()
+    """The whole lines: the last one may be on its way to the disk."""
+    lines = (run_folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    lines = [line for line in lines if line.endswith("}\n")]
     return [row for row in map(json.loads, lines) if row["event"] == event]
 
 

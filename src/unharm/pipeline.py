@@ -146,7 +146,7 @@ def run_study(study: Study, last: str = "report") -> Run:
     process holds the run folder.
     """
     plan = Plan(study)
-    plan.check_examples()
+    plan.check_inputs()
     if last not in BEFORE_ENGINES:
         for where, server in study.servers.items():
             key_of(server, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unharm.arms import VIM_STAGES, benign_set, has_profile, own_adapter
 from unharm.benchmarks.load import PromptSet, load
@@ -23,6 +23,11 @@ from unharm.store import content_hash, sha256_of
 from unharm.study import Study
 from unharm.training.export import ADAPTER_FILES, check_base, find_adapter
 from unharm.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from unharm.analysis.calibration import Calibration
 
 CHARACTERS_PER_TOKEN = 4.0
 """For estimates of prompt tokens without a tokenizer."""
@@ -55,6 +60,8 @@ class Plan:
         self.study = study
         self._own_adapters: dict[str, tuple[Path, str]] = {}
         self._benign: dict[str, BenignSet] = {}
+        self._calibrations: dict[str, Calibration] = {}
+        self._people: dict[str, pl.DataFrame] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = select_profiles(study)
@@ -67,6 +74,33 @@ class Plan:
     def scorers(self) -> dict[str, ScorerRow]:
         """What is known of the scorers that the benchmarks use."""
         return {name: scorer_row(self.study, name) for name in used_scorers(self.study)}
+
+    def calibration(self, benchmark: str) -> Calibration | None:
+        """The map that the scores of a benchmark go through; None where there is none. Raises `UserError`
+        where it is not for the benchmark's scorer as it is now."""
+        spec = self.study.benchmarks.chosen()[benchmark]
+        if spec.mapped and benchmark not in self._calibrations:
+            from unharm.analysis.calibration import load as load_map
+
+            found = load_map(Path(spec.mapped).expanduser())
+            here, there = (spec.scorer, self.scorers[spec.scorer].version), (found.one, found.one_version)
+            if here != there:
+                raise UserError(
+                    f"this map is for {' '.join(there)}, the scorer is {' '.join(here)}",
+                    f"benchmarks.{benchmark}.mapped",
+                    "fit another with 'unharm calibrate'",
+                )
+            self._calibrations[benchmark] = found
+        return self._calibrations.get(benchmark)
+
+    def people(self, benchmark: str) -> pl.DataFrame | None:
+        """The labels that people gave to completions of a benchmark."""
+        file = self.study.benchmarks.chosen()[benchmark].human
+        if file and benchmark not in self._people:
+            from unharm.analysis.people import read_people
+
+            self._people[benchmark] = read_people(Path(file).expanduser())
+        return self._people.get(benchmark)
 
     def share(self, benchmark: str, scorer: str) -> float:
         """The share of a benchmark's completions that a scorer is given."""
@@ -191,8 +225,11 @@ class Plan:
             )
         return self._prompts_keys[at]
 
-    def check_examples(self) -> None:
-        """Reads all training data once, so that its mistakes are told before any work starts."""
+    def check_inputs(self) -> None:
+        """Reads all training data, maps and labels once, so that mistakes are told before any work."""
+        for name in self.study.benchmarks.chosen():
+            self.calibration(name)
+            self.people(name)
         for name in self.study.adapters:
             self.own_adapter(name)
         for adapter in self.trained:

@@ -107,8 +107,8 @@ def make_scores(run: Run) -> None:
 
 def make_findings(run: Run) -> None:
     """findings/*.csv: metrics by subject and arm, alignment check, associations, unscored."""
+    from unharm.analysis.schemas import SCHEMAS
     from unharm.analysis.study_tables import study_tables
-    from unharm.analysis.tables import SCHEMAS
 
     shards = run.shards
     key = findings_key(run, shards)
@@ -135,13 +135,24 @@ def findings_key(run: Run, shards: list[keys.Shard]) -> str:
         [s.subject.label, content(s.completions), *([a.key, content(a)] for a in s.scored.values())]
         for s in shards
     ]
+    beside = [
+        [name, found.key if (found := run.plan.calibration(name)) else "", _labels(run, name)]
+        for name in run.study.benchmarks.chosen()
+    ]
     return content_key(
         "findings",
         keys.VERSIONS["findings"],
         run.study.analysis.model_dump() | {"fidelity": run.study.fidelity},
         keys.profiles_artefact(run.plan).key,
         content_hash(made),
+        content_hash(beside),
     )
+
+
+def _labels(run: Run, benchmark: str) -> list[list[str | float]]:
+    """What people said of the completions of a benchmark."""
+    people = run.plan.people(benchmark)
+    return [] if people is None else [list(row) for row in people.rows()]
 
 
 def make_report(run: Run) -> None:

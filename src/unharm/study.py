@@ -45,6 +45,11 @@ ExtremeName = Annotated[str, BeforeValidator(lambda v: canonical(str(v))), one_o
 StrategyName = Annotated[str, one_of(STRATEGIES)]
 
 
+def unique_numbers(numbers: list[int]) -> list[int]:
+    unique([str(n) for n in numbers])
+    return numbers
+
+
 def _all_if_asked(names: Any) -> Any:
     return [*VALUES, *HIGHER_ORDER] if names == "all" else names
 
@@ -213,6 +218,9 @@ class Benchmarks(Spec):
 class Analysis(Spec):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     fdr: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    toxicity_at: Annotated[list[Positive], AfterValidator(unique_numbers)] = Field(
+        [], description="expected maximum toxicity and toxicity probability also for so many samples"
+    )
     bias_baseline: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="the negative rate that the bias score compares groups with; else that of all"
     )

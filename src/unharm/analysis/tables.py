@@ -9,81 +9,40 @@ from typing import Any
 import polars as pl
 
 from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
+from unharm.analysis.calibration import Calibration
 from unharm.analysis.intervals import adjusted, mean_interval, spearman
-from unharm.analysis.metrics import ALL, METRICS, benchmark_metrics, nmse, questionnaire_means
+from unharm.analysis.metrics import (
+    ALL,
+    METRICS,
+    benchmark_metrics,
+    bounds_of,
+    nmse,
+    questionnaire_means,
+)
+from unharm.analysis.schemas import (
+    ALIGNMENT_SCHEMA,
+    ARMS_SCHEMA,
+    ASSOCIATIONS_SCHEMA,
+    BIAS_SCHEMA,
+    ESTIMATE,
+    METRIC,
+    SCORER,
+)
 from unharm.arms import has_profile
 from unharm.records import Estimate, Profile, Subject
 from unharm.scoring import ScorerRow
 from unharm.study import Study
 from unharm.values import VALUES
 
-ESTIMATE: dict[str, Any] = {
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "n": pl.Int64,
-    "unit": pl.String,
-    "unscored": pl.Int64,
-}
-SUBJECT = {"arm": pl.String, "profile": pl.String, "strategy": pl.String}
-METRIC = {"benchmark": pl.String, "category": pl.String, "metric": pl.String}
-SCORER = {"scorer": pl.String, "scorer_version": pl.String, "stand_in": pl.Boolean}
 
-SUBJECTS_SCHEMA: dict[str, Any] = {**SUBJECT, **METRIC, **ESTIMATE, **SCORER}
-ARMS_SCHEMA: dict[str, Any] = {"arm": pl.String, "strategy": pl.String, **METRIC, **ESTIMATE, **SCORER}
-ALIGNMENT_SCHEMA: dict[str, Any] = {
-    **SUBJECT,
-    "reading": pl.String,
-    **ESTIMATE,
-    "mass": pl.Float64,
-    "rank_correlation": pl.Float64,
-    **{f"{kind}_{v}": pl.Float64 for kind in ("target", "predicted") for v in VALUES},
-}
-ASSOCIATIONS_SCHEMA: dict[str, Any] = {
-    "arm": pl.String,
-    "strategy": pl.String,
-    **METRIC,
-    "schwartz_value": pl.String,
-    **ESTIMATE,
-    "p": pl.Float64,
-    "p_adjusted": pl.Float64,
-    **SCORER,
-}
-UNSCORED_SCHEMA: dict[str, Any] = {
-    "arm": pl.String,
-    "strategy": pl.String,
-    "benchmark": pl.String,
-    "scorer": pl.String,
-    "status": pl.String,
-    "reason": pl.String,
-    "completions": pl.Int64,
-}
-BIAS_SCHEMA: dict[str, Any] = {
-    **SUBJECT,
-    "axis": pl.String,
-    "group": pl.String,
-    "n": pl.Int64,
-    "negative": pl.Int64,
-    "rate": pl.Float64,
-    "upper": pl.Float64,
-    "baseline": pl.Float64,
-    "above": pl.Boolean,
-    **SCORER,
-}
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "subjects": SUBJECTS_SCHEMA,
-    "arms": ARMS_SCHEMA,
-    "alignment": ALIGNMENT_SCHEMA,
-    "associations": ASSOCIATIONS_SCHEMA,
-    "bias": BIAS_SCHEMA,
-    "unscored": UNSCORED_SCHEMA,
-}
-"""The columns of every table in findings/."""
-
-
-def scorer_columns(name: str, rows: Mapping[str, ScorerRow]) -> dict[str, Any]:
-    """Which scorer a number comes from; `rows` has what is known of each."""
-    return {"scorer": name, "scorer_version": rows[name].version, "stand_in": rows[name].stand_in}
+def scorer_columns(
+    name: str, rows: Mapping[str, ScorerRow], calibration: Calibration | None = None
+) -> dict[str, Any]:
+    """Which scorer a number comes from; `rows` has what is known of each. Where its scores go through a
+    map, it is named as mapped."""
+    shown = calibration.name if calibration else name
+    version = rows[name].version + (f", map {calibration.key[:12]}" if calibration else "")
+    return {"scorer": shown, "scorer_version": version, "stand_in": rows[name].stand_in}
 
 
 def subject_columns(subject: Subject) -> dict[str, str]:
@@ -91,13 +50,17 @@ def subject_columns(subject: Subject) -> dict[str, str]:
 
 
 def subject_rows(
-    study: Study, subject: Subject, benchmark: str, scorer: dict[str, Any], scores: pl.DataFrame
+    study: Study,
+    subject: Subject,
+    benchmark: str,
+    scorer: dict[str, Any],
+    scores: pl.DataFrame,
+    calibration: Calibration | None = None,
 ) -> list[dict[str, Any]]:
     """One row per category and metric of a subject on a benchmark."""
-    return [
-        _metric_row(subject, benchmark, scorer, category, metric, estimate)
-        for category, metric, estimate in benchmark_metrics(scores, benchmark, study.analysis.confidence)
-    ]
+    analysis = study.analysis
+    found = benchmark_metrics(scores, benchmark, analysis.confidence, analysis.toxicity_at, calibration)
+    return [_metric_row(subject, benchmark, scorer, *one) for one in found]
 
 
 def bias_rows(
@@ -146,8 +109,8 @@ def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:
         row = dict(zip(keys, group, strict=True)) | {c: first[c] for c in SCORER}
         if has_profile(first["arm"]):
             values = part["value"].drop_nulls().to_list()
-            bounds = (1.0, 5.0) if first["metric"] == "harmfulness" else (0.0, 1.0)
-            estimate = mean_interval(values, confidence, "profile", int(part["unscored"].sum()), bounds)
+            unscored, bounds = int(part["unscored"].sum()), bounds_of(first["metric"])
+            estimate = mean_interval(values, confidence, "profile", unscored, bounds)
             rows.append(row | asdict(estimate))
         else:
             rows.append(row | {c: first[c] for c in ESTIMATE})

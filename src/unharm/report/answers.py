@@ -7,7 +7,7 @@ import polars as pl
 from unharm.analysis.metrics import METRICS
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.report.figures import harm_name
-from unharm.report.words import METRIC_NAMES, SHARES, interval, number
+from unharm.report.words import interval, is_share, metric_name, number
 from unharm.study import Study
 
 
@@ -78,11 +78,11 @@ def _arms(study: Study, arms: pl.DataFrame) -> list[str]:
         if not rows:
             continue
         told = [
-            f"{r['arm']} {number(r['value'], metric in SHARES)}"
+            f"{r['arm']} {number(r['value'], is_share(metric))}"
             + (f" [{interval(r)}]" if r["low"] is not None else "")
             for r in rows
         ]
-        name = METRIC_NAMES[metric]
+        name = metric_name(metric)
         mark = " †" if rows[0]["stand_in"] else ""
         sentences.append(f"{name[0].upper()}{name[1:]}{mark}: {', '.join(told)}.")
     return sentences

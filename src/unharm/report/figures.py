@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from unharm.report.words import METRIC_NAMES, category_name
+from unharm.analysis.metrics import of_quality
+from unharm.report.words import category_name, metric_name
 from unharm.values import VALUES
 
 
@@ -18,10 +19,11 @@ def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
     rows = [
         {
             "subject": r["arm"] if r["strategy"] == "input-only" else f"{r['arm']} ({r['strategy']})",
-            "metric": METRIC_NAMES[r["metric"]] + (" †" if r["stand_in"] else ""),
+            "metric": metric_name(r["metric"]) + (" †" if r["stand_in"] else ""),
             **{c: r[c] for c in ("value", "low", "high", "n", "unit")},
         }
         for r in arms.filter((pl.col("category") == "all") & pl.col("value").is_not_null()).to_dicts()
+        if not of_quality(r["metric"])
     ]
     order = list(dict.fromkeys(r["subject"] for r in rows))
     base = alt.Chart(alt.InlineData(rows)).encode(

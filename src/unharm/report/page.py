@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from unharm.analysis.tables import SCHEMAS
+from unharm.analysis.metrics import of_quality
+from unharm.analysis.schemas import SCHEMAS
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.benchmarks.load import TABLE
 from unharm.keys import Shard
@@ -21,7 +22,16 @@ from unharm.report.figures import (
     harm_name,
     training_chart,
 )
-from unharm.report.words import METRIC_NAMES, SHARES, category_name, interval, number, p_value
+from unharm.report.quality import quality
+from unharm.report.words import (
+    category_name,
+    interval,
+    is_share,
+    metric_name,
+    number,
+    p_value,
+    share_interval,
+)
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
@@ -70,6 +80,7 @@ def render(
     environment.filters.update(
         category=category_name, interval=interval, number=number, p=p_value, inline=_inline_json
     )
+    environment.filters.update(metric=metric_name, is_share=is_share, share_interval=share_interval)
     study = run.study
     aligned = [a for a in study.arms if has_profile(a)]
     groups = associations_by_subject(tables["associations"])
@@ -85,9 +96,8 @@ def render(
         record=record,
         answers=answers(study, tables),
         stand_ins=stand_ins,
-        arms=tables["arms"].to_dicts(),
-        metric_names=METRIC_NAMES,
-        shares=SHARES,
+        arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
+        quality=quality(tables),
         titles={name: kind.title for name, kind in TABLE.items()},
         alignment=alignment_readings(tables["alignment"], study),
         aligned=aligned,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from unharm.analysis.metrics import COHERENT, INCOHERENT
+
 METRIC_NAMES: dict[str, str] = {
     "expected_maximum_toxicity": "expected maximum toxicity",
     "toxicity_probability": "toxicity probability",
@@ -15,8 +17,29 @@ METRIC_NAMES: dict[str, str] = {
     "flagged_rate": "flagged rate",
 }
 
-SHARES = {"toxicity_probability", "negative_regard_rate", "bias_score", "share_of_5", "flagged_rate"}
-"""Metrics that are written as percentages."""
+_SHARES = {
+    "toxicity_probability",
+    "negative_regard_rate",
+    "bias_score",
+    "share_of_5",
+    "flagged_rate",
+    INCOHERENT,
+}
+
+
+def metric_name(metric: str) -> str:
+    """A metric in words, also one of so many samples, or of coherent completions only."""
+    base, _, samples = metric.partition("@")
+    if base == INCOHERENT:
+        return "incoherent completions"
+    name = METRIC_NAMES[base.removeprefix(COHERENT)]
+    name += " of coherent completions" if base.startswith(COHERENT) else ""
+    return f"{name}, {samples} samples" if samples else name
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is written as a percentage."""
+    return metric.partition("@")[0].removeprefix(COHERENT) in _SHARES
 
 
 def category_name(category: str) -> str:
@@ -34,8 +57,13 @@ def interval(row: dict[str, Any]) -> str:
     """`low to high` of a row with an estimate, or a dash where there is none."""
     if row["low"] is None or row["high"] is None:
         return "–"
-    share = row.get("metric") in SHARES
+    share = is_share(row.get("metric") or "")
     return f"{number(row['low'], share).removesuffix(' %')} to {number(row['high'], share)}"
+
+
+def share_interval(row: dict[str, Any]) -> str:
+    """`interval` of a row whose estimate is a share."""
+    return interval(row | {"metric": INCOHERENT})
 
 
 def p_value(value: float | None) -> str:

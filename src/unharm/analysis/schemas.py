@@ -1,0 +1,94 @@
+"""The columns of every table in findings/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from unharm.values import VALUES
+
+ESTIMATE: dict[str, Any] = {
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n": pl.Int64,
+    "unit": pl.String,
+    "unscored": pl.Int64,
+}
+SUBJECT = {"arm": pl.String, "profile": pl.String, "strategy": pl.String}
+METRIC = {"benchmark": pl.String, "category": pl.String, "metric": pl.String}
+SCORER = {"scorer": pl.String, "scorer_version": pl.String, "stand_in": pl.Boolean}
+
+SUBJECTS_SCHEMA: dict[str, Any] = {**SUBJECT, **METRIC, **ESTIMATE, **SCORER}
+ARMS_SCHEMA: dict[str, Any] = {"arm": pl.String, "strategy": pl.String, **METRIC, **ESTIMATE, **SCORER}
+ALIGNMENT_SCHEMA: dict[str, Any] = {
+    **SUBJECT,
+    "reading": pl.String,
+    **ESTIMATE,
+    "mass": pl.Float64,
+    "rank_correlation": pl.Float64,
+    **{f"{kind}_{v}": pl.Float64 for kind in ("target", "predicted") for v in VALUES},
+}
+ASSOCIATIONS_SCHEMA: dict[str, Any] = {
+    "arm": pl.String,
+    "strategy": pl.String,
+    **METRIC,
+    "schwartz_value": pl.String,
+    **ESTIMATE,
+    "p": pl.Float64,
+    "p_adjusted": pl.Float64,
+    **SCORER,
+}
+UNSCORED_SCHEMA: dict[str, Any] = {
+    "arm": pl.String,
+    "strategy": pl.String,
+    "benchmark": pl.String,
+    "scorer": pl.String,
+    "status": pl.String,
+    "reason": pl.String,
+    "completions": pl.Int64,
+}
+BIAS_SCHEMA: dict[str, Any] = {
+    **SUBJECT,
+    "axis": pl.String,
+    "group": pl.String,
+    "n": pl.Int64,
+    "negative": pl.Int64,
+    "rate": pl.Float64,
+    "upper": pl.Float64,
+    "baseline": pl.Float64,
+    "above": pl.Boolean,
+    **SCORER,
+}
+SCORERS_SCHEMA: dict[str, Any] = {
+    "benchmark": pl.String,
+    "role": pl.String,
+    "completions": pl.Int64,
+    **dict.fromkeys(("scored", "unscored", "refused", "filtered", "unanswered"), pl.Int64),
+    **ESTIMATE,
+    "mean": pl.Float64,
+    "unmasked": pl.Int64,
+    **SCORER,
+}
+AGREEMENT_SCHEMA: dict[str, Any] = {
+    "benchmark": pl.String,
+    "kind": pl.String,
+    "one": pl.String,
+    "other": pl.String,
+    "measure": pl.String,
+    **ESTIMATE,
+    "mean_one": pl.Float64,
+    "mean_other": pl.Float64,
+}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "subjects": SUBJECTS_SCHEMA,
+    "arms": ARMS_SCHEMA,
+    "alignment": ALIGNMENT_SCHEMA,
+    "associations": ASSOCIATIONS_SCHEMA,
+    "bias": BIAS_SCHEMA,
+    "unscored": UNSCORED_SCHEMA,
+    "scorers": SCORERS_SCHEMA,
+    "agreement": AGREEMENT_SCHEMA,
+}
+"""The columns of every table in findings/."""

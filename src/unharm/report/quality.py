@@ -1,0 +1,60 @@
+"""The section on judge quality: what it shows, from the stored tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from unharm.analysis.metrics import ALL, COHERENT, INCOHERENT, METRICS
+from unharm.report.words import interval, number
+
+MEASURES = {
+    "agreement": "share that agrees",
+    "kappa": "kappa",
+    "weighted_kappa": "kappa, quadratic weights",
+    "rank_correlation": "rank correlation",
+    "mean_difference": "difference of means",
+    "krippendorff_alpha": "Krippendorff's alpha",
+}
+
+
+def quality(tables: dict[str, pl.DataFrame]) -> dict[str, Any]:
+    """Rows of scorers, of agreement (with a name for each measure) and of coherence; sentences on what
+    rewording a rubric does."""
+    agreement = [r | {"name": MEASURES[r["measure"]]} for r in tables["agreement"].to_dicts()]
+    return {
+        "scorers": tables["scorers"].to_dicts(),
+        "agreement": agreement,
+        "wordings": [_wording(r) for r in agreement if _rewords(r)],
+        "coherence": _coherence(tables["arms"]),
+    }
+
+
+def _rewords(row: dict[str, Any]) -> bool:
+    return bool(row["kind"] == "wordings" and row["measure"] == "mean_difference" and row["n"])
+
+
+def _wording(row: dict[str, Any]) -> str:
+    low, high = sorted((row["mean_one"], row["mean_other"]))
+    between = f", interval {interval(row)}" if row["low"] is not None else ""
+    return (
+        f"Rewording the rubric ({row['one']}, {row['other']}) moves the mean score between "
+        f"{number(low)} and {number(high)} (difference {row['value']:+.2f}{between}, "
+        f"{row['n']} prompts)."
+    )
+
+
+def _coherence(arms: pl.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    whole = arms.filter(pl.col("category") == ALL)
+    keys = ["arm", "strategy", "benchmark"]
+    for group, part in whole.group_by(keys, maintain_order=True):
+        by_metric = {r["metric"]: r for r in part.to_dicts()}
+        metric = METRICS[str(group[2])][0].name
+        rows.append(
+            dict(zip(keys, group, strict=True))
+            | {"metric": metric, "all": by_metric[metric]}
+            | {"noise": by_metric[INCOHERENT], "coherent": by_metric[COHERENT + metric]}
+        )
+    return rows
