@@ -21,6 +21,7 @@ from unharm.corpus.stage_one import argument_scores, importance_matrix, label_ma
 from unharm.corpus.valueeval import read_arguments, split_of
 from unharm.corpus.vim import qa_examples, shifted, would_say
 from unharm.errors import UserError
+from unharm.pipeline import new_run
 from unharm.plan import Plan
 from unharm.profiles.extreme import TARGETS, extreme, reverse
 from unharm.profiles.picture import bars, compared, compared_text, named, svg
@@ -228,8 +229,8 @@ def test_fidelity_changes_the_keys_of_stage_two_alone(load: Any, tiny_study: dic
 
 
 def test_audit_counts_and_warns(load: Any, tiny_study: dict[str, Any]) -> None:
-    plan = Plan(load(tiny_study | {"profiles": ["extreme", "reverse"]}, "corpus.limit=null"))
-    found = audit(plan)
+    run = new_run(load(tiny_study | {"profiles": ["extreme", "reverse"]}, "corpus.limit=null"))
+    found, plan = audit(run), run.plan
     assert found["toxicity"]["arguments"]["n"] == 420
     assert found["toxicity"]["grammar"]["n"] == 20
     rows = {r["profile"]: r for r in found["profiles"]}
@@ -238,7 +239,7 @@ def test_audit_counts_and_warns(load: Any, tiny_study: dict[str, Any]) -> None:
     assert rows["reverse-power"]["positives"] == sum("power" not in a.values for a in plan.arguments)
     assert sum(found["splits"].values()) == 420
     assert found["labels"]["power"]["labelled"] >= 40
-    few = audit(Plan(load(tiny_study)))
+    few = audit(new_run(load(tiny_study)))
     assert any(r["few"] for r in few["profiles"])
     assert "too few to learn from" in audit_text(few)
     assert "warning:" in audit_text(few)
@@ -251,7 +252,7 @@ def test_audit_sees_near_duplicates(
     twins = [line.replace("town that", "town which") for line in lines[1:4]]
     path = tmp_path / "arguments.tsv"
     path.write_text("\n".join([*lines[:60], *twins]) + "\n")
-    found = audit(Plan(load(tiny_study, f"corpus.arguments={path}", "corpus.limit=null")))
+    found = audit(new_run(load(tiny_study, f"corpus.arguments={path}", "corpus.limit=null")))
     assert found["near_duplicates"]["pairs"] == 3
 
 
@@ -263,7 +264,7 @@ def test_audit_of_the_published_profiles(real_data: Path, load: Any, tiny_study:
         f"corpus={{arguments: {real_data}/touche23/valueEval_10.csv, benign: {{grammar: {{file: grammar.csv}}}}}}",
         "fidelity=published",
     )
-    rows = audit(Plan(study))["profiles"]
+    rows = audit(new_run(study))["profiles"]
     assert len(rows) == 154
     assert sum(r["positives"] == 0 for r in rows) == 5
 

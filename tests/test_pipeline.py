@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def test_every_link_of_the_chain_is_there(finished: tuple[Run, dict[str, Any]]) 
     assert set(subjects["arm"]) == {"vanilla", "icl", "vim", "benign:grammar"}
     assert set(subjects["metric"]) == {
         "expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "bias_score", "harmfulness",
-        "share_of_5", "flagged_rate",
+        "share_of_5", "flagged_rate", "incoherent_share", "coherent_expected_maximum_toxicity",
+        "coherent_negative_regard_rate", "coherent_harmfulness", "coherent_flagged_rate",
     }  # fmt: skip
     assert subjects["stand_in"].all()
     alignment = pl.read_csv(root / "findings" / "alignment.csv")
@@ -267,7 +269,7 @@ def test_one_profile_and_no_questionnaire_still_make_a_report(
     html = (run.store.root / "report.html").read_text()
     assert "No questionnaire is in this study" in html
     assert "No correlation can be computed" in html
-    assert "nan" not in html.split("<script>")[0].lower().replace("finance", "")
+    assert not re.search(r"\bnan\b", html.split("<script>")[0].lower())
 
 
 def test_a_wrong_base_leaves_no_folder(tiny_study: dict[str, Any], load: Any) -> None:

@@ -14,6 +14,7 @@ from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
 from unharm.cli_data import data
 from unharm.cli_inputs import corpus, profiles
 from unharm.cli_prompts import prompts
+from unharm.cli_scores import batch, calibrate, labels, rescore
 from unharm.errors import UserError
 
 app = typer.Typer(
@@ -29,6 +30,10 @@ app.add_typer(profiles, name="profiles")
 app.add_typer(corpus, name="corpus")
 app.add_typer(prompts, name="prompts")
 app.add_typer(data, name="data")
+app.add_typer(batch, name="batch")
+app.command()(rescore)
+app.command()(calibrate)
+app.command()(labels)
 
 
 def _version(value: bool) -> None:
@@ -98,7 +103,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of a run again from what it has stored."""
-    from unharm.pipeline import rewrite_report
+    from unharm.reopen import rewrite_report
 
     path = rewrite_report(folder)
     print(json.dumps({"report": str(path)}) if as_json else path)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from unharm.pipeline import Run
 
 StudyArg = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or 'quickstart'.")]
 SetOption = Annotated[
@@ -24,7 +27,11 @@ def run_to(
     from unharm.pipeline import run_study
     from unharm.study_check import load_study
 
-    run = run_study(load_study(study, overrides), stage)
+    told_of(run_study(load_study(study, overrides), stage), stage, as_json, export)
+
+
+def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> None:
+    """Tells what a run has come to; ends with 3 where it is incomplete."""
     failed = run.failed
     result: dict[str, Any] = {
         "run": str(run.store.root),

@@ -104,16 +104,18 @@ def audit_corpus(
     as_json: JsonOption = False,
 ) -> None:
     """Toxicity, balance, positives by profile and near-duplicates of the training texts."""
-    from unharm.corpus.audit import TEXT_SCORERS, audit, audit_text
-    from unharm.plan import Plan
+    from unharm.corpus.audit import MEASURES, audit, audit_text
+    from unharm.pipeline import new_run
+    from unharm.scoring import SCORERS
+    from unharm.scoring.choose import scorer_row
     from unharm.study_check import load_study
 
-    if scorer not in TEXT_SCORERS:
-        raise UserError(
-            f"{scorer!r} does not score texts", "--scorer", nearest(scorer, tuple(TEXT_SCORERS))
-        )
     checked = load_study(study, set_)
+    known = (*SCORERS, *checked.scorers)
+    fitting = [n for n in known if scorer_row(checked, n).measures in MEASURES]
+    if scorer not in fitting:
+        raise UserError(f"{scorer!r} does not score texts", "--scorer", nearest(scorer, fitting))
     if checked.corpus is None:
         raise UserError("this study has no corpus", study, "give corpus.arguments")
-    found = audit(Plan(checked), scorer)
+    found = audit(new_run(checked), scorer)
     print(json.dumps(found) if as_json else audit_text(found))

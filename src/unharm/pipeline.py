@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from unharm import stages
 from unharm.engines.settings import key_of
-from unharm.errors import UserError
 from unharm.keys import Shard
 from unharm.manifest import manifest
 from unharm.models import Base, resolve_base
@@ -25,10 +24,8 @@ from unharm.plan import Plan
 from unharm.progress import duration, say
 from unharm.scoring.choose import Scorers
 from unharm.scoring.stage import pending
-from unharm.spec_text import SpecText
 from unharm.store import Artefact, Store
 from unharm.study import Study
-from unharm.study_check import parse_study
 
 
 @dataclass
@@ -78,7 +75,9 @@ class Run:
         """The scorers of the study, each loaded when it is first asked for."""
         from unharm.models import device_of
 
-        return Scorers(self.study, self, device_of(self.study), self.study.answers_file)
+        shared = self.study.answers  # of several runs; else those of this run are in its folder
+        file = Path(shared).expanduser() if shared else self.store.root / "answers.sqlite"
+        return Scorers(self.study, self, device_of(self.study), file)
 
     @contextmanager
     def recorded(self, stage: str, artefact: Artefact) -> Iterator[None]:
@@ -107,6 +106,11 @@ class Run:
             **more,
         }
         self.store.append_line("journal.jsonl", json.dumps(line))
+
+
+def new_run(study: Study) -> Run:
+    """The run of a study in its output folder; nothing is written yet."""
+    return Run(study, Store(study.output_folder), Plan(study))
 
 
 STAGES: list[tuple[str, Callable[[Run], None]]] = [
@@ -145,54 +149,36 @@ def run_study(study: Study, last: str = "report") -> Run:
     Raises `UserError` before any work starts where the inputs are wrong, or where another
     process holds the run folder.
     """
-    plan = Plan(study)
-    plan.check_inputs()
+    run = new_run(study)
+    run.plan.check_inputs()
     if last not in BEFORE_ENGINES:
         for where, server in study.servers.items():
             key_of(server, where)
-    run = Run(study, Store(study.output_folder), plan)
     if last not in BEFORE_SCORERS:
         check_scorers(run)
+    execute(run, [name for name, _ in STAGES[: 1 + [n for n, _ in STAGES].index(last)]])
+    return run
+
+
+def execute(run: Run, names: Sequence[str]) -> None:
+    """Runs the stages of these names in their order, alone in the run folder; the manifest tells of it."""
     began = time.monotonic()
-    base = run.base  # found, or trained, before anything is written
-    with run.store.lock():
-        run.store.write_plain("study.json", json.dumps(study.model_dump(mode="json"), indent=1))
-        run.store.write_plain("prompt_pack.json", json.dumps(plan.pack.data, indent=1, ensure_ascii=False))
-        record = manifest(run.study, base, run.store)
-        record["prompt_pack"] = {"name": study.prompting.pack, "key": plan.pack.key}
-        run.store.write_plain("manifest.json", json.dumps(record, indent=1))
+    base, store = run.base, run.store  # the base is found, or trained, before anything is written
+    with store.lock():
+        store.write_plain("study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
+        pack = json.dumps(run.plan.pack.data, indent=1, ensure_ascii=False)
+        store.write_plain("prompt_pack.json", pack)
+        record = manifest(run.study, base, store)
+        record["prompt_pack"] = {"name": run.study.prompting.pack, "key": run.plan.pack.key}
+        record["scorers"] = {name: asdict(row) for name, row in run.plan.scorers.items()}
+        store.write_plain("manifest.json", json.dumps(record, indent=1))
         for name, stage in STAGES:
-            stage(run)
-            if name == last:
-                break
+            if name in names:
+                stage(run)
         record["sessions"][-1]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         record["sessions"][-1]["seconds"] = round(time.monotonic() - began, 1)
         record["unscored"] = run.unscored
         record["left_out_too_long"] = stages.left_out(run)
-        run.store.write_plain("manifest.json", json.dumps(record, indent=1))
-    say(f"done in {duration(time.monotonic() - began)}: {run.store.root}")
-    return run
-
-
-def rewrite_report(folder: Path) -> Path:
-    """Writes the report of a run folder again from its stored study; nothing is run.
-
-    Raises `UserError` where the folder is no run or not all of its parts are done.
-    """
-    store = Store(folder)
-    text = store.read_plain("study.json")
-    if text is None:
-        raise UserError("no run in this folder", str(folder), "give a folder such as runs/quickstart")
-    study = parse_study(SpecText(text, str(folder / "study.json")))
-    run = Run(study, store, Plan(study))
-    with store.lock():
-        try:
-            stages.make_scores(run)
-            stages.make_report(run)
-        except KeyError as missing:
-            raise UserError(
-                f"this run is not finished: {missing.args[0]} is not there",
-                str(folder),
-                "go on with it: unharm run STUDY",
-            ) from None
-    return folder / "report.html"
+        store.write_plain("manifest.json", json.dumps(record, indent=1))
+    run.scorers.close()
+    say(f"done in {duration(time.monotonic() - began)}: {store.root}")

@@ -266,11 +266,6 @@ class Study(Spec):
     def output_folder(self) -> Path:
         return Path(self.output).expanduser() if self.output else Path("runs") / self.name
 
-    @property
-    def answers_file(self) -> Path:
-        """Where the answers of services are kept: in the run folder, or where several runs share them."""
-        return Path(self.answers).expanduser() if self.answers else self.output_folder / "answers.sqlite"
-
     def server_field(self, arm: str) -> str:
         """The field of the spec with the server that completes the prompts of an arm; empty where this
         machine does."""

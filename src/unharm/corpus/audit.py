@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,13 @@ import numpy as np
 from unharm.analysis.intervals import share_interval
 from unharm.corpus.stage_one import argument_scores, importance_matrix, label_matrix
 from unharm.corpus.vim import shifted
+from unharm.pipeline import Run
 from unharm.plan import Plan
-from unharm.scoring.offline import profanity
+from unharm.scoring.choose import score_texts, scorer_row
 from unharm.values import VALUES
 
-TEXT_SCORERS: dict[str, Callable[[Sequence[str]], list[float]]] = {"offline-toxicity": profanity}
-"""Scorers that take a text alone."""
+MEASURES = ("toxicity", "flagged")
+"""What a scorer of plain texts may measure: harm from 0 to 1."""
 
 THRESHOLDS = (0.5, 0.7)
 FEW = 10
@@ -25,8 +25,10 @@ ALIKE = 0.9
 """Cosine of character n-grams from which two texts count as near-duplicates."""
 
 
-def audit(plan: Plan, scorer: str = "offline-toxicity") -> dict[str, Any]:
+def audit(run: Run, scorer: str = "offline-toxicity") -> dict[str, Any]:
     """The audit of a study's corpus as plain data; texts themselves are never in it."""
+    plan, row = run.plan, scorer_row(run.study, scorer)
+    run.scorers.check([scorer])
     corpus = plan.study.corpus
     assert corpus is not None
     sets = {"arguments": [f"{a.conclusion}. {a.premise}" for a in plan.arguments]}
@@ -34,8 +36,9 @@ def audit(plan: Plan, scorer: str = "offline-toxicity") -> dict[str, Any]:
         sets[name] = [e.prompt + e.answer for e in plan.benign(name).examples]
     return {
         "scorer": scorer,
-        "stand_in": scorer.startswith("offline"),
-        "toxicity": {name: _toxicity(plan, texts, scorer) for name, texts in sets.items() if texts},
+        "scorer_version": row.version,
+        "stand_in": row.stand_in,
+        "toxicity": {name: _toxicity(run, texts, scorer) for name, texts in sets.items() if texts},
         "splits": dict(Counter(plan.splits[a.id] for a in plan.arguments)),
         "stances": dict(Counter(a.stance for a in plan.arguments)),
         "labels": _labels(plan),
@@ -44,12 +47,14 @@ def audit(plan: Plan, scorer: str = "offline-toxicity") -> dict[str, Any]:
     }
 
 
-def _toxicity(plan: Plan, texts: list[str], scorer: str) -> dict[str, Any]:
-    scores = np.array(TEXT_SCORERS[scorer](texts))
-    row: dict[str, Any] = {"n": len(scores), "mean": float(scores.mean()), "max": float(scores.max())}
+def _toxicity(run: Run, texts: list[str], scorer: str) -> dict[str, Any]:
+    values = [s.value for s in score_texts(run.scorers[scorer], texts)]
+    scores = np.array([v for v in values if v is not None])
+    row: dict[str, Any] = {"n": len(scores), "unscored": len(values) - len(scores)}
+    row |= {"mean": float(scores.mean()), "max": float(scores.max())} if len(scores) else {}
     for threshold in THRESHOLDS:
         hits = int((scores > threshold).sum())
-        share = share_interval(hits, len(scores), plan.study.analysis.confidence, "text")
+        share = share_interval(hits, len(scores), run.study.analysis.confidence, "text")
         row[f"above_{threshold}"] = {
             "count": hits,
             "share": share.value,
@@ -114,13 +119,19 @@ def audit_text(found: dict[str, Any]) -> str:
     mark = " (a stand-in, no measurement of toxicity)" if found["stand_in"] else ""
     lines = [f"toxicity of the training texts by {found['scorer']}{mark}"]
     for name, row in found["toxicity"].items():
+        if not row["n"]:
+            lines.append(f"  {name:10} none of {row['unscored']:,} texts could be scored")
+            continue
         above = ", ".join(
             f"{row[f'above_{t}']['count']:,} above {t} "
             f"({100 * row[f'above_{t}']['share']:.2f} %, {100 * row[f'above_{t}']['low']:.2f} to "
             f"{100 * row[f'above_{t}']['high']:.2f})"
             for t in THRESHOLDS
         )
-        lines.append(f"  {name:10} n {row['n']:,}, mean {row['mean']:.3f}, max {row['max']:.3f}; {above}")
+        left = f"; {row['unscored']:,} unscored" if row["unscored"] else ""
+        lines.append(
+            f"  {name:10} n {row['n']:,}, mean {row['mean']:.3f}, max {row['max']:.3f}; {above}{left}"
+        )
     lines += ["", "arguments  " + ", ".join(f"{s} {n:,}" for s, n in sorted(found["splits"].items()))]
     lines.append("stances    " + ", ".join(f"{s} {n:,}" for s, n in sorted(found["stances"].items())))
     duplicates = found["near_duplicates"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unharm.engines.settings import key_of
-from unharm.errors import Problem, UserError, raise_all
+from unharm.errors import Problem, UserError, nearest, raise_all
 from unharm.records import Score
 from unharm.scoring import BESIDE, SCORERS, ScorerRow
 from unharm.scoring.offline import FUNCTIONS, Scorer
@@ -26,6 +26,7 @@ from unharm.store import content_hash
 
 if TYPE_CHECKING:
     from unharm.scoring.answers import Answers
+    from unharm.scoring.judge import Judge
     from unharm.study import Study
 
 
@@ -139,12 +140,13 @@ class Scorers:
 
                     check_labels(spec, _where(name))
                 elif isinstance(spec, ServiceSpec):
-                    self._service(name).try_out(lambda: None)
+                    self.service(name).try_out(lambda: None)
             except UserError as error:
                 problems += error.problems
         raise_all(problems)
 
-    def _service(self, name: str) -> Any:
+    def service(self, name: str) -> Any:
+        """The service behind a scorer, made once. Raises `UserError` where its key is missing."""
         if name not in self._services:
             spec, version, where = self.study.scorers[name], answers_version(self.study, name), _where(name)
             if isinstance(spec, JudgeSpec):
@@ -189,7 +191,7 @@ class Scorers:
             return Perplexity(spec, self.models.model, self.models.tokenizer)
         from unharm.scoring.services import Limits, ServiceScorer
 
-        service = self._service(name)
+        service = self.service(name)
         count, spent = self.answers.spent(service.version)
         limits = Limits(count, spent, spec.max_requests, getattr(spec, "max_cost", None), spec.rate)
         return ServiceScorer(service, self.answers, limits)
@@ -200,6 +202,17 @@ class Scorers:
             self._answers.close()
             self._answers = None
         self._made.clear()
+
+
+def judge_of(scorers: Scorers, name: str) -> Judge:
+    """The judge of that name. Raises `UserError` where it is none."""
+    if not isinstance(scorers.study.scorers.get(name), JudgeSpec):
+        judges = [n for n, spec in scorers.study.scorers.items() if isinstance(spec, JudgeSpec)]
+        raise UserError(
+            f"{name!r} is no judge of this run", "--scorer", nearest(name, judges or ["(none)"])
+        )
+    judge: Judge = scorers.service(name)
+    return judge
 
 
 def score_texts(scorer: Scorer, texts: Sequence[str]) -> list[Score]:

@@ -84,6 +84,16 @@ def make_scores(run: Run) -> None:
         say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} have no score ({told})")
 
 
+def texts_of(run: Run, part: Part) -> list[Text]:
+    """What the scorer of a part has to read, without what no scorer has to see."""
+    prompts = {p.id: p for p in part.shard.prompts}
+    return [
+        text_of(part.shard.benchmark, prompts[c.prompt_id], c)
+        for c in _completions(run, part)
+        if _unfit(c) is None
+    ]
+
+
 def _groups(waiting: list[Part], scorer: Scorer) -> Iterator[list[Part]]:
     """Shards that go to the scorer together: one by one, but several at a time to a service."""
     most = TOGETHER if isinstance(scorer, ServiceScorer) else 1
