@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from servers import Faulty
@@ -106,3 +107,18 @@ def judge() -> Faulty:
 def expected(count: int) -> Counter[str]:
     """How many of so many cases end with each status."""
     return Counter(CASES[NAMES[n % len(NAMES)]] for n in range(count))
+
+
+def judged_study(folder: Path, faulty: Faulty, count: int) -> dict[str, Any]:
+    """A study whose completions and verdicts both come from the test server."""
+    hexphi = folder / "hexphi"
+    hexphi.mkdir(exist_ok=True)
+    rows = "\n".join(f'"{prompt_of(n)}"' for n in range(count))
+    (hexphi / "category_1_cases.csv").write_text(rows + "\n")
+    server = {"url": faulty.url, "attempts": 3, "timeout": 1.5}
+    return {
+        "name": "judged", "base": "small", "output": str(folder / "run"), "data": str(folder),
+        "arms": ["served:small"], "served": {"small": server | {"model": "small"}},
+        "scorers": {"judge": {"kind": "judge", "model": "small", "server": server}},
+        "benchmarks": {"hexphi": {"file": "hexphi", "scorer": "judge", "max_tokens": 40}},
+    }  # fmt: skip

@@ -321,25 +321,10 @@ def test_a_damaged_file_of_answers_is_set_aside(tmp_path: Path, capsys: pytest.C
 # ---- a study -----------------------------------------------------------------------------
 
 
-def judged_study(folder: Path, faulty: Faulty, count: int) -> dict[str, Any]:
-    """A study whose completions and verdicts both come from the test server."""
-    hexphi = folder / "hexphi"
-    hexphi.mkdir(exist_ok=True)
-    rows = "\n".join(f'"{judges.prompt_of(n)}"' for n in range(count))
-    (hexphi / "category_1_cases.csv").write_text(rows + "\n")
-    server = {"url": faulty.url, "attempts": 3, "timeout": 1.5}
-    return {
-        "name": "judged", "base": "small", "output": str(folder / "run"), "data": str(folder),
-        "arms": ["served:small"], "served": {"small": server | {"model": "small"}},
-        "scorers": {"judge": {"kind": "judge", "model": "small", "server": server}},
-        "benchmarks": {"hexphi": {"file": "hexphi", "scorer": "judge", "max_tokens": 40}},
-    }  # fmt: skip
-
-
 def test_a_judged_study(tmp_path: Path, load: Any, capsys: pytest.CaptureFixture[str]) -> None:
     count = 2 * len(judges.NAMES)
     with serving(judges.judge()) as faulty:
-        study = load(judged_study(tmp_path, faulty, count))
+        study = load(judges.judged_study(tmp_path, faulty, count))
         run = run_study(study)
         told = capsys.readouterr().err
         faulty.plan = lambda prompt, attempt: "answer"

@@ -19,6 +19,7 @@ from unharm.prompting.pack import Pack, load_pack
 from unharm.records import Argument, Example, Profile, Split, Subject
 from unharm.scoring import ScorerRow
 from unharm.scoring.choose import scorer_row, used_scorers
+from unharm.scoring.estimate import services
 from unharm.store import content_hash, sha256_of
 from unharm.study import Study
 from unharm.training.export import ADAPTER_FILES, check_base, find_adapter
@@ -241,6 +242,7 @@ class Plan:
         """The size of the study in numbers; tokens of prompts are estimated from characters."""
         study = self.study
         rows: list[dict[str, Any]] = []
+        asked = services(self)
         for name, spec in study.benchmarks.chosen().items():
             prompt_set = self.prompts[name]
             before = sum(len(preamble_of(self.pack, s, study.prompting.set_aside)) for s in self.subjects)
@@ -256,8 +258,8 @@ class Plan:
                     "completions": completions,
                     "prompt_tokens": round(characters / CHARACTERS_PER_TOKEN),
                     "most_new_tokens": completions * spec.max_tokens,
-                    "scorer": spec.scorer,
-                    "judge_calls": 0,
+                    "scorer": ", ".join(spec.scorers),
+                    "judge_calls": sum(s["calls"] for s in asked if s["benchmark"] == name),
                     "notes": prompt_set.notes,
                 }
             )
@@ -279,6 +281,7 @@ class Plan:
             "prompt_tokens": sum(r["prompt_tokens"] for r in rows),
             "most_new_tokens": sum(r["most_new_tokens"] for r in rows),
             "judge_calls": sum(r["judge_calls"] for r in rows),
+            "services": asked,
             "notes": [f"{n}: {note}" for n, found in self._benign.items() for note in found.notes],
             "output": str(study.output_folder),
         }

@@ -41,10 +41,29 @@ def plan_text(summary: dict[str, Any]) -> str:
         "",
         f"completions {summary['completions']:,}, at most {summary['most_new_tokens']:,} new tokens "
         f"after about {summary['prompt_tokens']:,} prompt tokens",
-        f"judge calls {summary['judge_calls']:,}",
+        f"judge calls {summary['judge_calls']:,}" + (" at most" if summary["judge_calls"] else ""),
+        *_services(summary["services"]),
         f"output      {summary['output']}",
     ]
     for row in summary["benchmarks"]:
         lines += [f"note        {row['benchmark']}: {note}" for note in row["notes"]]
     lines += [f"note        {note}" for note in summary["notes"]]
     return "\n".join(lines)
+
+
+def _services(rows: list[dict[str, Any]]) -> list[str]:
+    """What each service would be asked, and what that costs."""
+    lines = []
+    for row in rows:
+        parts = [f"{row['calls']:,} calls"]
+        if row["sent_tokens"]:
+            parts.append(f"about {row['sent_tokens']:,} tokens sent, {row['received_tokens']:,} received")
+            cost = row["cost"]
+            parts.append("cost unknown (give price)" if cost is None else f"about {cost:,.2f}")
+        if row["hours"] is not None:
+            parts.append(f"{row['hours']:,.1f} h at its rate")
+        lines.append(f"            {row['benchmark']} by {row['scorer']}: {', '.join(parts)}")
+    costs = [row["cost"] for row in rows if row["cost"] is not None]
+    if costs:
+        lines.append(f"money       about {sum(costs):,.2f}; less where texts repeat; half by batch files")
+    return lines

@@ -152,11 +152,12 @@ def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str,
         try:
             data = json.loads(line)
             key, _, attempt = data["custom_id"].partition("-")
+            place = bytes.fromhex(key), int(attempt)
             found = _answer(judge, data.get("response") or {})
             if found is None:
                 failed += 1
                 continue
-            rows.append((bytes.fromhex(key), int(attempt), judge.version, found))
+            rows.append((*place, judge.version, found))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
                 "not a result of a batch that was written here",
