@@ -51,6 +51,12 @@ def test_every_command_runs(path: Path, tiny_base: Path, tmp_path: Path, request
         real = request.getfixturevalue("real_data")
         found = [[word.replace("DATA", str(real)) for word in words] for words in found]
     (tmp_path / "studies").symlink_to(ROOT / "studies")
+    if any("texts.csv" in words for words in found):
+        rows = [
+            f"the {'stupid' if n % 3 else 'quiet'} road number {n},{0.9 if n % 3 else 0.1}"
+            for n in range(80)
+        ]
+        (tmp_path / "texts.csv").write_text("\n".join(["text,published", *rows]))
     for program, *words in found:
         assert program == ".venv/bin/unharm"
         result = subprocess.run(

@@ -190,6 +190,8 @@ def test_what_came_of_the_completions_is_counted() -> None:
     assert len(rows) == 1
     row = rows[0]
     assert (row["completions"], row["scored"], row["refused"], row["unscored"]) == (6, 3, 3, 0)
+    left = scores([1.0, None]).with_columns(status=pl.Series(["scored", "unscored"]))
+    assert scorer_rows("hexphi", {"a": left}, ROWS, 0.95)[0]["unscored"] == 1
     assert row["value"] == pytest.approx((0.5 + 0 + 1) / 3)
     assert (row["n"], row["unit"]) == (3, "prompt")
     assert row["mean"] == pytest.approx(7 / 3)

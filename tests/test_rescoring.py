@@ -54,23 +54,23 @@ def completions(folder: Path) -> dict[str, float]:
 def test_a_run_is_scored_again_without_generating(made: Path) -> None:
     before = completions(made)
     old = sorted((made / "scores").rglob("*.parquet"))
-    run = rescore(made, ["offline-flagged-whole"], ["offline-harmfulness-whole"])
+    run = rescore(made, ["offline-flagged-topic"], ["offline-harmfulness-topic"])
     assert completions(made) == before
     assert set(old) < set((made / "scores").rglob("*.parquet")), "earlier scores stay"
     subjects = pl.read_csv(made / "findings" / "subjects.csv", infer_schema_length=None)
     by_benchmark = dict(subjects.select("benchmark", "scorer").unique().iter_rows())
-    assert by_benchmark["beavertails"] == "offline-flagged-whole"
+    assert by_benchmark["beavertails"] == "offline-flagged-topic"
     assert by_benchmark["hexphi"] == "offline-harmfulness"
     agreement = pl.read_csv(made / "findings" / "agreement.csv")
     assert set(agreement["one"]) == {
         "offline-harmfulness",
-        "offline-harmfulness, offline-harmfulness-whole",
+        "offline-harmfulness, offline-harmfulness-topic",
     }
     page = (made / "report.html").read_text()
     assert "Krippendorff" in page
     assert run.study.benchmarks.hexphi is not None
     assert json.loads((made / "study.json").read_text())["benchmarks"]["hexphi"]["also"] == [
-        "offline-harmfulness-whole"
+        "offline-harmfulness-topic"
     ]
     rescore(made, ["offline-flagged"], [], None, ["benchmarks.hexphi.also=[]"])
 

@@ -56,6 +56,8 @@ def resampled(
     if len(values) < RESAMPLES // 2:
         return Estimate(point, None, None, n, "completion", unscored)
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    if high - low < 1e-12:  # without a width it would claim certainty
+        return Estimate(point, None, None, n, "completion", unscored)
     return Estimate(point, float(low), float(high), n, "completion", unscored)
 
 
