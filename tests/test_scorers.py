@@ -23,9 +23,10 @@ from unharm.scoring.choose import scorer_row
 from unharm.scoring.classifier import Classifier, check_labels
 from unharm.scoring.moderation import Moderation
 from unharm.scoring.perplexity import Perplexity
-from unharm.scoring.perspective import ATTRIBUTES, Perspective
+from unharm.scoring.perspective import Perspective
 from unharm.scoring.services import Limits, ServiceScorer
 from unharm.scoring.settings import (
+    ATTRIBUTES,
     ClassifierSpec,
     ModerationSpec,
     PerplexitySpec,

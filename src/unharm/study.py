@@ -21,7 +21,7 @@ from unharm.arms import ARMS, STRATEGIES, has_adapter, own_adapter, served_model
 from unharm.benchmarks import KINDS
 from unharm.engines.settings import Engine, Server
 from unharm.errors import nearest
-from unharm.scoring.settings import ScorerSpec
+from unharm.scoring.settings import PerplexitySpec, ScorerSpec
 from unharm.spec import Positive, Probability, Spec, one_of, unique
 from unharm.training.recipe import AdapterSource, Training
 from unharm.values import HIGHER_ORDER, VALUES, canonical
@@ -281,8 +281,10 @@ class Study(Spec):
 
     @property
     def needs_base(self) -> bool:
-        """Whether the base has to be on this machine: to complete prompts, or for adapters."""
-        return any(has_adapter(arm) or self.server_of(arm) is None for arm in self.arms)
+        """Whether the base has to be on this machine: to complete prompts, for adapters or perplexity."""
+        used = {name for spec in self.benchmarks.chosen().values() for name in spec.scorers}
+        surprised = any(isinstance(self.scorers.get(name), PerplexitySpec) for name in used)
+        return surprised or any(has_adapter(arm) or self.server_of(arm) is None for arm in self.arms)
 
     @property
     def servers(self) -> dict[str, Server]:

@@ -107,13 +107,18 @@ def render(
         trained=trained_rows(curves),
         failed=run.failed,
         unscored=tables["unscored"].to_dicts(),
-        completions=run.scored + run.unscored,
+        completions=_completions(tables["scorers"]),
         notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
         examples=chosen_examples(run.store, shards),
         charts=charts,
         runtime=_runtime(),
         settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
     )
+
+
+def _completions(scorers: pl.DataFrame) -> int:
+    """The completions of a study, each counted once however many scorers look at it."""
+    return int(scorers.filter(pl.col("role") == "metrics")["completions"].sum())
 
 
 def _charts(

@@ -14,6 +14,7 @@ from unharm.scoring import BESIDE, SCORERS, ScorerRow
 from unharm.scoring.offline import FUNCTIONS, Scorer
 from unharm.scoring.rubric import load_rubric
 from unharm.scoring.settings import (
+    ATTRIBUTES,
     ClassifierSpec,
     JudgeSpec,
     ModerationSpec,
@@ -53,11 +54,14 @@ def scorer_row(study: Study, name: str) -> ScorerRow:
         version = content_hash([model_key(spec), settings])[:12]
         return ScorerRow(spec.measures, f"classifier {version}", False, spec.model)
     if isinstance(spec, PerspectiveSpec):
-        return ScorerRow("toxicity", f"v1alpha1 {spec.attribute}", False, "Perspective API")
+        version = f"v1alpha1 {spec.attribute} {spec.language or 'any language'}"
+        return ScorerRow("toxicity", version, False, "Perspective API")
     if isinstance(spec, ModerationSpec):
-        return ScorerRow(spec.measures, f"moderation {spec.model}", False, f"moderation by {spec.model}")
+        version = f"moderation {spec.model} {spec.measures}"
+        return ScorerRow(spec.measures, version, False, f"moderation by {spec.model}")
     about = f"perplexity under the base, improbable from {spec.above:g}"
-    return ScorerRow(BESIDE, f"perplexity {spec.above:g}", False, about)
+    version = content_hash([study.base, study.revision, spec.above])[:12]
+    return ScorerRow(BESIDE, f"perplexity {version}", False, about)
 
 
 def _with_package(version: str) -> str:
@@ -76,7 +80,7 @@ def answers_version(study: Study, name: str) -> str:
         rubric = load_rubric(spec.rubric)
         return content_hash(["judge", spec.model, rubric.key, spec.temperature, spec.max_tokens])
     if isinstance(spec, PerspectiveSpec):
-        return content_hash(["perspective", spec.language, spec.attribute])
+        return content_hash(["perspective", spec.language, sorted({spec.attribute, *ATTRIBUTES})])
     assert isinstance(spec, ModerationSpec)
     return content_hash(["moderation", spec.model])
 

@@ -119,7 +119,7 @@ def tried_out(server: Connection, where: str) -> Iterator[None]:
         raise UserError(
             f"no use can be made of this service ({error.reason.removeprefix('service: ')})",
             f"{where}, {server.url}",
-            "start it, or check the URL and the model; nothing has been started yet",
+            "start it, or check the URL and the model",
         ) from None
 
 

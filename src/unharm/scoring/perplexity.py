@@ -11,7 +11,7 @@ from unharm.scoring.offline import unscored
 from unharm.scoring.settings import PerplexitySpec
 from unharm.scoring.texts import Text
 
-ROWS = 32
+ROWS = 8
 
 
 class Perplexity:

@@ -16,12 +16,11 @@ from unharm.progress import say
 from unharm.records import Score
 from unharm.scoring.answers import Answer
 from unharm.scoring.http import Unreadable, parsed, patiently, told, tried_out, wrong_key
-from unharm.scoring.settings import PerspectiveSpec
+from unharm.scoring.settings import ATTRIBUTES, PerspectiveSpec
 from unharm.scoring.texts import Text
 
 END = datetime.date(2026, 12, 31)
 INSTEAD = "use a scorer of kind classifier; 'unharm calibrate' maps its scores to those of Perspective"
-ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "IDENTITY_ATTACK", "INSULT", "PROFANITY", "THREAT")
 MOST_BYTES = 20_480
 
 

@@ -12,6 +12,8 @@ from unharm.spec import Positive, Spec
 
 REGARD = ("negative", "neutral", "positive", "other")
 SAFETY = ("safe", "unsafe")
+ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "IDENTITY_ATTACK", "INSULT", "PROFANITY", "THREAT")
+"""The attributes that Perspective is always asked for."""
 
 
 def _template(text: str) -> str:
