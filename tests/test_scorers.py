@@ -365,6 +365,15 @@ def test_mistakes_of_scorers_are_told(
     assert "study.yaml:" in str(error.value) or "no.yaml" in str(error.value)
 
 
+def test_a_wrong_scorer_is_not_told_as_unknown_too(tiny_study: dict[str, Any], load: Any) -> None:
+    tiny_study["scorers"] = {"j": {"kind": "judge", "model": "m", "server": {"url": "nowhere"}}}
+    tiny_study["benchmarks"]["hexphi"]["scorer"] = "j"
+    with pytest.raises(UserError) as error:
+        load(tiny_study)
+    assert len(error.value.problems) == 1
+    assert "give a URL" in str(error.value)
+
+
 def test_every_missing_key_is_told_before_anything_starts(
     tiny_study: dict[str, Any], load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,8 @@ def _scorer_problems(study: Study, text: SpecText) -> list[Problem]:
     wrong = {loc[1] for _, loc in found}
     names = (*SCORERS, *study.scorers)
     rows = {n: scorer_row(study, n) for n in names if n not in wrong}
+    told = text.data.get("scorers")  # those that are wrong themselves are not in the study
+    names += tuple(str(n) for n in told if n not in names) if isinstance(told, dict) else ()
     for name, spec in study.benchmarks.chosen().items():
         places: list[tuple[str, tuple[str | int, ...]]] = [(spec.scorer, ("scorer",))]
         places += [(other, ("also", n)) for n, other in enumerate(spec.also)]
