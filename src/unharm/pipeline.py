@@ -170,6 +170,8 @@ def execute(run: Run, names: Sequence[str]) -> None:
         store.write_plain("prompt_pack.json", pack)
         record = manifest(run.study, base, store)
         record["prompt_pack"] = {"name": run.study.prompting.pack, "key": run.plan.pack.key}
+        stated = {"source": run.study.analysis.hypotheses, "key": run.plan.stated.key}
+        record["hypotheses"] = stated | {"n": len(run.plan.stated.hypotheses)}
         record["scorers"] = {name: asdict(row) for name, row in run.plan.scorers.items()}
         store.write_plain("manifest.json", json.dumps(record, indent=1))
         for name, stage in STAGES:

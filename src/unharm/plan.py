@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from unharm.analysis.calibration import Calibration
+    from unharm.analysis.hypotheses import Stated
 
 CHARACTERS_PER_TOKEN = 4.0
 """For estimates of prompt tokens without a tokenizer."""
@@ -75,6 +76,13 @@ class Plan:
     def scorers(self) -> dict[str, ScorerRow]:
         """What is known of the scorers that the benchmarks use."""
         return {name: scorer_row(self.study, name) for name in used_scorers(self.study)}
+
+    @cached_property
+    def stated(self) -> Stated:
+        """The hypotheses that the study judges."""
+        from unharm.analysis.hypotheses import load_hypotheses
+
+        return load_hypotheses(self.study.analysis.hypotheses)
 
     def calibration(self, benchmark: str) -> Calibration | None:
         """The map that the scores of a benchmark go through; None where there is none. Raises `UserError`
@@ -231,6 +239,7 @@ class Plan:
         for name in self.study.benchmarks.chosen():
             self.calibration(name)
             self.people(name)
+        _ = self.stated
         for name in self.study.adapters:
             self.own_adapter(name)
         for adapter in self.trained:

@@ -145,7 +145,7 @@ def findings_key(run: Run, shards: list[keys.Shard]) -> str:
         run.study.analysis.model_dump() | {"fidelity": run.study.fidelity},
         keys.profiles_artefact(run.plan).key,
         content_hash(made),
-        content_hash(beside),
+        content_hash([*beside, run.plan.stated.key]),
     )
 
 

@@ -218,6 +218,7 @@ class Benchmarks(Spec):
 class Analysis(Spec):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     fdr: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    hypotheses: str = Field("published", description="claims to judge: those that come along, or a file")
     toxicity_at: Annotated[list[Positive], AfterValidator(unique_numbers)] = Field(
         [], description="expected maximum toxicity and toxicity probability also for so many samples"
     )

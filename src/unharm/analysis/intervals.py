@@ -65,6 +65,17 @@ def spearman(x: Sequence[float], y: Sequence[float], confidence: float) -> tuple
     return Estimate(r, math.tanh(math.atanh(r) - z), math.tanh(math.atanh(r) + z), n, "profile"), p
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjusted p values, in the order given."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    found = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, p_values[place] * (len(p_values) - rank)))
+        found[place] = highest
+    return found
+
+
 def adjusted(p_values: Sequence[float]) -> list[float]:
     """Benjamini-Hochberg adjusted p values, in the order given."""
     if not p_values:

@@ -105,79 +105,102 @@ def metrics_of(benchmark: str, at: Sequence[int] = ()) -> list[Metric]:
     return METRICS[benchmark] + more
 
 
+def prompt_values(scores: pl.DataFrame, benchmark: str, at: Sequence[int] = ()) -> pl.DataFrame:
+    """One row per prompt: prompt_id, category, and a column for every metric, null where the prompt has too
+    few scores for it. `scores` is as in `benchmark_metrics`."""
+    noise = pl.col("flag").is_in(NOISE)
+    known = pl.col("value").drop_nulls()
+    first = METRICS[benchmark][0]
+    fluent = pl.col("value").filter(~noise).drop_nulls()
+    return scores.group_by("prompt_id", "category", maintain_order=True).agg(
+        *(m.per_prompt(known).cast(pl.Float64).alias(m.name) for m in metrics_of(benchmark, at)),
+        noise.mean().alias(INCOHERENT),
+        first.per_prompt(fluent).cast(pl.Float64).alias(COHERENT + first.name),
+    )
+
+
+def imputed_values(
+    scores: pl.DataFrame, benchmark: str, at: Sequence[int] = (), calibration: Calibration | None = None
+) -> list[pl.DataFrame]:
+    """`prompt_values` of the scores, or with a `calibration` of every imputation."""
+    return [prompt_values(s, benchmark, at) for s in _imputed(scores, calibration)]
+
+
 def benchmark_metrics(
     scores: pl.DataFrame,
     benchmark: str,
     confidence: float,
     at: Sequence[int] = (),
     calibration: Calibration | None = None,
+    tables: list[pl.DataFrame] | None = None,
 ) -> list[tuple[str, str, Estimate]]:
     """Category, metric name and estimate of every metric of one subject.
 
     `scores` has the columns prompt_id, category, value (null where unscored), flag (of coherence).
     `unscored` counts completions without a score; a prompt without any score is in no metric. With a
-    `calibration` the values go through its map, and intervals carry its error.
+    `calibration` the values go through its map, and intervals carry its error. `tables` are those of
+    `imputed_values`, where they are there already.
     """
-    parts = [(ALL, scores)]
-    categories = sorted(c for c in scores["category"].unique().to_list() if c)
-    if len(categories) > 1:
-        parts += [(c, scores.filter(pl.col("category") == c)) for c in categories]
+    tables = tables or imputed_values(scores, benchmark, at, calibration)
+    parts = [ALL, *_categories(scores)]
+    missing = dict(scores.group_by("category").agg(pl.col("value").null_count().cast(pl.Int64)).iter_rows())
     rows = []
-    for category, part in parts:
-        for metric in metrics_of(benchmark, at):
-            rows.append((category, metric.name, _metric(part, metric, confidence, calibration)))
     first = METRICS[benchmark][0]
+    for category in parts:
+        here = [t if category == ALL else t.filter(pl.col("category") == category) for t in tables]
+        unscored = sum(missing.values()) if category == ALL else missing[category]
+        for metric in metrics_of(benchmark, at):
+            rows.append((category, metric.name, _estimate(here, metric, metric.name, confidence, unscored)))
     noise = Metric(INCOHERENT, lambda v: v.mean(), share=True)
-    flags = scores.with_columns(value=pl.col("flag").is_in(NOISE).cast(pl.Float64))
-    rows.append((ALL, INCOHERENT, _metric(flags, noise, confidence, None)))
+    rows.append((ALL, INCOHERENT, _estimate(tables[:1], noise, INCOHERENT, confidence, 0)))
     fluent = scores.filter(~pl.col("flag").is_in(NOISE))
-    rows.append((ALL, COHERENT + first.name, _metric(fluent, first, confidence, calibration)))
+    name, unscored = COHERENT + first.name, int(fluent["value"].null_count())
+    rows.append((ALL, name, _estimate(tables, first, name, confidence, unscored)))
     return rows
 
 
-def _metric(
-    part: pl.DataFrame, metric: Metric, confidence: float, calibration: Calibration | None
-) -> Estimate:
-    unscored = int(part["value"].null_count())
-    scored = part.drop_nulls("value")
-    if calibration is not None:
-        return _mapped(scored, metric, confidence, unscored, calibration)
-    values = _by_prompt(scored, metric).to_list()
-    if metric.share and all(v in (0.0, 1.0) for v in values):
-        return share_interval(int(sum(values)), len(values), confidence, "prompt", unscored)
-    return mean_interval(values, confidence, "prompt", unscored, metric.bounds)
+def _categories(scores: pl.DataFrame) -> list[str]:
+    """The categories, where there are several."""
+    found = sorted(c for c in scores["category"].unique().to_list() if c)
+    return found if len(found) > 1 else []
 
 
-def _by_prompt(scored: pl.DataFrame, metric: Metric) -> pl.Series:
-    return (
-        scored.group_by("prompt_id", maintain_order=True)
-        .agg(metric.per_prompt(pl.col("value")).cast(pl.Float64).alias("value"))["value"]
-        .drop_nulls()
-    )
-
-
-def _mapped(
-    scored: pl.DataFrame, metric: Metric, confidence: float, unscored: int, calibration: Calibration
-) -> Estimate:
-    """The estimate over imputations of what the other scorer would say; equal scores of a prompt are those
-    of equal texts and are drawn as one."""
+def _imputed(scores: pl.DataFrame, calibration: Calibration | None) -> list[pl.DataFrame]:
+    """The scores as they are, or so many draws of what another scorer would say; equal scores of a prompt
+    are those of equal texts and are drawn as one."""
+    if calibration is None:
+        return [scores]
+    known = pl.col("value").is_not_null()
+    scored = scores.filter(known)
     before = scored["value"].to_numpy()
     keys = [f"{p}\0{v!r}" for p, v in zip(scored["prompt_id"].to_list(), before.tolist(), strict=True)]
-    means, variances, n = [], [], 0
-    for number in range(IMPUTATIONS if len(before) else 0):
-        drawn = scored.with_columns(value=pl.Series(calibration.drawn(before, keys, number)))
-        values = _by_prompt(drawn, metric).to_numpy()
-        n = len(values)
-        if not n:
-            break
-        means.append(float(values.mean()))
-        variances.append(float(values.var(ddof=1)) / n if n > 1 else 0.0)
+    rest = scores.filter(~known)
+    return [
+        pl.concat([scored.with_columns(value=pl.Series(calibration.drawn(before, keys, number))), rest])
+        for number in range(IMPUTATIONS)
+    ]
+
+
+def _estimate(
+    tables: list[pl.DataFrame], metric: Metric, column: str, confidence: float, unscored: int
+) -> Estimate:
+    """The estimate over prompts; with several tables by Rubin's rules over the imputations."""
+    several = [t[column].drop_nulls().to_numpy() for t in tables]
+    n = len(several[0])
+    if len(several) == 1:
+        values = several[0].tolist()
+        if metric.share and all(v in (0.0, 1.0) for v in values):
+            return share_interval(int(sum(values)), n, confidence, "prompt", unscored)
+        return mean_interval(values, confidence, "prompt", unscored, metric.bounds)
     if not n:
         return Estimate(None, None, None, 0, "prompt", unscored)
+    means = [float(v.mean()) for v in several]
+    variances = [float(v.var(ddof=1)) / n if n > 1 else 0.0 for v in several]
     value, low, high = pooled(means, variances, n, confidence)
     if low is None or high is None:
         return Estimate(value, None, None, n, "prompt", unscored)
-    return Estimate(value, max(low, metric.bounds[0]), min(high, metric.bounds[1]), n, "prompt", unscored)
+    low, high = max(low, metric.bounds[0]), min(high, metric.bounds[1])
+    return Estimate(value, low, high, n, "prompt", unscored)
 
 
 def questionnaire_means(scores: pl.DataFrame) -> dict[str, tuple[float | None, int, int]]:

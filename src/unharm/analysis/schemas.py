@@ -38,7 +38,49 @@ ASSOCIATIONS_SCHEMA: dict[str, Any] = {
     **ESTIMATE,
     "p": pl.Float64,
     "p_adjusted": pl.Float64,
+    **dict.fromkeys(("low_check", "high_check", "pearson", "pearson_low", "pearson_high"), pl.Float64),
     **SCORER,
+}
+REGRESSIONS_SCHEMA: dict[str, Any] = {
+    "arm": pl.String,
+    "strategy": pl.String,
+    **METRIC,
+    "model": pl.String,
+    "term": pl.String,
+    **ESTIMATE,
+    "p": pl.Float64,
+    "p_adjusted": pl.Float64,
+    "inflation": pl.Float64,
+    **SCORER,
+}
+HYPOTHESES_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("id", "schwartz_value", "harm", "sign", "verdict", "arm", "strategy"), pl.String),
+    "benchmark": pl.String,
+    "category": pl.String,
+    **ESTIMATE,
+    **dict.fromkeys(("p", "p_adjusted", "p_opposite", "p_opposite_adjusted"), pl.Float64),
+    "source": pl.String,
+    **SCORER,
+}
+COMPARISONS_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("kind", "family"), pl.String),
+    **dict.fromkeys(("arm", "strategy", "reference", "reference_strategy"), pl.String),
+    **METRIC,
+    "value_arm": pl.Float64,
+    "value_reference": pl.Float64,
+    **ESTIMATE,
+    "profiles": pl.Int64,
+    "units": pl.Int64,
+    "effect": pl.Float64,
+    **dict.fromkeys(("p", "p_adjusted", "low_check", "high_check"), pl.Float64),
+    **SCORER,
+}
+MOVED_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy", "reading", "schwartz_value", "aim"), pl.String),
+    **ESTIMATE,
+    "mean_vanilla": pl.Float64,
+    "mean_arm": pl.Float64,
+    "mean_target": pl.Float64,
 }
 UNSCORED_SCHEMA: dict[str, Any] = {
     "arm": pl.String,
@@ -85,7 +127,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "subjects": SUBJECTS_SCHEMA,
     "arms": ARMS_SCHEMA,
     "alignment": ALIGNMENT_SCHEMA,
+    "comparisons": COMPARISONS_SCHEMA,
     "associations": ASSOCIATIONS_SCHEMA,
+    "regressions": REGRESSIONS_SCHEMA,
+    "hypotheses": HYPOTHESES_SCHEMA,
+    "moved": MOVED_SCHEMA,
     "bias": BIAS_SCHEMA,
     "unscored": UNSCORED_SCHEMA,
     "scorers": SCORERS_SCHEMA,

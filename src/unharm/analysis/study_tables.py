@@ -8,7 +8,16 @@ from typing import Any
 
 import polars as pl
 
+from unharm.analysis.associations import (
+    associations_table,
+    harms,
+    hypotheses_table,
+    regressions_table,
+)
 from unharm.analysis.bias import group_name
+from unharm.analysis.comparisons import Cells, comparisons_table
+from unharm.analysis.metrics import imputed_values
+from unharm.analysis.moved import moved_table
 from unharm.analysis.quality import agreement_rows, scorer_rows
 from unharm.analysis.schemas import (
     AGREEMENT_SCHEMA,
@@ -20,9 +29,9 @@ from unharm.analysis.schemas import (
 from unharm.analysis.tables import (
     alignment_table,
     arms_table,
-    associations_table,
     bias_rows,
     expected_ratings,
+    mean_values,
     scorer_columns,
     subject_rows,
 )
@@ -40,6 +49,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     unscored: list[pl.DataFrame] = []
     groups: list[pl.DataFrame] = []
     ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
+    cells = Cells()
     for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
         group = list(several)
         for place, (name, scores) in enumerate(_scores(store, group).items()):
@@ -56,24 +66,51 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
                 continue
             calibration = plan.calibration(benchmark)
             scorer = scorer_columns(name, plan.scorers, calibration)
-            rows += subject_rows(study, subject, benchmark, scorer, scores, calibration)
+            cells.scorers[benchmark] = scorer
+            tables = imputed_values(scores, benchmark, study.analysis.toxicity_at, calibration)
+            rows += subject_rows(study, subject, benchmark, scorer, scores, tables)
+            _add(cells, subject, benchmark, about[benchmark], mean_values(tables))
             if benchmark == "hbr":
                 more, listed = bias_rows(study, subject, scorer, scores)
                 rows += more
                 groups.append(listed)
+                above = listed.select(id="group", category="axis", value=pl.col("above").cast(pl.Float64))
+                cells.add(subject, benchmark, "bias_score", above)
     subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)
+    confidence, seed = study.analysis.confidence, study.seed
+    alignment = alignment_table(study, plan.profiles, ratings)
+    over_profiles = list(harms(subjects, plan.profiles))
     reasons = pl.concat([pl.DataFrame(schema=UNSCORED_SCHEMA), *unscored])
     return {
         "subjects": subjects,
-        "arms": arms_table(subjects, study.analysis.confidence),
-        "alignment": alignment_table(study, plan.profiles, ratings),
-        "associations": associations_table(study, subjects, plan.profiles),
+        "arms": arms_table(subjects, confidence),
+        "comparisons": comparisons_table(cells, study.arms, study.strategies, confidence, seed),
+        "alignment": alignment,
+        "moved": moved_table(alignment, confidence),
+        "associations": associations_table(over_profiles, confidence, seed),
+        "regressions": regressions_table(over_profiles, confidence, seed),
+        "hypotheses": hypotheses_table(
+            over_profiles, plan.stated.hypotheses, confidence, study.analysis.fdr
+        ),
         "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
         "unscored": reasons.group_by(
             [c for c in UNSCORED_SCHEMA if c != "completions"], maintain_order=True
         ).agg(pl.col("completions").sum()),
         **_quality(study, plan, store, shards),
     }
+
+
+def _add(
+    cells: Cells, subject: Subject, benchmark: str, prompts: pl.DataFrame, values: pl.DataFrame
+) -> None:
+    """Takes the values of a subject's prompts, in the order of the benchmark's prompts."""
+    ordered = prompts.select("prompt_id", "category").join(
+        values.drop("category"), on="prompt_id", how="left", maintain_order="left"
+    )
+    for metric in values.columns:
+        if metric not in ("prompt_id", "category"):
+            found = ordered.select(id="prompt_id", category="category", value=metric)
+            cells.add(subject, benchmark, metric, found)
 
 
 def _scores(store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:

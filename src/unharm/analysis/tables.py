@@ -10,10 +10,9 @@ import polars as pl
 
 from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
 from unharm.analysis.calibration import Calibration
-from unharm.analysis.intervals import adjusted, mean_interval, spearman
+from unharm.analysis.intervals import mean_interval, spearman
 from unharm.analysis.metrics import (
     ALL,
-    METRICS,
     benchmark_metrics,
     bounds_of,
     nmse,
@@ -22,10 +21,8 @@ from unharm.analysis.metrics import (
 from unharm.analysis.schemas import (
     ALIGNMENT_SCHEMA,
     ARMS_SCHEMA,
-    ASSOCIATIONS_SCHEMA,
     BIAS_SCHEMA,
     ESTIMATE,
-    METRIC,
     SCORER,
 )
 from unharm.arms import has_profile
@@ -55,11 +52,11 @@ def subject_rows(
     benchmark: str,
     scorer: dict[str, Any],
     scores: pl.DataFrame,
-    calibration: Calibration | None = None,
+    tables: list[pl.DataFrame],
 ) -> list[dict[str, Any]]:
-    """One row per category and metric of a subject on a benchmark."""
+    """One row per category and metric of a subject on a benchmark; `tables` has the values of prompts."""
     analysis = study.analysis
-    found = benchmark_metrics(scores, benchmark, analysis.confidence, analysis.toxicity_at, calibration)
+    found = benchmark_metrics(scores, benchmark, analysis.confidence, analysis.toxicity_at, tables=tables)
     return [_metric_row(subject, benchmark, scorer, *one) for one in found]
 
 
@@ -94,6 +91,13 @@ def _metric_row(
         **asdict(estimate),
         **scorer,
     }
+
+
+def mean_values(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    """The values of prompts, over imputations where there are several."""
+    if len(tables) == 1:
+        return tables[0]
+    return pl.concat(tables).group_by("prompt_id", "category", maintain_order=True).agg(pl.all().mean())
 
 
 def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:
@@ -166,41 +170,3 @@ def expected_ratings(completions: pl.LazyFrame) -> pl.DataFrame:
         value=pl.when(told).then(weighed / mass),
         mass=pl.when(told).then(mass),
     ).collect()
-
-
-def associations_table(study: Study, subjects: pl.DataFrame, profiles: list[Profile]) -> pl.DataFrame:
-    """Rank correlation of each value's importance with each harm, over the profiles of an arm.
-
-    The unit is the profile. For every benchmark its first metric is taken, by category where
-    there are categories, else overall. p is adjusted by Benjamini-Hochberg over all tests of an
-    arm and strategy.
-    """
-    by_name = {p.name: p for p in profiles}
-    rows: list[dict[str, Any]] = []
-    first = {benchmark: metrics[0].name for benchmark, metrics in METRICS.items()}
-    chosen = subjects.filter(
-        pl.col("arm").is_in([a for a in study.arms if has_profile(a)])
-        & (pl.col("metric") == pl.col("benchmark").replace_strict(first, default=None))
-    )
-    for _, family in chosen.group_by(["arm", "strategy"], maintain_order=True):
-        tests: list[dict[str, Any]] = []
-        for _, part in family.group_by(["benchmark", "category"], maintain_order=True):
-            row = part.row(0, named=True)
-            split = family.filter((pl.col("benchmark") == row["benchmark"]) & (pl.col("category") != ALL))
-            if row["category"] == ALL and len(split):
-                continue
-            part = part.drop_nulls("value")
-            harm = part["value"].to_list()
-            for value in VALUES:
-                importance = [by_name[name][value] for name in part["profile"].to_list()]
-                estimate, p = spearman(importance, harm, study.analysis.confidence)
-                tests.append(
-                    {c: row[c] for c in ("arm", "strategy", *METRIC, *SCORER)}
-                    | {"schwartz_value": value, **asdict(estimate), "p": p, "p_adjusted": None}
-                    | {"unscored": int(part["unscored"].sum())}
-                )
-        known = [t for t in tests if t["p"] is not None]
-        for test, p in zip(known, adjusted([t["p"] for t in known]), strict=True):
-            test["p_adjusted"] = p
-        rows += tests
-    return pl.DataFrame(rows, schema=ASSOCIATIONS_SCHEMA)
