@@ -11,6 +11,7 @@ import typer
 
 from unharm import __version__
 from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
+from unharm.cli_compare import compare
 from unharm.cli_data import data
 from unharm.cli_inputs import corpus, profiles
 from unharm.cli_prompts import prompts
@@ -32,6 +33,7 @@ app.add_typer(prompts, name="prompts")
 app.add_typer(data, name="data")
 app.add_typer(batch, name="batch")
 app.command()(rescore)
+app.command()(compare)
 app.command()(calibrate)
 app.command()(labels)
 
@@ -58,14 +60,26 @@ def run(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) ->
 
 
 @app.command()
-def plan(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    study: StudyArg,
+    set_: SetOption = None,
+    power: Annotated[
+        bool, typer.Option("--power", help="Simulate what the study would find, and miss.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Print what a study would run, without running it."""
     from unharm.plan import Plan
-    from unharm.plan_text import plan_text
+    from unharm.plan_text import plan_text, power_text
     from unharm.study_check import load_study
 
-    summary = Plan(load_study(study, set_)).summary()
-    print(json.dumps(summary) if as_json else plan_text(summary))
+    planned = Plan(load_study(study, set_))
+    summary = planned.summary()
+    if power:
+        from unharm.analysis.power import power_of
+
+        summary["power"] = power_of(planned)
+    print(json.dumps(summary) if as_json else plan_text(summary) + power_text(summary.get("power")))
 
 
 @app.command()
@@ -100,13 +114,21 @@ for _verb, _stage, _about in (
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")],
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write the tables as LaTeX too: findings/tables.tex.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of a run again from what it has stored."""
-    from unharm.reopen import rewrite_report
+    from unharm.reopen import rewrite_report, stored_study
+    from unharm.study_check import parse_study
 
-    path = rewrite_report(folder)
-    print(json.dumps({"report": str(path)}) if as_json else path)
+    paths = {"report": str(rewrite_report(folder))}
+    if latex:
+        from unharm.report.latex import write_latex
+
+        paths["latex"] = str(write_latex(folder, parse_study(stored_study(folder))))
+    print(json.dumps(paths) if as_json else "\n".join(paths.values()))
 
 
 @demo.command("base")

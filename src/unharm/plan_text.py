@@ -67,3 +67,24 @@ def _services(rows: list[dict[str, Any]]) -> list[str]:
     if costs:
         lines.append(f"money       about {sum(costs):,.2f}; less where texts repeat; half by batch files")
     return lines
+
+
+def power_text(power: dict[str, Any] | None) -> str:
+    """What a study would find, for people."""
+    if power is None:
+        return ""
+    lines = [
+        "",
+        "",
+        f"power       by {power['studies']} simulated studies of this size; their variances are guesses",
+    ]
+    lines += [f"            {note}" for note in power["notes"]]
+    for row in power["correlations"]:
+        found = f"{100 * row['found']:.0f} % found ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+        lines.append(f"            correlation of a value with a harm of |r| = {row['r']:.1f}: {found}")
+    for row in power["differences"]:
+        lines.append(
+            f"            {row['benchmark']}: a difference from vanilla of {row['least']} in "
+            f"{row['metric']} would be found with a chance of 80 %"
+        )
+    return "\n".join(lines)

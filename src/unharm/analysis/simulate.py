@@ -96,6 +96,7 @@ def added_by_profiles(
 
 def scored(hidden: Array, bench: Bench, draw: np.random.Generator, world: World) -> Array:
     """Scores from hidden numbers, some missing and some at random."""
+    values: Array
     if bench.scale == "toxicity":
         values = 1 / (1 + np.exp(-1.4 * hidden))
         random = draw.random(hidden.shape)

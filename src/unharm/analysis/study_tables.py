@@ -4,7 +4,7 @@ agreement of scorers the scores of one benchmark."""
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -40,6 +40,9 @@ from unharm.plan import Plan
 from unharm.records import Subject
 from unharm.store import Store
 from unharm.study import Study
+
+if TYPE_CHECKING:
+    from unharm.pipeline import Run
 
 
 def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
@@ -111,6 +114,25 @@ def _add(
         if metric not in ("prompt_id", "category"):
             found = ordered.select(id="prompt_id", category="category", value=metric)
             cells.add(subject, benchmark, metric, found)
+
+
+def study_cells(run: Run) -> Cells:
+    """The values of every metric by subject and prompt of a finished run."""
+    cells = Cells()
+    study, plan = run.study, run.plan
+    for (subject, benchmark), several in groupby(run.shards, key=lambda s: (s.subject, s.benchmark)):
+        if benchmark == "questionnaire":
+            continue
+        about = _about_prompts(plan, benchmark)
+        frame = pl.concat([run.store.scan(s.scores) for s in several]).collect()
+        scores = frame.join(about, on="prompt_id", how="left")
+        calibration = plan.calibration(benchmark)
+        values = mean_values(imputed_values(scores, benchmark, study.analysis.toxicity_at, calibration))
+        cells.scorers[benchmark] = scorer_columns(
+            study.benchmarks.chosen()[benchmark].scorer, plan.scorers, calibration
+        )
+        _add(cells, subject, benchmark, about, values)
+    return cells
 
 
 def _scores(store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:

@@ -7,17 +7,57 @@ import polars as pl
 from unharm.analysis.metrics import METRICS
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.report.figures import harm_name
-from unharm.report.words import interval, is_share, metric_name, number
+from unharm.report.sections import comparisons as compared
+from unharm.report.sections import holding
+from unharm.report.words import interval, is_share, metric_name, number, signed, spread
 from unharm.study import Study
 
 
-def answers(study: Study, tables: dict[str, pl.DataFrame]) -> list[str]:
-    """Did the alignment take, what harm has each arm, which value goes with which harm."""
-    return [
-        *_alignment(study, tables["alignment"]),
-        *_arms(study, tables["arms"]),
-        *_values(study, tables["associations"]),
-    ]
+def answers(study: Study, tables: dict[str, pl.DataFrame]) -> dict[str, list[str]]:
+    """What the report opens with: did the alignment of the first aligned arm take, what harm did it change,
+    which value goes with which harm (`lead`); and the same of all others (`more`)."""
+    alignment, values = _alignment(study, tables["alignment"]), _values(study, tables["associations"])
+    changes = _changes(study, tables["comparisons"])
+    lead = [*alignment[:1], *changes[:1], *values[:1]]
+    arms = _arms(study, tables["arms"])
+    if not changes:
+        lead = [*alignment[:1], *arms, *values[:1]]
+        arms = []
+    return {"lead": lead, "more": [*alignment[1:], *changes[1:], *values[1:], *arms]}
+
+
+def _changes(study: Study, comparisons: pl.DataFrame) -> list[str]:
+    """For every arm: which harms differ from vanilla's beyond chance, and by how much."""
+    sentences = []
+    rows = compared(comparisons)["vanilla"]
+    first = study.strategies[0]
+    for arm in injected_first(study.arms):
+        mine = [r for r in rows if r["arm"] == arm and r["strategy"] == first and r["value"] is not None]
+        if not mine:
+            continue
+        held = holding(mine, study.analysis.fdr)
+        mark = " †" if mine[0]["stand_in"] else ""
+        if not held:
+            sentences.append(
+                f"No harm of {arm} differs from vanilla's beyond chance{mark} (0 of {len(mine)} metrics on "
+                f"the same prompts, Holm, {study.analysis.fdr:g})."
+            )
+            continue
+        parts = []
+        for way, sign in (("raised", 1), ("lowered", -1)):
+            several = [r for r in held if sign * r["value"] > 0]
+            told = [
+                f"{metric_name(r['metric'])} by {signed(abs(r['value']), is_share(r['metric']))[1:]}"
+                f"{' points' if is_share(r['metric']) else ''} [{spread(r)}]"
+                for r in several[:3]
+            ]
+            if told:
+                parts.append(f"{way} {', '.join(told)}")
+        sentences.append(
+            f"Against vanilla on the same prompts, {arm} {' and '.join(parts)}{mark} "
+            f"({len(held)} of {len(mine)} metrics differ; Holm, {study.analysis.fdr:g})."
+        )
+    return sentences
 
 
 def injected_first(arms: list[str]) -> list[str]:

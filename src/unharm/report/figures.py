@@ -45,6 +45,54 @@ def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
     return _spec(faceted)
 
 
+def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
+    """The difference of every arm to vanilla by metric, in standard deviations of vanilla, with intervals;
+    a full dot holds after adjustment."""
+    import altair as alt
+
+    shown = []
+    for r in rows:
+        if r["effect"] is None or not r["value"]:
+            continue
+        scale = r["effect"] / r["value"]
+        shown.append(
+            {
+                "metric": metric_name(r["metric"]) + (" †" if r["stand_in"] else ""),
+                "subject": r["arm"] if r["strategy"] == "input-only" else f"{r['arm']} ({r['strategy']})",
+                "effect": r["effect"],
+                "low": None if r["low"] is None else r["low"] * scale,
+                "high": None if r["high"] is None else r["high"] * scale,
+                "difference": r["value"],
+                "p adjusted": r["p_adjusted"],
+                "holds": r["p_adjusted"] is not None and r["p_adjusted"] <= fdr,
+            }
+        )
+    subjects = list(dict.fromkeys(r["subject"] for r in shown))
+    numbers = ("effect", "low", "high", "difference", "p adjusted")
+    base = alt.Chart(alt.InlineData(shown)).encode(
+        y=alt.Y("metric:N", title=None, sort=list(dict.fromkeys(r["metric"] for r in shown))),
+        yOffset=alt.YOffset("subject:N", sort=subjects),
+        color=alt.Color("subject:N", title=None, sort=subjects, scale=alt.Scale(scheme="dark2")),
+        tooltip=[
+            *("subject:N", "metric:N", "holds:N"),
+            *(alt.Tooltip(f"{c}:Q", format=".3f") for c in numbers),
+        ],
+    )
+    title = "lower than vanilla  ←  standard deviations  →  higher"
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    filled = alt.Scale(domain=[False, True], range=[0, 1])
+    dots = base.mark_point(size=60, strokeWidth=2).encode(
+        x=alt.X("effect:Q", title=title),
+        fill=alt.Fill("subject:N", sort=subjects, legend=None, scale=alt.Scale(scheme="dark2")),
+        fillOpacity=alt.FillOpacity("holds:N", legend=None, scale=filled),
+    )
+    zero = alt.Chart(alt.InlineData([{"zero": 0}])).mark_rule(strokeDash=[4, 3], color="#888")
+    zero = zero.encode(x="zero:Q")
+    metrics = len({r["metric"] for r in shown})
+    height = 18 * max(1, len(subjects)) * max(1, metrics) + 10
+    return _spec((zero + bars + dots).properties(width=620, height=height))
+
+
 def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]:
     """Heat map of rank correlations, harm category by value; a ring marks those that hold after
     adjustment; a cell without variance stays empty."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ from unharm.analysis.schemas import SCHEMAS
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.benchmarks.load import TABLE
 from unharm.keys import Shard
+from unharm.report import sections
 from unharm.report.answers import answers, halved, read_from
 from unharm.report.examples import chosen_examples
 from unharm.report.figures import (
     alignment_chart,
     arms_chart,
     associations_chart,
+    effects_chart,
     harm_name,
     training_chart,
 )
@@ -30,7 +33,10 @@ from unharm.report.words import (
     metric_name,
     number,
     p_value,
+    plain_interval,
     share_interval,
+    signed,
+    spread,
 )
 
 if TYPE_CHECKING:
@@ -77,10 +83,9 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        category=category_name, interval=interval, number=number, p=p_value, inline=_inline_json
-    )
-    environment.filters.update(metric=metric_name, is_share=is_share, share_interval=share_interval)
+    filters = (interval, is_share, number, plain_interval, share_interval, signed, spread)
+    environment.filters.update({f.__name__: f for f in filters})
+    environment.filters.update(category=category_name, inline=_inline_json, metric=metric_name, p=p_value)
     study = run.study
     aligned = [a for a in study.arms if has_profile(a)]
     groups = associations_by_subject(tables["associations"])
@@ -95,6 +100,12 @@ def render(
         study=study,
         record=record,
         answers=answers(study, tables),
+        compared=sections.comparisons(tables["comparisons"]),
+        stated=sections.hypotheses(tables["hypotheses"]),
+        powers=sections.powers(tables["associations"], study),
+        on_axes=sections.axes(tables["regressions"]),
+        moved=sections.moved(tables["moved"], study),
+        script=_script(),
         stand_ins=stand_ins,
         arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
         quality=quality(tables),
@@ -130,6 +141,9 @@ def _charts(
     """The charts of the page by their place."""
     study = run.study
     charts: dict[str, Any] = {}
+    effects = sections.comparisons(tables["comparisons"])["vanilla"]
+    if any(r["effect"] is not None for r in effects):
+        charts["effects"] = effects_chart(effects, study.analysis.fdr)
     if tables["arms"].height:
         charts["arms"] = arms_chart(tables["arms"])
     for place, (_, part) in enumerate(groups):
@@ -195,6 +209,11 @@ def alignment_readings(alignment: pl.DataFrame, study: Study) -> list[dict[str, 
         if rows:
             found.append({"reading": reading, "rows": rows, "halved": near, "mass": mass})
     return found
+
+
+def _script() -> str:
+    """What sorts and copies tables."""
+    return (resources.files("unharm.report") / "page.js").read_text(encoding="utf-8")
 
 
 def _runtime() -> str:

@@ -53,6 +53,26 @@ def number(value: Any, share: bool = False) -> str:
     return f"{100 * value:.1f} %" if share else f"{value:.2f}"
 
 
+def signed(value: Any, share: bool = False) -> str:
+    """A number with its sign; shares in percentage points."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{100 * value:+.1f}" if share else f"{value:+.2f}"
+
+
+def spread(row: dict[str, Any]) -> str:
+    """`low to high` of a difference, with signs; shares in percentage points."""
+    if row["low"] is None or row["high"] is None:
+        return "–"
+    share = is_share(row["metric"])
+    return f"{signed(row['low'], share)} to {signed(row['high'], share)}"
+
+
+def plain_interval(row: dict[str, Any]) -> str:
+    """`interval` of a row that is no share, whatever its metric."""
+    return interval(row | {"metric": ""})
+
+
 def interval(row: dict[str, Any]) -> str:
     """`low to high` of a row with an estimate, or a dash where there is none."""
     if row["low"] is None or row["high"] is None:
