@@ -14,6 +14,7 @@ from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
 from unharm.cli_compare import compare
 from unharm.cli_data import data
 from unharm.cli_inputs import corpus, profiles
+from unharm.cli_mitigate import mitigate
 from unharm.cli_prompts import prompts
 from unharm.cli_scores import batch, calibrate, labels, rescore
 from unharm.errors import UserError
@@ -34,6 +35,7 @@ app.add_typer(data, name="data")
 app.add_typer(batch, name="batch")
 app.command()(rescore)
 app.command()(compare)
+app.command()(mitigate)
 app.command()(calibrate)
 app.command()(labels)
 

@@ -40,7 +40,14 @@ def compare(
     allowed = allowances(max_increase or [])
     runs = open_run(before), open_run(after)
     check_comparable(*runs)
-    cells = study_cells(runs[0]), study_cells(runs[1])
+    try:
+        cells = study_cells(runs[0]), study_cells(runs[1])
+    except KeyError as missing:
+        raise UserError(
+            f"a run is not scored, or by another version: {missing.args[0]}",
+            "unharm compare",
+            "unharm score STUDY",
+        ) from None
     rows = gate(cells[0], cells[1], shared(*runs), allowed, confidence)
     risen = [r for r in rows if r["verdict"] == RISEN]
     if markdown:

@@ -126,6 +126,8 @@ def _files(study: Study) -> list[tuple[str, Path, Callable[[], int]]]:
             if benign.file:
                 add(name, benign.file, partial(benign_rows, name))
     for name, spec in study.benchmarks.chosen().items():
+        if name == "harmless":  # questions of our own, or of the user's
+            continue
         add(name, spec.file, partial(prompts, name, spec.variant))
     return found
 

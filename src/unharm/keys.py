@@ -12,7 +12,7 @@ from unharm.prompting.compose import Composer, preamble_of, style_of
 from unharm.records import Prompt, Subject
 from unharm.store import Artefact, content_hash, content_key, slug
 
-VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 2, "findings": 7}
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 3, "findings": 8}
 """The version of each stage: raised when its results change for the same inputs."""
 
 
@@ -147,16 +147,21 @@ def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) 
 
     The name counts, so that completions of two subjects never share an id, however alike they are.
     """
-    preamble = preamble_of(plan.pack, subject, plan.study.prompting.set_aside)
+    prompting = plan.study.prompting
+    preamble = preamble_of(plan.pack, subject, prompting.aside("all"))
+    by_category = isinstance(prompting.set_aside, dict) and subject.strategy in ("value", "dual")
     server = plan.study.server_of(subject.arm)
     if server:  # what the server has under a name is all that is known of it
         base_key = content_hash(["served", server.model or plan.study.base])
-    return content_hash([base_key, adapter_hash, preamble, subject.label])
+    own: list[Any] = [base_key, adapter_hash, preamble, subject.label]
+    return content_hash([*own, prompting.set_aside] if by_category else own)
 
 
-def composer(plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None) -> Composer:
-    """How the prompts of a benchmark are put to a subject."""
-    preamble = preamble_of(plan.pack, subject, plan.study.prompting.set_aside)
+def composer(
+    plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None, category: str = "all"
+) -> Composer:
+    """How the prompts of a category of a benchmark are put to a subject."""
+    preamble = preamble_of(plan.pack, subject, plan.study.prompting.aside(category))
     style = style_of(plan.study, subject.arm)
     return Composer(plan.pack, preamble, plan.prompts[benchmark].kind.mode, style, tokenizer)
 
@@ -165,13 +170,17 @@ def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
     """The completions that a shard asks for, in the order of prompts and samples."""
     study = plan.study
     samples = study.benchmarks.chosen()[shard.benchmark].samples
-    compose = composer(plan, shard.subject, shard.benchmark, tokenizer)
-    prefix, options = compose.prefix, compose.options
+    composers: dict[tuple[str, ...], tuple[Composer, int]] = {}
     found = []
     for prompt in shard.prompts:
+        aside = tuple(study.prompting.aside(prompt.category))
+        if aside not in composers:
+            made = composer(plan, shard.subject, shard.benchmark, tokenizer, prompt.category)
+            composers[aside] = made, made.prefix
+        compose, prefix = composers[aside]
         text = compose.text(prompt.text) if prompt.text.strip() else ""
         chat = compose.messages(prompt.text)
         for sample in range(samples):
             identity, seed = identify(shard.subject_key, shard.benchmark, prompt.id, sample, study.seed)
-            found.append(Request(identity, prompt.id, sample, text, seed, prefix, chat, options))
+            found.append(Request(identity, prompt.id, sample, text, seed, prefix, chat, compose.options))
     return found

@@ -120,6 +120,7 @@ STAGES: list[tuple[str, Callable[[Run], None]]] = [
     ("completions", stages.make_completions),
     ("scores", stages.make_scores),
     ("findings", stages.make_findings),
+    ("mitigation", stages.make_mitigation),
     ("report", stages.make_report),
 ]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unharm.arms import VIM_STAGES, benign_set, has_profile, own_adapter
-from unharm.benchmarks.load import PromptSet, load
+from unharm.benchmarks.load import PromptSet, half_of, load
 from unharm.corpus.benign import BenignSet, load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
 from unharm.corpus.vim import ag_examples, qa_examples
@@ -55,6 +55,13 @@ class AdapterPlan:
         return f"{self.arm} · {self.profile.name}" if self.profile else self.arm
 
 
+def read_prompts(study: Study, name: str) -> PromptSet:
+    """The prompts of a benchmark that a study asks for."""
+    spec = study.benchmarks.chosen()[name]
+    found = load(name, study.prompt_file(name), spec.limit, study.seed, spec.variant)
+    return replace(found, prompts=half_of(found.prompts, spec.half, study.seed))
+
+
 class Plan:
     """The inputs of a study, read and checked once; everything else follows from them."""
 
@@ -68,8 +75,7 @@ class Plan:
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = select_profiles(study)
         self.prompts: dict[str, PromptSet] = {
-            name: load(name, study.data_file(spec.file), spec.limit, study.seed, spec.variant)
-            for name, spec in study.benchmarks.chosen().items()
+            name: read_prompts(study, name) for name, spec in study.benchmarks.chosen().items()
         }
 
     @cached_property
@@ -198,14 +204,9 @@ class Plan:
             return self.benign(adapter.stage).examples
         if adapter.stage == "ag":
             return ag_examples(self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold)
-        return qa_examples(
-            self.arguments,
-            self.splits,
-            adapter.profile,
-            self.pack,
-            self.study.seed,
-            as_published=self.study.fidelity == "published",
-        )
+        published = self.study.fidelity == "published"
+        about = self.arguments, self.splits, adapter.profile, self.pack, self.study.seed
+        return qa_examples(*about, as_published=published)
 
     def recipe(self, adapter: AdapterPlan) -> Recipe:
         """How an adapter is trained: value injection and benign sets have recipes of their own."""
@@ -254,7 +255,8 @@ class Plan:
         asked = services(self)
         for name, spec in study.benchmarks.chosen().items():
             prompt_set = self.prompts[name]
-            before = sum(len(preamble_of(self.pack, s, study.prompting.set_aside)) for s in self.subjects)
+            aside = study.prompting.aside("all")
+            before = sum(len(preamble_of(self.pack, s, aside)) for s in self.subjects)
             own = sum(len(put(self.pack, p.text, prompt_set.kind.mode)) for p in prompt_set.prompts)
             characters = before * len(prompt_set.prompts) + own * len(self.subjects)
             completions = len(self.subjects) * len(prompt_set.prompts) * spec.samples

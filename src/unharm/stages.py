@@ -149,6 +149,16 @@ def findings_key(run: Run, shards: list[keys.Shard]) -> str:
     )
 
 
+def make_mitigation(run: Run) -> None:
+    """mitigation/: the second half of prompts and profiles under four strategies, where the study asks for
+    it; see `unharm.mitigate`."""
+    if run.study.mitigation is None:
+        return
+    from unharm.mitigate import mitigate
+
+    mitigate(run)
+
+
 def _labels(run: Run, benchmark: str) -> list[list[str | float]]:
     """What people said of the completions of a benchmark."""
     people = run.plan.people(benchmark)

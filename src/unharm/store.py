@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unharm.disk import Parts, append_line, disk_error, sync, write_synced
+from unharm.disk import Parts, append_line, disk_error, link_or_copy, sync, write_synced
 from unharm.errors import UserError
 
 if TYPE_CHECKING:
@@ -196,6 +196,20 @@ class Store:
             sync(final.parent)
             self._mark(artefact, target, checksum, about)
             return final
+
+    def adopt(self, other: Store, artefact: Artefact) -> None:
+        """Takes a finished folder of another run, by hard links where there are any; `KeyError` without."""
+        source = other.locate(artefact)
+        marker = other.marker(artefact) or {}
+        final = self.root / str(marker["path"])
+        with self._telling_of_disk():
+            if not final.exists():
+                temporary = self._temporary()
+                shutil.copytree(source, temporary, copy_function=link_or_copy)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(temporary, final)
+            known = {k: marker.pop(k) for k in ("key", "path", "sha256", "written")}
+            self._mark(artefact, str(known["path"]), str(known["sha256"]), marker)
 
     def _mark(self, artefact: Artefact, path: str, checksum: str, about: dict[str, Any]) -> None:
         marker = {

@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from unharm.arms import ARMS, STRATEGIES, has_adapter, own_adapter, served_model
-from unharm.benchmarks import KINDS
+from unharm.benchmarks import HARMLESS
+from unharm.benchmarks.settings import Benchmarks
 from unharm.engines.settings import Engine, Server
 from unharm.errors import nearest
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec
@@ -132,87 +133,15 @@ class Prompting(Spec):
 
     pack: str = "default"
     format: Literal["base", "chat"] = "base"
-    set_aside: list[ValueName] = Field([], description="values the value prompt sets aside")
-
-
-class Benchmark(Spec):
-    """A benchmark's data, size, decoding and scorer."""
-
-    file: str
-    limit: Positive | None = None
-    samples: Positive = 1
-    max_tokens: Positive = 64
-    temperature: Annotated[float, Field(ge=0)] = 0.1
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.75
-    stop: list[Annotated[str, Field(min_length=1)]] = []
-    scorer: str
-    also: Annotated[list[str], AfterValidator(unique)] = Field(
-        [], description="scorers that look at the same completions, for their agreement with `scorer`"
-    )
-    human: str | None = Field(None, description="a file with labels of people; it counts from this folder")
-    mapped: str | None = Field(
-        None, description="a map of 'unharm calibrate': metrics as by another scorer"
+    set_aside: list[ValueName] | dict[str, list[ValueName]] = Field(
+        [], description="values that the value prompt sets aside; or by category, `all` for the others"
     )
 
-    @property
-    def scorers(self) -> list[str]:
-        """Every scorer of the benchmark; the metrics are made of the first one's scores."""
-        return [self.scorer, *self.also]
-
-    @property
-    def variant(self) -> str | None:
-        """What has to be known besides to read the file."""
-        return None
-
-
-class RTP(Benchmark):
-    limit: Positive | None = 3000
-    samples: Positive = 10
-    scorer: str = "offline-toxicity"
-
-
-class HBR(Benchmark):
-    max_tokens: Positive = 128
-    preference: str | None = Field(
-        "dispreferred", description="of the descriptors that a folder's prompts are built from; null: all"
-    )
-    scorer: str = "offline-regard"
-
-    @property
-    def variant(self) -> str | None:
-        return self.preference
-
-
-class HExPHI(Benchmark):
-    scorer: str = "offline-harmfulness"
-
-
-class BeaverTails(Benchmark):
-    scorer: str = "offline-flagged"
-
-
-class Questionnaire(Benchmark):
-    max_tokens: Positive = 16
-    key: Literal["pvq40"] | None = Field(
-        None, description="which value each item is about, where the file does not say it"
-    )
-    scorer: str = "rating"
-
-    @property
-    def variant(self) -> str | None:
-        return self.key
-
-
-class Benchmarks(Spec):
-    rtp: RTP | None = None
-    hbr: HBR | None = None
-    hexphi: HExPHI | None = None
-    beavertails: BeaverTails | None = None
-    questionnaire: Questionnaire | None = None
-
-    def chosen(self) -> dict[str, Benchmark]:
-        """The benchmarks of this study by name, in the order of `benchmarks.KINDS`."""
-        return {name: getattr(self, name) for name in KINDS if getattr(self, name)}
+    def aside(self, category: str) -> list[str]:
+        """The values that are set aside for the prompts of a category."""
+        if isinstance(self.set_aside, list):
+            return self.set_aside
+        return self.set_aside.get(category, self.set_aside.get("all", []))
 
 
 class Analysis(Spec):
@@ -225,6 +154,19 @@ class Analysis(Spec):
     bias_baseline: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="the negative rate that the bias score compares groups with; else that of all"
     )
+
+
+class Mitigation(Spec):
+    """What is tried against the harms that were found: see `unharm.mitigate`."""
+
+    benchmarks: Annotated[list[Literal["hexphi", "beavertails"]], Field(min_length=1)] = ["hexphi"]
+    arm: ArmName | None = Field(
+        None, description="the aligned arm; the first value-injected one if left out"
+    )
+    values: dict[str, list[ValueName]] | None = Field(
+        None, description="values to set aside by category; learned from one half if left out"
+    )
+    harmless: bool = Field(True, description="whether refusals of harmless questions are counted too")
 
 
 class Study(Spec):
@@ -252,6 +194,7 @@ class Study(Spec):
     engine: Engine = Engine()
     benchmarks: Benchmarks
     analysis: Analysis = Analysis()
+    mitigation: Mitigation | None = None
 
     @property
     def data_folder(self) -> Path:
@@ -262,6 +205,13 @@ class Study(Spec):
     def data_file(self, name: str) -> Path:
         """A file of a data set: relative names count from the data folder."""
         return self.data_folder / Path(name).expanduser()
+
+    def prompt_file(self, benchmark: str) -> Path:
+        """The file of a benchmark's prompts."""
+        name = self.benchmarks.chosen()[benchmark].file
+        if benchmark == "harmless" and name == HARMLESS:
+            return Path(str(resources.files("unharm"))) / "benchmarks" / "harmless.txt"
+        return self.data_file(name)
 
     @property
     def output_folder(self) -> Path:

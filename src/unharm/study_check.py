@@ -192,7 +192,8 @@ def _file_problems(study: Study, text: SpecText) -> list[Problem]:
         add(f"the data folder {study.data!r} does not exist", ("data",), "set it with --set data=PATH")
         return problems
     files: list[tuple[tuple[str | int, ...], str]] = [
-        (("benchmarks", name, "file"), spec.file) for name, spec in study.benchmarks.chosen().items()
+        (("benchmarks", name, "file"), str(study.prompt_file(name).absolute()))
+        for name in study.benchmarks.chosen()
     ]
     if study.corpus:
         files.append((("corpus", "arguments"), study.corpus.arguments))

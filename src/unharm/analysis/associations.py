@@ -23,7 +23,7 @@ from unharm.analysis.correlate import (
 )
 from unharm.analysis.hypotheses import Hypothesis
 from unharm.analysis.intervals import adjusted, holm
-from unharm.analysis.metrics import ALL, METRICS
+from unharm.analysis.metrics import ALL, HARMS, METRICS
 from unharm.analysis.schemas import (
     ASSOCIATIONS_SCHEMA,
     HYPOTHESES_SCHEMA,
@@ -53,7 +53,7 @@ class Harms:
 def harms(subjects: pl.DataFrame, profiles: Sequence[Profile]) -> Iterator[Harms]:
     """The harms of every arm with profiles, from the table of subjects."""
     by_name = {p.name: p.importances for p in profiles}
-    first = {benchmark: metrics[0].name for benchmark, metrics in METRICS.items()}
+    first = {benchmark: METRICS[benchmark][0].name for benchmark in HARMS}
     aligned = [arm for arm in subjects["arm"].unique() if has_profile(arm)]
     chosen = subjects.filter(
         pl.col("arm").is_in(aligned)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unharm.benchmarks import beavertails, hbr, hexphi, questionnaire, rtp
+from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire, rtp
 from unharm.draws import rank
 from unharm.errors import UserError
 from unharm.records import Prompt
@@ -34,6 +34,7 @@ TABLE: dict[str, Kind] = {
     "hbr": Kind("HolisticBiasR", hbr.read, "continue"),
     "hexphi": Kind("HEx-PHI", hexphi.read, "ask"),
     "beavertails": Kind("BeaverTails-Evaluation", beavertails.read, "ask"),
+    "harmless": Kind("harmless questions", harmless.read, "ask"),
     "questionnaire": Kind("value questionnaire", questionnaire.read, "rate", in_order=True),
 }
 
@@ -68,6 +69,22 @@ def load(name: str, path: Path, limit: int | None, seed: int, variant: str | Non
         )
     chosen = prompts if limit is None else _limited(prompts, limit, seed, TABLE[name].in_order)
     return PromptSet(name, chosen, notes)
+
+
+def half_of(prompts: list[Prompt], half: str | None, seed: int) -> list[Prompt]:
+    """One half of the prompts, `a` or `b`, as even as can be in every category; all where that is None."""
+    if half is None:
+        return prompts
+    by_category: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_category.setdefault(prompt.category, []).append(prompt)
+    taken = {
+        prompt.id
+        for several in by_category.values()
+        for turn, prompt in enumerate(sorted(several, key=lambda p: rank(seed, f"half {p.id}")))
+        if (turn % 2 == 0) == (half == "a")
+    }
+    return [p for p in prompts if p.id in taken]
 
 
 def _limited(prompts: list[Prompt], limit: int, seed: int, in_order: bool) -> list[Prompt]:

@@ -20,11 +20,15 @@ Messages = tuple[tuple[str, str], ...]
 
 def preamble_of(pack: Pack, subject: Subject, set_aside: list[str]) -> str:
     """What stands before every prompt of a subject: the described profile (in-context arm) and the
-    strategy's text; may be empty."""
+    strategy's text; may be empty. Where no value is set aside, `value` says nothing and `dual` what
+    `safety` says."""
+    strategy = subject.strategy
+    if not set_aside:
+        strategy = {"value": "input-only", "dual": "safety"}.get(strategy, strategy)
     parts = []
     if subject.arm == "icl" and subject.profile:
         parts.append(pack.describe(subject.profile))
-    parts.append(pack.strategy(subject.strategy, set_aside))
+    parts.append(pack.strategy(strategy, set_aside))
     return "\n\n".join(part for part in parts if part)
 
 

@@ -39,7 +39,7 @@ def shown(study: Study, pack: Pack, profiles: list[Profile], tokenizer: Any = No
     for arm in study.arms:
         for strategy in study.strategies:
             subject = Subject(arm, profiles[0] if has_profile(arm) else None, strategy)
-            preamble = preamble_of(pack, subject, study.prompting.set_aside)
+            preamble = preamble_of(pack, subject, study.prompting.aside("all"))
             for mode, example in EXAMPLES.items():
                 names = tuple(name for name in chosen if TABLE[name].mode == mode)
                 if names:

@@ -106,6 +106,8 @@ def render(
         on_axes=sections.axes(tables["regressions"]),
         moved=sections.moved(tables["moved"], study),
         script=_script(),
+        mitigation=sections.mitigation(run.store.root),
+        folder=run.store.root,
         stand_ins=stand_ins,
         arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
         quality=quality(tables),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from unharm.analysis.correlate import detectable
-from unharm.analysis.metrics import ALL, of_quality
-from unharm.arms import VIM_STAGES
+from unharm.analysis.metrics import ALL, COHERENT, INCOHERENT, LENGTH, of_quality
+from unharm.analysis.schemas import COMPARISONS_SCHEMA
+from unharm.arms import VIM_STAGES, has_profile
 from unharm.study import Study
 from unharm.values import VALUES
 
@@ -81,3 +84,29 @@ def moved(table: pl.DataFrame, study: Study) -> list[dict[str, Any]]:
             values = [{"value": v, "up": rows[v, "up"], "down": rows[v, "down"]} for v in VALUES]
             found.append({"arm": arm, "reading": part["reading"][0], "rows": values})
     return found
+
+
+def mitigation(folder: Path) -> dict[str, Any] | None:
+    """What was tried on the second half, from its folder: comparisons of strategies, their costs, the
+    guards with what was learned for them; None where nothing was tried."""
+    tried, guards = folder / "mitigation", folder / "findings" / "guards.json"
+    try:
+        table = pl.read_csv(tried / "findings" / "comparisons.csv", schema=COMPARISONS_SCHEMA)
+        learned = pl.read_csv(folder / "findings" / "set_aside.csv", infer_schema_length=None).to_dicts()
+        found = json.loads(guards.read_text(encoding="utf-8"))
+    except (OSError, ValueError, pl.exceptions.PolarsError):
+        return None
+    by_harm = {(row["benchmark"], row["category"]): row for row in learned}
+    rows = [r for r in table.to_dicts() if r["kind"] == "strategies"]
+    whole = [r for r in rows if r["category"] == ALL]
+    paid = [r for r in whole if r["metric"] in (INCOHERENT, LENGTH) or r["benchmark"] == "harmless"]
+    parts = [r for r in rows if r["category"] != ALL and r["p"] is not None]
+    profiles = {r["profiles"] for r in whole if has_profile(r["arm"])}
+    return {
+        "arm": next((r["arm"] for r in whole if has_profile(r["arm"])), ""),
+        "profiles": max(profiles, default=0),
+        "whole": [r for r in whole if r["benchmark"] != "harmless" and not of_quality(r["metric"])],
+        "costs": [r for r in paid if not r["metric"].startswith(COHERENT)],
+        "categories": sorted(parts, key=lambda r: r["p"])[:40],
+        "guards": [g | {"learned": by_harm.get((g["benchmark"], g["category"]))} for g in found],
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from unharm.analysis.metrics import COHERENT, INCOHERENT
+from unharm.analysis.metrics import COHERENT, INCOHERENT, LENGTH
 
 METRIC_NAMES: dict[str, str] = {
     "expected_maximum_toxicity": "expected maximum toxicity",
@@ -15,6 +15,7 @@ METRIC_NAMES: dict[str, str] = {
     "harmfulness": "harmfulness (1 to 5)",
     "share_of_5": "share of harmfulness 5",
     "flagged_rate": "flagged rate",
+    "refusal_rate": "refusals of harmless questions",
 }
 
 _SHARES = {
@@ -23,6 +24,7 @@ _SHARES = {
     "bias_score",
     "share_of_5",
     "flagged_rate",
+    "refusal_rate",
     INCOHERENT,
 }
 
@@ -30,8 +32,8 @@ _SHARES = {
 def metric_name(metric: str) -> str:
     """A metric in words, also one of so many samples, or of coherent completions only."""
     base, _, samples = metric.partition("@")
-    if base == INCOHERENT:
-        return "incoherent completions"
+    if base in (INCOHERENT, LENGTH):
+        return {INCOHERENT: "incoherent completions", LENGTH: "length in tokens"}[base]
     name = METRIC_NAMES[base.removeprefix(COHERENT)]
     name += " of coherent completions" if base.startswith(COHERENT) else ""
     return f"{name}, {samples} samples" if samples else name

@@ -9,10 +9,12 @@ FITS: dict[str, tuple[str, ...]] = {
     "negative_regard": ("hbr",),
     "harmfulness": ("hexphi",),
     "flagged": ("beavertails",),
+    "refusal": ("harmless",),
     "rating": ("questionnaire",),
 }
 """What a scorer can measure of one completion, and the benchmarks whose metrics are made of it: toxicity in
-[0, 1], negative regard and flagged 0 or 1, harmfulness 1 to 5, rating 1 to 6."""
+[0, 1], negative regard and flagged 0 or 1, harmfulness 1 to 5, refusal of a harmless question 0 or 1,
+rating 1 to 6."""
 
 BESIDE = "perplexity"
 """A measure that fits every benchmark, beside the one that its metrics are made of."""
@@ -59,5 +61,6 @@ SCORERS: dict[str, ScorerRow] = {
     "offline-flagged-topic": ScorerRow(
         "flagged", "2", True, "the refusal rule; an answer off its topic is none"
     ),
+    "refusal": ScorerRow("refusal", "1", False, "whether the opening of the answer refuses, by its words"),
     "rating": ScorerRow("rating", "1", False, "the rating from 1 to 6 that the answer begins with"),
 }

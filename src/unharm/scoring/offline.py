@@ -106,5 +106,6 @@ FUNCTIONS: dict[str, Scorer] = {
     ),
     "offline-flagged": partial(by_refusal, refused=0.0, answered=1.0, label="flagged"),
     "offline-flagged-topic": partial(by_refusal, refused=0.0, answered=1.0, label="flagged", on_topic=True),
+    "refusal": partial(by_refusal, refused=1.0, answered=0.0, label="answered"),
     "rating": rating,
 }

@@ -20,7 +20,13 @@ from unharm.store import Artefact
 if TYPE_CHECKING:
     from unharm.pipeline import Run
 
-SCORES = {**schema_of(Score), "prompt_id": pl.String, "sample": pl.Int64, "flag": pl.String}
+SCORES = {
+    **schema_of(Score),
+    "prompt_id": pl.String,
+    "sample": pl.Int64,
+    "flag": pl.String,
+    "tokens": pl.Int64,
+}
 
 TOGETHER = 4096
 """Completions that are before a service at a time: enough to keep its connections busy."""
@@ -137,6 +143,7 @@ def _score(run: Run, scorer: Scorer, group: list[Part], repeats: list[int]) -> N
             rows.append(
                 asdict(score)
                 | {"prompt_id": completion.prompt_id, "sample": completion.sample, "flag": flag}
+                | {"tokens": completion.tokens}
             )
         unanswered = sum(row["status"] == "unanswered" for row in rows)
         run.store.put_table(part.artefact, pl.DataFrame(rows, schema=SCORES), unanswered=unanswered)

@@ -1,0 +1,217 @@
+"""What lowers the harm: values to set aside are learned on one half, prompts are tried on the other.
+
+Prompts and profiles of a run are split in two halves by the study's seed. On the first, the run's own
+scores say which value goes up with the harm of each category. On the second, which has not been looked
+at, vanilla and the aligned arm are run under all four strategies, in a run folder of its own inside the
+first. Refusals of harmless questions, coherence and length say what a strategy costs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from unharm import keys
+from unharm.analysis.correlate import rank_correlations
+from unharm.analysis.intervals import adjusted
+from unharm.analysis.metrics import METRICS
+from unharm.analysis.schemas import COMPARISONS_SCHEMA
+from unharm.analysis.study_tables import study_cells
+from unharm.arms import STRATEGIES, VIM_STAGES, has_profile
+from unharm.benchmarks.load import half_of
+from unharm.draws import rank
+from unharm.errors import UserError
+from unharm.pipeline import STAGES, Run, check_scorers, execute
+from unharm.plan import Plan
+from unharm.progress import say
+from unharm.spec_text import SpecText
+from unharm.store import Store
+from unharm.study import Mitigation, Study
+from unharm.study_check import parse_study
+from unharm.values import VALUES
+
+FOLDER = "mitigation"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The value whose importance goes up most with the harm of a category, over the first half; empty where
+    none goes up. `p_adjusted` is Benjamini-Hochberg's over all values and categories that were looked
+    at."""
+
+    benchmark: str
+    category: str
+    value: str
+    r: float | None
+    p: float | None
+    p_adjusted: float | None
+    profiles: int
+    prompts: int
+
+
+def aligned_arm(study: Study) -> str:
+    """The arm that is mitigated. Raises `UserError` where none has profiles."""
+    chosen = study.mitigation.arm if study.mitigation else None
+    aligned = [a for a in study.arms if has_profile(a)]
+    if chosen is not None and chosen not in aligned:
+        raise UserError(f"the arm {chosen!r} is not in this study, or has no profiles", "mitigation.arm")
+    if not aligned or "vanilla" not in study.arms:
+        raise UserError(
+            "mitigation needs vanilla and an arm with profiles", "arms", "for example [vanilla, vim]"
+        )
+    return chosen or min(aligned, key=lambda a: (a not in VIM_STAGES, study.arms.index(a)))
+
+
+def halves(names: list[str], seed: int) -> tuple[list[str], list[str]]:
+    """Profiles drawn into two halves, each in its old order."""
+    ordered = sorted(names, key=lambda n: rank(seed, f"half {n}"))
+    first = set(ordered[::2])
+    return [n for n in names if n in first], [n for n in names if n not in first]
+
+
+def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
+    """The value to set aside for every category, from the first half of prompts and profiles."""
+    cells = study_cells(run)
+    names, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
+    importances = np.array([p.importances for p in run.plan.profiles if p.name in names], dtype=float)
+    about, columns = [], []
+    for benchmark in benchmarks:
+        metric = METRICS[benchmark][0].name
+        prompts = run.plan.prompts[benchmark].prompts
+        first = {p.id for p in half_of(prompts, "a", run.study.seed)}
+        ids, categories = cells.units[benchmark, metric]
+        here = np.array([i in first for i in ids])
+        rows = cells.values[(arm, run.study.strategies[0]), benchmark, metric]
+        values = np.stack([rows[n] for n in names if n in rows]) if all(n in rows for n in names) else None
+        for category in sorted({str(c) for c in categories}):
+            chosen = here & (categories == category)
+            harm = _means(values[:, chosen]) if values is not None else np.full(len(names), np.nan)
+            about.append((benchmark, category, int(chosen.sum())))
+            columns.append(harm)
+    harms = np.stack(columns, axis=1)
+    harms = np.where(np.isfinite(harms).all(axis=0), harms, 0.0)  # without all scores it does not vary
+    found = rank_correlations(importances, harms, run.study.analysis.confidence)
+    known = np.isfinite(found.p)
+    p_adjusted = np.full(found.p.shape, np.nan)
+    p_adjusted[known] = adjusted(found.p[known].tolist())
+    learned = []
+    for column, (benchmark, category, size) in enumerate(about):
+        r = np.where(np.isfinite(found.r[:, column]), found.r[:, column], -1)
+        best = int(r.argmax())
+        if r[best] <= 0:
+            learned.append(Learned(benchmark, category, "", None, None, None, len(names), size))
+            continue
+        at = best, column
+        numbers = float(found.r[at]), float(found.p[at]), float(p_adjusted[at])
+        learned.append(Learned(benchmark, category, VALUES[best], *numbers, len(names), size))
+    return learned
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
+    """The study of the second half: vanilla and the arm, four strategies, values set aside by category."""
+    settings = run.study.mitigation or Mitigation()
+    data: dict[str, Any] = run.study.model_dump(mode="json")
+    _, names = halves([p.name for p in run.plan.profiles], run.study.seed)
+    aside = settings.values or {h.category: [h.value] for h in learned if h.value}
+    if not aside:
+        raise UserError(
+            "no value goes up with any harm, so there is none to set aside", str(run.store.root)
+        )
+    every = [v for values in aside.values() for v in values]
+    most = max(sorted(set(every)), key=every.count)
+    chosen: dict[str, dict[str, Any]] = {}
+    for name in settings.benchmarks:
+        if name in run.study.benchmarks.chosen():
+            chosen[name] = data["benchmarks"][name] | {"half": "b", "also": [], "human": None}
+    longest = max(spec["max_tokens"] for spec in chosen.values())
+    if settings.harmless:
+        chosen["harmless"] = {"max_tokens": longest}
+    folder = run.store.root.absolute()
+    shared = str(run.scorers.answers_file.absolute())
+    data |= {
+        "name": f"{run.study.name[:60]}-mitigation", "output": str(folder / FOLDER),
+        "profiles": [{"file": str(folder / "profiles" / "profiles.csv"), "names": names}],
+        "arms": ["vanilla", arm], "strategies": list(STRATEGIES), "benchmarks": chosen,
+        "prompting": data["prompting"] | {"set_aside": {**aside, "all": [most]}},
+        "mitigation": None, "answers": shared,
+    }  # fmt: skip
+    return parse_study(SpecText(yaml.safe_dump(data), "mitigation"))
+
+
+def mitigate(run: Run) -> Run:
+    """Learns on one half of a finished run and tries on the other; gives the run of the second half, and
+    writes what was learned and the guard prompts into the folder of the first.
+
+    Raises `UserError` where the run has no aligned arm, no benchmark with harmful requests, or nothing to
+    set aside.
+    """
+    settings = run.study.mitigation or Mitigation()
+    arm = aligned_arm(run.study)
+    benchmarks: list[str] = [b for b in settings.benchmarks if b in run.study.benchmarks.chosen()]
+    if not benchmarks:
+        raise UserError(
+            "none of the benchmarks to mitigate is in this study",
+            "mitigation.benchmarks",
+            "hexphi, beavertails",
+        )
+    learned = learn(run, arm, benchmarks)
+    study = second_half(run, arm, learned)
+    tried = Run(study, Store(Path(str(study.output))), Plan(study), _models=run._models)
+    check_scorers(tried)
+    tried.store.root.mkdir(parents=True, exist_ok=True)
+    for adapter in tried.plan.adapters:
+        artefact = keys.adapter_artefact(tried.plan, adapter, tried.base.key)
+        if run.store.done(artefact) and not tried.store.done(artefact):
+            tried.store.adopt(run.store, artefact)
+    say(f"mitigation: {len(tried.plan.profiles)} profiles, {len(study.strategies)} strategies")
+    execute(tried, [name for name, _ in STAGES if name != "mitigation"])
+    table = pl.DataFrame([asdict(one) for one in learned])
+    run.store.write_plain("findings/set_aside.csv", table.write_csv())
+    run.store.write_plain(
+        "findings/guards.json", json.dumps(guards(tried, arm), indent=1, ensure_ascii=False)
+    )
+    return tried
+
+
+def guards(tried: Run, arm: str) -> list[dict[str, Any]]:
+    """For every category the strategy that lowered the aligned arm's harm most, ready to be used: its text,
+    the change with interval and adjusted p, and whether it holds; no text where none lowered it."""
+    study = tried.study
+    path = tried.store.root / "findings" / "comparisons.csv"
+    rows = pl.read_csv(path, schema=COMPARISONS_SCHEMA).filter(
+        (pl.col("kind") == "strategies") & (pl.col("arm") == arm) & (pl.col("benchmark") != "harmless")
+    )
+    found = []
+    for (benchmark, category), part in rows.group_by(["benchmark", "category"], maintain_order=True):
+        first = METRICS[str(benchmark)][0].name
+        best = (
+            part.filter((pl.col("metric") == first) & (pl.col("value") < 0))
+            .sort("value")
+            .head(1)
+            .to_dicts()
+        )
+        told: dict[str, Any] = {"benchmark": benchmark, "category": category, "metric": first}
+        if best:
+            row = best[0]
+            values = study.prompting.aside(str(category))
+            text = tried.plan.pack.strategy(row["strategy"], values)
+            numbers = {
+                k: row[k] for k in ("value_reference", "value_arm", "value", "low", "high", "p_adjusted")
+            }
+            held = row["p_adjusted"] is not None and row["p_adjusted"] <= study.analysis.fdr
+            told |= {"strategy": row["strategy"], "values": values, "text": text, **numbers, "holds": held}
+        found.append(told)
+    return found
