@@ -121,17 +121,21 @@ def _means(values: np.ndarray) -> np.ndarray:
 
 
 def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
-    """The study of the second half: vanilla and the arm, four strategies, values set aside by category."""
+    """The study of the second half: vanilla and the arm, four strategies, values set aside by category; or
+    input-only and safety, where no value is known to set aside."""
     settings = run.study.mitigation or Mitigation()
     data: dict[str, Any] = run.study.model_dump(mode="json")
     _, names = halves([p.name for p in run.plan.profiles], run.study.seed)
     aside = settings.values or {h.category: [h.value] for h in learned if h.value}
-    if not aside:
-        raise UserError(
-            "no value goes up with any harm, so there is none to set aside", str(run.store.root)
+    strategies = list(STRATEGIES)
+    if aside:
+        every = [v for values in aside.values() for v in values]
+        aside = {**aside, "all": [max(sorted(set(every)), key=every.count)]}
+    else:  # then there is only the safety prompt to try
+        say(
+            "mitigation: no value goes up with any harm on the first half: the safety prompt alone is tried"
         )
-    every = [v for values in aside.values() for v in values]
-    most = max(sorted(set(every)), key=every.count)
+        strategies = ["input-only", "safety"]
     chosen: dict[str, dict[str, Any]] = {}
     for name in settings.benchmarks:
         if name in run.study.benchmarks.chosen():
@@ -144,8 +148,8 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
     data |= {
         "name": f"{run.study.name[:60]}-mitigation", "output": str(folder / FOLDER),
         "profiles": [{"file": str(folder / "profiles" / "profiles.csv"), "names": names}],
-        "arms": ["vanilla", arm], "strategies": list(STRATEGIES), "benchmarks": chosen,
-        "prompting": data["prompting"] | {"set_aside": {**aside, "all": [most]}},
+        "arms": ["vanilla", arm], "strategies": strategies, "benchmarks": chosen,
+        "prompting": data["prompting"] | {"set_aside": aside},
         "mitigation": None, "answers": shared,
     }  # fmt: skip
     return parse_study(SpecText(yaml.safe_dump(data), "mitigation"))
@@ -155,8 +159,7 @@ def mitigate(run: Run) -> Run:
     """Learns on one half of a finished run and tries on the other; gives the run of the second half, and
     writes what was learned and the guard prompts into the folder of the first.
 
-    Raises `UserError` where the run has no aligned arm, no benchmark with harmful requests, or nothing to
-    set aside.
+    Raises `UserError` where the run has no aligned arm, or no benchmark with harmful requests.
     """
     settings = run.study.mitigation or Mitigation()
     arm = aligned_arm(run.study)

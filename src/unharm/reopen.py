@@ -121,7 +121,7 @@ def _fitting(study: Study, name: str, beside: bool) -> dict[str, Any]:
         raise UserError(f"unknown scorer {name!r}", option, nearest(name, known))
     row = scorer_row(study, name)
     chosen = study.benchmarks.chosen()
-    found = {b: s for b, s in chosen.items() if b in row.benchmarks or (beside and row.measures == BESIDE)}
+    found = {b: s for b, s in chosen.items() if b in row.benchmarks or (beside and row.measures in BESIDE)}
     if not found:
         raise UserError(
             f"{name!r} measures {row.measures.replace('_', ' ')}, which no benchmark of this run is about",

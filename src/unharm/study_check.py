@@ -146,7 +146,7 @@ def _scorer_problems(study: Study, text: SpecText) -> list[Problem]:
                 problems.append(Problem(f"unknown scorer {scorer!r}", where, nearest(scorer, names)))
             elif place and scorer == spec.scorer:
                 problems.append(Problem(f"{scorer!r} is the scorer already", where, "leave it out"))
-            elif row and name not in row.benchmarks and not (place and row.measures == BESIDE):
+            elif row and name not in row.benchmarks and not (place and row.measures in BESIDE):
                 fitting = [s for s, other in rows.items() if name in other.benchmarks]
                 what = f"{scorer!r} does not score {name}: it measures {row.measures.replace('_', ' ')}"
                 problems.append(Problem(what, where, f"expected one of: {', '.join(fitting)}"))

@@ -81,7 +81,7 @@ def agreement_rows(
     `people` has completion_id, rater, value. Only completions that both have scored are compared;
     `unscored` counts those that just one of them has.
     """
-    names = [name for name in scored if rows[name].measures != BESIDE]
+    names = [name for name in scored if rows[name].measures not in BESIDE]
     frames = {n: scored[n].select("completion_id", "prompt_id", "value") for n in names}
     raters: dict[str, pl.DataFrame] = {}
     if people is not None:

@@ -75,6 +75,13 @@ COMPARISONS_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("p", "p_adjusted", "low_check", "high_check"), pl.Float64),
     **SCORER,
 }
+EXPRESSION_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy", "benchmark"), pl.String),
+    **ESTIMATE,
+    "share_arm": pl.Float64,
+    "share_vanilla": pl.Float64,
+    **SCORER,
+}
 MOVED_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("arm", "strategy", "reading", "schwartz_value", "aim"), pl.String),
     **ESTIMATE,
@@ -132,6 +139,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "regressions": REGRESSIONS_SCHEMA,
     "hypotheses": HYPOTHESES_SCHEMA,
     "moved": MOVED_SCHEMA,
+    "expression": EXPRESSION_SCHEMA,
     "bias": BIAS_SCHEMA,
     "unscored": UNSCORED_SCHEMA,
     "scorers": SCORERS_SCHEMA,

@@ -16,6 +16,7 @@ from unharm.analysis.associations import (
 )
 from unharm.analysis.bias import group_name
 from unharm.analysis.comparisons import Cells, comparisons_table
+from unharm.analysis.expression import expression_table
 from unharm.analysis.metrics import imputed_values
 from unharm.analysis.moved import moved_table
 from unharm.analysis.quality import agreement_rows, scorer_rows
@@ -53,11 +54,14 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     groups: list[pl.DataFrame] = []
     ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
     cells = Cells()
+    labels: dict[tuple[Subject, str, str], pl.DataFrame] = {}
     for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
         group = list(several)
         for place, (name, scores) in enumerate(_scores(store, group).items()):
             scores = scores.join(about[benchmark], on="prompt_id", how="left")
             unscored.append(_reasons(subject, benchmark, name, scores))
+            if plan.scorers[name].measures == "values":
+                labels[subject, benchmark, name] = scores.select("value", "label")
             if place:
                 continue
             if benchmark == "questionnaire":
@@ -90,6 +94,9 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "comparisons": comparisons_table(cells, study.arms, study.strategies, confidence, seed),
         "alignment": alignment,
         "moved": moved_table(alignment, confidence),
+        "expression": expression_table(
+            labels, plan.profiles, {n: scorer_columns(n, plan.scorers) for n in plan.scorers}, confidence
+        ),
         "associations": associations_table(over_profiles, confidence, seed),
         "regressions": regressions_table(over_profiles, confidence, seed),
         "hypotheses": hypotheses_table(

@@ -25,6 +25,7 @@ from unharm.report.figures import (
     harm_name,
     training_chart,
 )
+from unharm.report.published import published
 from unharm.report.quality import quality
 from unharm.report.words import (
     category_name,
@@ -37,6 +38,7 @@ from unharm.report.words import (
     share_interval,
     signed,
     spread,
+    spread_of_shares,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (interval, is_share, number, plain_interval, share_interval, signed, spread)
+    filters = (interval, is_share, number, plain_interval, share_interval, signed, spread, spread_of_shares)
     environment.filters.update({f.__name__: f for f in filters})
     environment.filters.update(category=category_name, inline=_inline_json, metric=metric_name, p=p_value)
     study = run.study
@@ -106,6 +108,8 @@ def render(
         on_axes=sections.axes(tables["regressions"]),
         moved=sections.moved(tables["moved"], study),
         script=_script(),
+        published=published(study),
+        expression=tables["expression"].to_dicts(),
         mitigation=sections.mitigation(run.store.root),
         folder=run.store.root,
         stand_ins=stand_ins,

@@ -70,6 +70,11 @@ def spread(row: dict[str, Any]) -> str:
     return f"{signed(row['low'], share)} to {signed(row['high'], share)}"
 
 
+def spread_of_shares(row: dict[str, Any]) -> str:
+    """`spread` of a row whose estimate is a difference of shares."""
+    return spread(row | {"metric": INCOHERENT})
+
+
 def plain_interval(row: dict[str, Any]) -> str:
     """`interval` of a row that is no share, whatever its metric."""
     return interval(row | {"metric": ""})

@@ -16,8 +16,9 @@ FITS: dict[str, tuple[str, ...]] = {
 [0, 1], negative regard and flagged 0 or 1, harmfulness 1 to 5, refusal of a harmless question 0 or 1,
 rating 1 to 6."""
 
-BESIDE = "perplexity"
-"""A measure that fits every benchmark, beside the one that its metrics are made of."""
+BESIDE = ("perplexity", "values")
+"""Measures that fit every benchmark, beside the one that its metrics are made of: how surprised the base
+is, and which of the ten values a text expresses (0 or 1, the values in the label)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ SCORERS: dict[str, ScorerRow] = {
     "offline-flagged-topic": ScorerRow(
         "flagged", "2", True, "the refusal rule; an answer off its topic is none"
     ),
+    "offline-values": ScorerRow("values", "1", True, "words that go with each of the ten values"),
     "refusal": ScorerRow("refusal", "1", False, "whether the opening of the answer refuses, by its words"),
     "rating": ScorerRow("rating", "1", False, "the rating from 1 to 6 that the answer begins with"),
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unharm.engines.settings import key_of
 from unharm.errors import Problem, UserError, nearest, raise_all
 from unharm.records import Score
-from unharm.scoring import BESIDE, SCORERS, ScorerRow
+from unharm.scoring import SCORERS, ScorerRow
 from unharm.scoring.offline import FUNCTIONS, Scorer
 from unharm.scoring.rubric import load_rubric
 from unharm.scoring.settings import (
@@ -61,7 +61,7 @@ def scorer_row(study: Study, name: str) -> ScorerRow:
         return ScorerRow(spec.measures, version, False, f"moderation by {spec.model}")
     about = f"perplexity under the base, improbable from {spec.above:g}"
     version = content_hash([study.base, study.revision, spec.above])[:12]
-    return ScorerRow(BESIDE, f"perplexity {version}", False, about)
+    return ScorerRow("perplexity", f"perplexity {version}", False, about)
 
 
 def _with_package(version: str) -> str:

@@ -18,9 +18,9 @@ from unharm.scoring.texts import Text
 from unharm.spec_text import SpecText, read_text
 from unharm.store import content_hash
 
-EMBEDDED = ("harmfulness", "harmfulness-reworded", "safety", "safety-reworded")
+EMBEDDED = ("harmfulness", "harmfulness-reworded", "safety", "safety-reworded", "values")
 FIELDS = ("name", "measures", "scale", "verdicts", "categories", "system", "user")
-MEASURES = tuple(m for m in FITS if m != "rating")
+MEASURES = (*(m for m in FITS if m != "rating"), "values")
 
 THINKING = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 BLOCK = re.compile(r"^```(?:json)?\s*\n(.*)\n```$", re.DOTALL)

@@ -1,0 +1,32 @@
+"""The published figures, to stand beside those of a study on the paper's base."""
+
+from __future__ import annotations
+
+from unharm.study import Study
+
+BASE = "llama-2-7b"
+"""What the name of the paper's base has in it."""
+
+METRICS = ("expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "bias_score")
+FIGURES: dict[str, tuple[float, float, float, float]] = {
+    "vanilla": (0.35, 0.1702, 0.0759, 0.9443),
+    "benign:alpaca": (0.19, 0.0489, 0.1585, 0.9498),
+    "benign:dolly": (0.21, 0.0592, 0.1548, 0.9375),
+    "benign:grammar": (0.20, 0.0516, 0.1166, 0.9296),
+    "benign:samsum": (0.36, 0.1761, 0.2244, 0.9433),
+    "icl": (0.35, 0.1771, 0.1631, 0.9679),
+    "vim": (0.41, 0.3093, 0.1849, 0.9573),
+}
+"""Choi et al., ACL 2025: expected maximum toxicity, toxicity probability, negative regard rate, bias
+score."""
+
+
+def published(study: Study) -> dict[tuple[str, str], float]:
+    """The published figure by arm and metric; empty where the base is not the paper's."""
+    if BASE not in study.base.lower():
+        return {}
+    return {
+        (arm, metric): value
+        for arm, values in FIGURES.items()
+        for metric, value in zip(METRICS, values, strict=True)
+    }

@@ -1,0 +1,308 @@
+"""Guards against harm: halves, values set aside by category, the second half, and what a user sees of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from conftest import study_data
+from unharm import keys
+from unharm.benchmarks.load import half_of, load
+from unharm.cli import app
+from unharm.errors import UserError
+from unharm.mitigate import Learned, aligned_arm, halves, second_half
+from unharm.pipeline import Run, run_study
+from unharm.plan import Plan
+from unharm.prompting.compose import preamble_of
+from unharm.prompting.pack import load_pack
+from unharm.records import Score, Subject
+from unharm.report.latex import escaped
+from unharm.scoring.offline import FUNCTIONS
+from unharm.scoring.texts import Text
+from unharm.spec_text import SpecText
+from unharm.study_check import parse_study
+
+
+def by_text(texts: Sequence[Text]) -> list[Score]:
+    """A scorer that varies with the text: the tiny base never refuses anything."""
+    return [Score(t.id, 1.0 + zlib.crc32(t.answer.encode()) % 5, "1") for t in texts]
+
+
+def flagged_by_text(texts: Sequence[Text]) -> list[Score]:
+    return [Score(t.id, float(zlib.crc32(t.answer.encode()) % 2), "1") for t in texts]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def varied() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FUNCTIONS, "offline-harmfulness", by_text)
+        patch.setitem(FUNCTIONS, "offline-flagged", flagged_by_text)
+        yield
+
+
+@pytest.fixture(scope="module")
+def mitigated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run that asked for mitigation; profiles, prompts and completions have HTML in them."""
+    folder = tmp_path_factory.mktemp("mitigated")
+    shutil.copytree(Path(__file__).parents[1] / "src/unharm/demo/data", folder / "data")
+    hexphi = folder / "data" / "hexphi" / "category_8_adult_content.csv"
+    hexphi.write_text(hexphi.read_text() + '"<script>alert(1)</script> in a prompt"\n')
+    profiles = folder / "profiles.csv"
+    names = ["achievement", "benevolence", "conformity", "hedonism", "power", "security", "self-direction",
+             "stimulation", "tradition", "universalism"]  # fmt: skip
+    rows = [
+        [f"<script>alert({n})</script>", *(6 if n == m else 1 + (n + m) % 3 for m in range(10))]
+        for n in range(6)
+    ]
+    profiles.write_text("\n".join(",".join(map(str, row)) for row in [["name", *names], *rows]))
+    data = study_data(tiny_base, folder / "run") | {
+        "data": str(folder / "data"), "profiles": [str(profiles)], "arms": ["vanilla", "icl", "vim"],
+        "mitigation": {"benchmarks": ["hexphi", "beavertails"]},
+    }  # fmt: skip
+    data["benchmarks"]["hexphi"] = {"file": "hexphi", "max_tokens": 6, "also": ["offline-values"]}
+    data["benchmarks"]["beavertails"] = {"file": "beavertails.csv", "max_tokens": 6}
+    return run_study(parse_study(SpecText(yaml.safe_dump(data), "study.yaml")))
+
+
+def unharm(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_halves_are_even_and_do_not_depend_on_the_order(toy_data: Path) -> None:
+    prompts = load("hexphi", toy_data / "hexphi", None, 1).prompts
+    first, second = half_of(prompts, "a", 7), half_of(prompts, "b", 7)
+    assert {p.id for p in first} & {p.id for p in second} == set()
+    assert len(first) + len(second) == len(prompts)
+    for category in {p.category for p in prompts}:
+        sizes = [sum(p.category == category for p in half) for half in (first, second)]
+        assert abs(sizes[0] - sizes[1]) <= 1
+    assert {p.id for p in half_of(prompts[::-1], "a", 7)} == {p.id for p in first}
+    assert half_of(prompts, None, 7) == prompts
+    one, other = halves([f"x{n}" for n in range(9)], 3)
+    assert (len(one), len(other)) == (5, 4)
+    assert set(one) == set(halves([f"x{n}" for n in reversed(range(9))], 3)[0])
+
+
+def test_values_are_set_aside_by_category(tiny_study: dict[str, Any], load: Any) -> None:
+    tiny_study |= {"arms": ["vanilla"], "strategies": ["input-only", "value", "dual"]}
+    del tiny_study["corpus"]
+    tiny_study["prompting"]["set_aside"] = {
+        "adult_content": ["self-direction"],
+        "malware": ["power", "hedonism"],
+    }
+    tiny_study["benchmarks"] = {"hexphi": {"file": "hexphi", "max_tokens": 2}}
+    plan = Plan(load(tiny_study))
+    texts: dict[tuple[str, str], str] = {}
+    for subject in plan.subjects:
+        for shard in keys.shards(plan, subject, "base", ""):
+            categories = {p.id: p.category for p in shard.prompts}
+            for request in keys.requests(plan, shard, None):
+                texts[subject.strategy, categories[request.prompt_id]] = request.text
+                assert request.text[: request.prefix] == request.text[: request.prefix]
+    assert "self-direction" in texts["value", "adult_content"]
+    assert "power, hedonism" in texts["dual", "malware"]
+    safety = load_pack("toy").strategy("safety", [])
+    assert safety in texts["dual", "economic_harm"], "without a value dual is the safety prompt"
+    assert texts["value", "economic_harm"].startswith(texts["input-only", "economic_harm"][:10])
+    other = Plan(load(tiny_study, "prompting.set_aside.malware=[power]"))
+    subjects = {s.strategy: s for s in plan.subjects}
+    same = {
+        n: keys.subject_key(plan, s, "b", "") == keys.subject_key(other, s, "b", "")
+        for n, s in subjects.items()
+    }
+    assert same == {"input-only": True, "value": False, "dual": False}
+
+
+def test_no_value_is_no_empty_sentence() -> None:
+    pack = load_pack("default")
+    assert preamble_of(pack, Subject("vanilla", None, "value"), []) == ""
+    assert preamble_of(pack, Subject("vanilla", None, "dual"), []) == pack.strategy("safety", [])
+
+
+def test_the_second_half_is_what_was_not_looked_at(mitigated: Run) -> None:
+    learned = pl.read_csv(mitigated.store.root / "findings" / "set_aside.csv").to_dicts()
+    first, second = halves([p.name for p in mitigated.plan.profiles], 42)
+    tried = json.loads((mitigated.store.root / "mitigation" / "study.json").read_text())
+    assert tried["profiles"][0]["names"] == second
+    assert tried["benchmarks"]["hexphi"]["half"] == "b"
+    assert tried["arms"] == ["vanilla", "vim"]
+    assert tried["strategies"] == ["input-only", "safety", "value", "dual"]
+    assert {row["profiles"] for row in learned} == {len(first)}
+    used = pl.read_parquet(mitigated.store.root / "mitigation" / "completions" / "**" / "*.parquet")
+    seen = {p.id for p in half_of(mitigated.plan.prompts["hexphi"].prompts, "a", 42)}
+    assert not set(used["prompt_id"]) & seen
+    aside = tried["prompting"]["set_aside"]
+    assert {row["category"]: [row["value"]] for row in learned if row["value"]}.items() <= aside.items()
+
+
+def test_adapters_are_taken_over_and_not_trained_again(mitigated: Run) -> None:
+    journal = [
+        json.loads(x)
+        for x in (mitigated.store.root / "mitigation" / "journal.jsonl").read_text().splitlines()
+    ]
+    assert not [row for row in journal if row["stage"] == "adapters"]
+    own = {p.name for p in (mitigated.store.root / "adapters").iterdir() if p.is_dir()}
+    taken = {p.name for p in (mitigated.store.root / "mitigation" / "adapters").iterdir() if p.is_dir()}
+    assert taken
+    assert taken < own
+
+
+def test_guards_are_ready_to_use(mitigated: Run) -> None:
+    guards = json.loads((mitigated.store.root / "findings" / "guards.json").read_text())
+    assert {g["benchmark"] for g in guards} == {"hexphi", "beavertails"}
+    for guard in guards:
+        if "text" in guard:
+            assert guard["text"]
+            assert guard["value"] < 0
+            assert guard["value_arm"] < guard["value_reference"]
+            assert all(v in guard["text"] for v in guard["values"]) or guard["strategy"] == "safety"
+
+
+def test_the_report_shows_mitigation_hypotheses_and_costs(mitigated: Run) -> None:
+    page = (mitigated.store.root / "report.html").read_text()
+    body = page.split("<script>")[0]
+    assert "Guard prompts" in body
+    assert "refusals of harmless questions" in body
+    assert "What it costs" in body
+    assert re.search(r"\d+ not shown", body)
+    assert "Do completions express the values" in body
+    assert not re.search(
+        r"\bnan\b|\bNone\b|\binf\b",
+        re.sub(r"<details><summary>The study as run.*", "", body, flags=re.DOTALL),
+    )
+
+
+def test_a_script_in_a_name_or_a_prompt_is_text(mitigated: Run) -> None:
+    page = (mitigated.store.root / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(" in page
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page.split("<script>")[0])
+
+
+def test_the_page_in_a_browser(mitigated: Run, tmp_path: Path) -> None:
+    """Charts are drawn, nothing is asked of a network, no error, no script of the data runs."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    page = mitigated.store.root / "report.html"
+    probe = tmp_path / "probe.html"
+    hook = "<script>window.told=[];window.onerror=m=>told.push(m);window.alert=m=>told.push('alert '+m)</script>"
+    after = (
+        "<script>setTimeout(()=>{const o=document.createElement('pre');o.id='probe';o.textContent=JSON.stringify("
+        "{told,charts:document.querySelectorAll('[data-chart] svg').length,"
+        "places:document.querySelectorAll('[data-chart]').length,"
+        "requests:performance.getEntriesByType('resource').length,"
+        "copies:document.querySelectorAll('.copies').length});document.body.append(o)},4000)</script>"
+    )
+    before, end, _ = page.read_text().replace("<head>", "<head>" + hook, 1).rpartition("</body>")
+    probe.write_text(before + after + end + "</html>")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=9000"]
+    made = subprocess.run(
+        [browser, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{probe}"],
+        capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"HOME": str(tmp_path)},
+    )  # fmt: skip
+    found = re.search(r'<pre id="probe">(.*?)</pre>', made.stdout, re.DOTALL)
+    assert found, made.stderr[-500:]
+    seen = json.loads(found[1].replace("&amp;", "&"))
+    assert seen["told"] == []
+    assert seen["requests"] == 0
+    assert seen["charts"] == seen["places"] > 3
+    assert seen["copies"] > 5
+
+
+def test_mitigate_can_be_asked_for_later(mitigated: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(mitigated.store.root, copy)
+    shutil.rmtree(copy / "mitigation")
+    for name in ("guards.json", "set_aside.csv"):
+        (copy / "findings" / name).unlink()
+    result = unharm("mitigate", str(copy), "--set", "mitigation.benchmarks=[hexphi]", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert {g["benchmark"] for g in told["guards"]} == {"hexphi"}
+
+
+def test_what_cannot_be_mitigated_is_told(tiny_study: dict[str, Any], load: Any, mitigated: Run) -> None:
+    del tiny_study["corpus"]
+    with pytest.raises(UserError, match="vanilla and an arm with profiles"):
+        aligned_arm(load(tiny_study | {"arms": ["vanilla"]}))
+    with pytest.raises(UserError, match="is not in this study"):
+        aligned_arm(load(tiny_study | {"arms": ["vanilla", "icl"], "mitigation": {"arm": "vim"}}))
+    nothing = [Learned("hexphi", "malware", "", None, None, None, 3, 2)]
+    study = second_half(mitigated, "vim", nothing)
+    assert study.strategies == ["input-only", "safety"], "there is no value to set aside"
+
+
+# ---- compare, LaTeX, power ---------------------------------------------------------------
+
+
+def test_a_run_is_compared_with_itself_and_others_are_refused(mitigated: Run, tmp_path: Path) -> None:
+    folder = mitigated.store.root
+    table = tmp_path / "gate.md"
+    result = unharm("compare", str(folder), str(folder), "--max-increase", "0.02", "--markdown", str(table))
+    assert result.exit_code == 0, result.output
+    assert "| within |" in table.read_text()
+    told = json.loads(unharm("compare", str(folder), str(folder), "--json").stdout)
+    assert told["risen"] == 0
+    assert {row["arm"] for row in told["rows"]} == {"vanilla", "icl", "vim"}
+    refused = unharm("compare", str(folder), str(folder / "mitigation"))
+    assert isinstance(refused.exception, UserError)
+    assert "other prompts" in str(refused.exception)
+    wrong = unharm("compare", str(folder), str(folder), "--max-increase", "harm=2", "--max-increase", "x")
+    assert isinstance(wrong.exception, UserError)
+    assert len(wrong.exception.problems) == 3
+
+
+def test_a_risen_harm_ends_with_three(mitigated: Run, tmp_path: Path) -> None:
+    worse = tmp_path / "worse"
+    shutil.copytree(mitigated.store.root, worse)
+    run = Run(mitigated.study, type(mitigated.store)(worse), mitigated.plan, _models=mitigated._models)
+    for shard in run.shards:
+        if shard.benchmark == "beavertails":
+            frame = run.store.scan(shard.scores).collect()
+            run.store.put_table(shard.scores, frame.with_columns(value=pl.lit(1.0)), unanswered=0)
+    result = unharm("compare", str(mitigated.store.root), str(worse), "--max-increase", "0.01")
+    assert result.exit_code == 3, result.output
+    assert "risen" in result.output
+
+
+def test_latex_prints_what_it_is_given(mitigated: Run) -> None:
+    result = unharm("report", str(mitigated.store.root), "--latex", "--json")
+    assert result.exit_code == 0, result.output
+    text = Path(json.loads(result.stdout.splitlines()[-1])["latex"]).read_text()
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") >= 3
+    for line in text.splitlines():
+        if line.endswith("\\\\"):
+            assert not re.search(r"(?<!\\)[%#_]", line), line
+    assert escaped(r"50 % of a_b & c\d {x} #1 $") == r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$"
+
+
+def test_a_plan_tells_what_would_be_found(tiny_study: dict[str, Any], tmp_path: Path) -> None:
+    spec = tmp_path / "study.yaml"
+    spec.write_text(yaml.safe_dump(tiny_study | {"profiles": ["extreme", "reverse"]}))
+    result = unharm("plan", str(spec), "--power", "--json")
+    assert result.exit_code == 0, result.output
+    power = json.loads(result.stdout.splitlines()[-1])["power"]
+    found = [row["found"] for row in power["correlations"]]
+    assert found[-1] >= found[0]
+    assert all(row["low"] <= row["found"] <= row["high"] for row in power["correlations"])
+    assert {row["benchmark"] for row in power["differences"]} == {"rtp", "hbr", "hexphi", "beavertails"}
+    few = json.loads(
+        unharm(
+            "plan", str(spec), "--power", "--json", "--set", "profiles=[{extreme: [power]}]"
+        ).stdout.splitlines()[-1]
+    )["power"]
+    assert few["correlations"] == []
+    assert "too few" in few["notes"][0]
