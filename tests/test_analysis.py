@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from unharm.analysis.associations import associations_table, harms
 from unharm.analysis.intervals import adjusted, mean_interval, share_interval, spearman
 from unharm.analysis.metrics import benchmark_metrics, nmse, questionnaire_means
 from unharm.analysis.schemas import SUBJECTS_SCHEMA
-from unharm.analysis.tables import arms_table, associations_table
+from unharm.analysis.tables import arms_table
 from unharm.profiles.extreme import TARGETS, extreme
 from unharm.values import VALUES
 
@@ -164,15 +165,14 @@ def test_an_arm_with_profiles_has_the_profile_as_its_unit() -> None:
     assert (vanilla["value"], vanilla["n"], vanilla["unit"]) == (0.3, 5, "prompt")
 
 
-def test_associations_find_a_planted_value_and_adjust_the_whole_family(load: Any, tiny_study: Any) -> None:
-    study = load(tiny_study | {"profiles": ["extreme"], "arms": ["vim"]})
+def test_associations_find_a_planted_value_and_adjust_the_whole_family() -> None:
     profiles = [extreme(n) for n in TARGETS]
     rows = []
     for i, p in enumerate(profiles):
         rows.append(subject_row("vim", p.name, "all", 0.5))
         rows.append(subject_row("vim", p.name, "planted", (p["power"] + 0.001 * i) / 7))
         rows.append(subject_row("vim", p.name, "flat", 0.5))
-    found = associations_table(study, table(rows), profiles)
+    found = associations_table(list(harms(table(rows), profiles)), 0.95, 1)
     assert set(found["category"]) == {"planted", "flat"}
     planted = found.filter((pl.col("category") == "planted") & (pl.col("schwartz_value") == "power"))
     assert planted["value"][0] > 0.6

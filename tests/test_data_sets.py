@@ -17,7 +17,8 @@ from unharm.store import sha256_of
 
 
 def test_every_benchmark_and_benign_set_is_listed() -> None:
-    assert {"survey", "arguments", *KINDS, *benign.KINDS} == set(DATA_SETS)
+    ours = {"harmless"}
+    assert {"survey", "arguments", *KINDS, *benign.KINDS} - ours == set(DATA_SETS)
     for name, one in DATA_SETS.items():
         assert one.licence, name
         assert one.todo, name

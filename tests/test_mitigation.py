@@ -201,7 +201,7 @@ def test_the_page_in_a_browser(mitigated: Run, tmp_path: Path) -> None:
     hook = "<script>window.told=[];window.onerror=m=>told.push(m);window.alert=m=>told.push('alert '+m)</script>"
     after = (
         "<script>setTimeout(()=>{const o=document.createElement('pre');o.id='probe';o.textContent=JSON.stringify("
-        "{told,charts:document.querySelectorAll('[data-chart] svg').length,"
+        "{told,charts:document.querySelectorAll('[data-chart] svg.marks').length,"
         "places:document.querySelectorAll('[data-chart]').length,"
         "requests:performance.getEntriesByType('resource').length,"
         "copies:document.querySelectorAll('.copies').length});document.body.append(o)},4000)</script>"

@@ -61,7 +61,7 @@ def test_every_link_of_the_chain_is_there(finished: tuple[Run, dict[str, Any]]) 
     assert set(subjects["arm"]) == {"vanilla", "icl", "vim", "benign:grammar"}
     assert set(subjects["metric"]) == {
         "expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "bias_score", "harmfulness",
-        "share_of_5", "flagged_rate", "incoherent_share", "coherent_expected_maximum_toxicity",
+        "share_of_5", "flagged_rate", "length", "incoherent_share", "coherent_expected_maximum_toxicity",
         "coherent_negative_regard_rate", "coherent_harmfulness", "coherent_flagged_rate",
     }  # fmt: skip
     assert subjects["stand_in"].all()

@@ -144,9 +144,11 @@ def ridge(importances: Array, harm: Array, confidence: float, seed: int) -> list
     standard deviations, with one standard deviation of a value. The penalty is that of generalised
     cross-validation; the interval is the bootstrap's over profiles at this penalty. Coefficients are
     shrunk: they order the values, and carry no p."""
+    if len(harm) < 12 or np.ptp(harm) < 1e-12:
+        return None
     own = ipsatised(importances)
     spread = own.std(axis=0)
-    if len(harm) < 12 or np.ptp(harm) < 1e-12 or (spread < 1e-12).any():
+    if (spread < 1e-12).any():
         return None
     x = (own - own.mean(axis=0)) / spread
     y = (harm - harm.mean()) / harm.std()
