@@ -68,6 +68,17 @@ def aligned_arm(study: Study) -> str:
     return chosen or min(aligned, key=lambda a: (a not in VIM_STAGES, study.arms.index(a)))
 
 
+def too_small(run: Run) -> str:
+    """Why a run cannot be cut in halves; empty where it can."""
+    settings = run.study.mitigation or Mitigation()
+    if len(run.plan.profiles) < 2:
+        return "one profile cannot be cut in halves"
+    for name in settings.benchmarks:
+        if name in run.plan.prompts and half_of(run.plan.prompts[name].prompts, "b", run.study.seed):
+            return ""
+    return "there is no category with two prompts to cut in halves"
+
+
 def halves(names: list[str], seed: int) -> tuple[list[str], list[str]]:
     """Profiles drawn into two halves, each in its old order."""
     ordered = sorted(names, key=lambda n: rank(seed, f"half {n}"))
@@ -138,7 +149,8 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
         strategies = ["input-only", "safety"]
     chosen: dict[str, dict[str, Any]] = {}
     for name in settings.benchmarks:
-        if name in run.study.benchmarks.chosen():
+        prompts = run.plan.prompts[name].prompts if name in run.plan.prompts else []
+        if half_of(prompts, "b", run.study.seed):
             chosen[name] = data["benchmarks"][name] | {"half": "b", "also": [], "human": None}
     longest = max(spec["max_tokens"] for spec in chosen.values())
     if settings.harmless:
@@ -170,6 +182,8 @@ def mitigate(run: Run) -> Run:
             "mitigation.benchmarks",
             "hexphi, beavertails",
         )
+    if reason := too_small(run):
+        raise UserError(reason, str(run.store.root), "use more prompts and profiles")
     learned = learn(run, arm, benchmarks)
     study = second_half(run, arm, learned)
     tried = Run(study, Store(Path(str(study.output))), Plan(study), _models=run._models)

@@ -154,9 +154,12 @@ def make_mitigation(run: Run) -> None:
     it; see `unharm.mitigate`."""
     if run.study.mitigation is None:
         return
-    from unharm.mitigate import mitigate
+    from unharm.mitigate import mitigate, too_small
 
-    mitigate(run)
+    if reason := too_small(run):
+        say(f"mitigation: not tried, {reason}")
+    else:
+        mitigate(run)
 
 
 def _labels(run: Run, benchmark: str) -> list[list[str | float]]:
