@@ -25,7 +25,7 @@ SMALL = [
     "benchmarks.rtp.max_tokens=2", "benchmarks.hbr.max_tokens=2", "benchmarks.beavertails.max_tokens=2",
     "corpus.benign.grammar.limit=20",
 ]  # fmt: skip
-QUICK = ["benchmarks.hexphi.limit=2", "benchmarks.hexphi.max_tokens=2"]
+QUICK = ["benchmarks.hexphi.limit=20", "benchmarks.hexphi.max_tokens=2"]
 
 
 def commands(path: Path) -> list[list[str]]:

@@ -34,13 +34,15 @@ class Correlations:
 
 
 def rank_correlations(x: Array, y: Array, confidence: float) -> Correlations:
-    """Spearman's, of profiles × x with profiles × y. p from Student's t; interval by Fisher's z with the
+    """Spearman's, of profiles × x with profiles × y. p from Student's t, but never below that of the rarest
+    order; interval by Fisher's z with the
     variance of Bonett and Wright (2000), none below four profiles or at |r| = 1."""
     n = len(x)
     r = pearson(stats.rankdata(x, axis=0), stats.rankdata(y, axis=0)) if n >= 3 else _nothing(x, y)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = r * np.sqrt((n - 2) / np.maximum(1 - r**2, 1e-300))
-        p = np.where(np.isfinite(r), 2 * stats.t.sf(np.abs(t), max(n - 2, 1)), np.nan)
+        least = 2 / math.factorial(min(n, 20))  # no order of so few is less likely by chance
+        p = np.where(np.isfinite(r), np.maximum(2 * stats.t.sf(np.abs(t), max(n - 2, 1)), least), np.nan)
         half = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt((1 + r**2 / 2) / max(n - 3, 1e-9))
         inside = (np.abs(r) < 1 - 1e-12) & (n >= 4)
         low = np.where(inside, np.tanh(np.arctanh(r) - half), np.nan)
