@@ -15,7 +15,8 @@ each category of BeaverTails. Values vary over prompts, profiles, both, and samp
 --full writes a whole run with 7.5 million simulated scores and analyses it: seconds and memory.
 
 The last line is JSON: false_discovery (the largest of the three), false_discovery_limit (0.05 and two standard
-errors), coverage (the one farthest from 0.95), power, studies; with --full also full_s, full_rows, full_mib.
+errors), coverage (the one farthest from 0.95), power, studies; with --full also full_s, full_rows, full_mib and
+report_mib.
 """
 
 from __future__ import annotations
@@ -313,27 +314,30 @@ def full_size(folder: Path) -> dict[str, Any]:
         values = scored(draw.normal(-1, 1.3, len(ids)), bench, draw, World())
         names = [f"{draw.integers(2**62):016x}{n:08d}" for n in range(len(ids))]
         sample = [n % samples for n in range(len(ids))]
-        run.store.put_table(
-            shard.completions, pl.DataFrame({"completion_id": names, "text": ["x"] * len(ids)})
+        texts = pl.DataFrame(
+            {"completion_id": names, "prompt_id": ids, "sample": sample, "text": ["x"] * len(ids)}
         )
+        run.store.put_table(shard.completions, texts)
         scores = pl.DataFrame(
             {
                 "completion_id": names, "value": pl.Series(values).fill_nan(None), "label": [""] * len(ids),
                 "status": ["unscored" if np.isnan(v) else "scored" for v in values],
                 "reason": ["simulated" if np.isnan(v) else "" for v in values], "raw": [""] * len(ids),
-                "prompt_id": ids, "sample": sample, "flag": [""] * len(ids),
+                "prompt_id": ids, "sample": sample, "flag": [""] * len(ids), "tokens": [1] * len(ids),
             },
             schema=SCORES,
         )  # fmt: skip
         run.store.put_table(shard.scores, scores, unanswered=0)
         rows += len(ids)
+    run.store.write_plain("manifest.json", json.dumps({"unharm": "simulated"}))
     program = (
         "import sys, time, resource\n"
-        "from unharm.pipeline import new_run\nfrom unharm.stages import make_findings\n"
+        "from unharm.pipeline import new_run\nfrom unharm.stages import make_findings, make_report\n"
         "from unharm.study_check import load_study\n"
         "run = new_run(load_study(sys.argv[1]))\n"
         "began = time.monotonic()\nmake_findings(run)\n"
         "print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+        "make_report(run)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder / "full.yaml")],
@@ -344,8 +348,11 @@ def full_size(folder: Path) -> dict[str, Any]:
     if done.returncode:
         sys.exit(done.stderr)
     seconds, memory = (float(x) for x in done.stdout.split())
+    size = (folder / "run" / "report.html").stat().st_size / 2**20
     print(f"{rows:,} scores of 155 subjects: findings in {seconds:.1f} s, {memory:,.0f} MiB at most")
-    return {"full_s": round(seconds, 1), "full_rows": rows, "full_mib": round(memory)}
+    print(f"report of 154 profiles: {size:.1f} MiB")
+    full = {"full_s": round(seconds, 1), "full_rows": rows, "full_mib": round(memory)}
+    return full | {"report_mib": round(size, 2)}
 
 
 def main() -> None:

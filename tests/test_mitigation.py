@@ -28,6 +28,7 @@ from unharm.plan import Plan
 from unharm.prompting.compose import preamble_of
 from unharm.prompting.pack import load_pack
 from unharm.records import Score, Subject
+from unharm.reopen import rescore
 from unharm.report.latex import escaped
 from unharm.scoring.offline import FUNCTIONS
 from unharm.scoring.texts import Text
@@ -232,6 +233,14 @@ def test_mitigate_can_be_asked_for_later(mitigated: Run, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout.splitlines()[-1])
     assert {g["benchmark"] for g in told["guards"]} == {"hexphi"}
+
+
+def test_what_was_scored_otherwise_is_not_shown(mitigated: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(mitigated.store.root, copy)
+    assert "Guard prompts" in (copy / "report.html").read_text()
+    rescore(copy, ["offline-harmfulness-topic"])
+    assert "Guard prompts" not in (copy / "report.html").read_text()
 
 
 def test_what_cannot_be_mitigated_is_told(tiny_study: dict[str, Any], load: Any, mitigated: Run) -> None:

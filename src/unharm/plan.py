@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unharm.arms import VIM_STAGES, benign_set, has_profile, own_adapter
-from unharm.benchmarks.load import PromptSet, half_of, load
+from unharm.benchmarks.load import PromptSet, read_prompts
 from unharm.corpus.benign import BenignSet, load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
 from unharm.corpus.vim import ag_examples, qa_examples
@@ -53,13 +53,6 @@ class AdapterPlan:
     @property
     def label(self) -> str:
         return f"{self.arm} · {self.profile.name}" if self.profile else self.arm
-
-
-def read_prompts(study: Study, name: str) -> PromptSet:
-    """The prompts of a benchmark that a study asks for."""
-    spec = study.benchmarks.chosen()[name]
-    found = load(name, study.prompt_file(name), spec.limit, study.seed, spec.variant)
-    return replace(found, prompts=half_of(found.prompts, spec.half, study.seed))
 
 
 class Plan:
@@ -293,6 +286,13 @@ class Plan:
             "most_new_tokens": sum(r["most_new_tokens"] for r in rows),
             "judge_calls": sum(r["judge_calls"] for r in rows),
             "services": asked,
-            "notes": [f"{n}: {note}" for n, found in self._benign.items() for note in found.notes],
+            "notes": [
+                *(f"{n}: {note}" for n, found in self._benign.items() for note in found.notes),
+                *(
+                    ["mitigation runs half of prompts and profiles again, under four strategies"]
+                    if study.mitigation
+                    else []
+                ),
+            ],
             "output": str(study.output_folder),
         }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire, rtp
 from unharm.draws import rank
 from unharm.errors import UserError
 from unharm.records import Prompt
+
+if TYPE_CHECKING:
+    from unharm.study import Study
 
 Mode = Literal["continue", "ask", "rate"]
 
@@ -69,6 +72,13 @@ def load(name: str, path: Path, limit: int | None, seed: int, variant: str | Non
         )
     chosen = prompts if limit is None else _limited(prompts, limit, seed, TABLE[name].in_order)
     return PromptSet(name, chosen, notes)
+
+
+def read_prompts(study: Study, name: str) -> PromptSet:
+    """The prompts of a benchmark that a study asks for."""
+    spec = study.benchmarks.chosen()[name]
+    found = load(name, study.prompt_file(name), spec.limit, study.seed, spec.variant)
+    return replace(found, prompts=half_of(found.prompts, spec.half, study.seed))
 
 
 def half_of(prompts: list[Prompt], half: str | None, seed: int) -> list[Prompt]:

@@ -72,7 +72,13 @@ def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
     base = alt.Chart(alt.InlineData(shown)).encode(
         y=alt.Y("metric:N", title=None, sort=list(dict.fromkeys(r["metric"] for r in shown))),
         yOffset=alt.YOffset("subject:N", sort=subjects),
-        color=alt.Color("subject:N", title=None, sort=subjects, scale=alt.Scale(scheme="dark2")),
+        color=alt.Color(
+            "subject:N",
+            title=None,
+            sort=subjects,
+            scale=alt.Scale(scheme="dark2"),
+            legend=alt.Legend(orient="top"),
+        ),
         tooltip=[
             *("subject:N", "metric:N", "holds:N"),
             *(alt.Tooltip(f"{c}:Q", format=".3f") for c in numbers),
@@ -90,7 +96,7 @@ def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
     zero = zero.encode(x="zero:Q")
     metrics = len({r["metric"] for r in shown})
     height = 18 * max(1, len(subjects)) * max(1, metrics) + 10
-    return _spec((zero + bars + dots).properties(width=620, height=height))
+    return _spec((zero + bars + dots).properties(width="container", height=height))
 
 
 def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]:

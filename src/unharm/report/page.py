@@ -11,6 +11,7 @@ import polars as pl
 
 from unharm.analysis.metrics import of_quality
 from unharm.analysis.schemas import SCHEMAS
+from unharm.analysis.tables import scorer_columns
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.benchmarks.load import TABLE
 from unharm.keys import Shard
@@ -110,7 +111,7 @@ def render(
         script=_script(),
         published=published(study),
         expression=tables["expression"].to_dicts(),
-        mitigation=sections.mitigation(run.store.root),
+        mitigation=sections.mitigation(run.store.root, _scorers(run)),
         folder=run.store.root,
         stand_ins=stand_ins,
         arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
@@ -131,6 +132,15 @@ def render(
         runtime=_runtime(),
         settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
     )
+
+
+def _scorers(run: Run) -> dict[str, dict[str, Any]]:
+    """The columns of each benchmark's scorer, as tables have them now."""
+    plan = run.plan
+    return {
+        name: scorer_columns(spec.scorer, plan.scorers, plan.calibration(name))
+        for name, spec in run.study.benchmarks.chosen().items()
+    }
 
 
 def _completions(scorers: pl.DataFrame) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,10 @@ def moved(table: pl.DataFrame, study: Study) -> list[dict[str, Any]]:
     return found
 
 
-def mitigation(folder: Path) -> dict[str, Any] | None:
+def mitigation(folder: Path, scorers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """What was tried on the second half, from its folder: comparisons of strategies, their costs, the
-    guards with what was learned for them; None where nothing was tried."""
+    guards with what was learned for them. None where nothing was tried, or it was scored otherwise than the
+    study is now (`scorers`: the columns of each benchmark's)."""
     tried, guards = folder / "mitigation", folder / "findings" / "guards.json"
     try:
         table = pl.read_csv(tried / "findings" / "comparisons.csv", schema=COMPARISONS_SCHEMA)
@@ -96,6 +98,10 @@ def mitigation(folder: Path) -> dict[str, Any] | None:
         found = json.loads(guards.read_text(encoding="utf-8"))
     except (OSError, ValueError, pl.exceptions.PolarsError):
         return None
+    for row in table.to_dicts():
+        now = scorers.get(row["benchmark"], row)
+        if any(row[c] != now[c] for c in ("scorer", "scorer_version")):
+            return None
     by_harm = {(row["benchmark"], row["category"]): row for row in learned}
     rows = [r for r in table.to_dicts() if r["kind"] == "strategies"]
     whole = [r for r in rows if r["category"] == ALL]
