@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+from scipy.stats import rankdata
 from typer.testing import CliRunner
 
 from conftest import study_data
@@ -22,7 +23,7 @@ from unharm import keys
 from unharm.benchmarks.load import half_of, load
 from unharm.cli import app
 from unharm.errors import UserError
-from unharm.mitigate import Learned, aligned_arm, halves, second_half
+from unharm.mitigate import Learned, aligned_arm, halves, learn, second_half
 from unharm.pipeline import Run, run_study
 from unharm.plan import Plan
 from unharm.prompting.compose import preamble_of
@@ -148,6 +149,26 @@ def test_the_second_half_is_what_was_not_looked_at(mitigated: Run) -> None:
     assert {row["category"]: [row["value"]] for row in learned if row["value"]}.items() <= aside.items()
 
 
+def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -> None:
+    """The harm of the aligned arm is the importance of tradition, halved."""
+    copy = tmp_path / "run"
+    shutil.copytree(mitigated.store.root, copy)
+    run = Run(mitigated.study, type(mitigated.store)(copy), mitigated.plan, _models=mitigated._models)
+    for shard in run.shards:
+        if shard.benchmark == "hexphi" and shard.subject.arm == "vim" and shard.subject.profile:
+            frame = run.store.scan(shard.scores).collect()
+            harm = shard.subject.profile["tradition"] / 2
+            run.store.put_table(shard.scores, frame.with_columns(value=pl.lit(harm)), unanswered=0)
+    learned = learn(run, "vim", ["hexphi"])
+    first, _ = halves([p.name for p in run.plan.profiles], 42)
+    profiles = [p for p in run.plan.profiles if p.name in first]
+    wanted = rankdata([p["tradition"] for p in profiles]).tolist()
+    assert {one.r for one in learned} == {1.0}
+    for one in learned:  # of three profiles other values may have the same order
+        assert rankdata([p[one.value] for p in profiles]).tolist() == wanted
+    assert sum(one.prompts for one in learned) == len(half_of(run.plan.prompts["hexphi"].prompts, "a", 42))
+
+
 def test_adapters_are_taken_over_and_not_trained_again(mitigated: Run) -> None:
     journal = [
         json.loads(x)
@@ -245,10 +266,19 @@ def test_what_was_scored_otherwise_is_not_shown(mitigated: Run, tmp_path: Path) 
 
 def test_what_cannot_be_mitigated_is_told(tiny_study: dict[str, Any], load: Any, mitigated: Run) -> None:
     del tiny_study["corpus"]
+    alone = tiny_study | {"arms": ["vanilla"]}
     with pytest.raises(UserError, match="vanilla and an arm with profiles"):
-        aligned_arm(load(tiny_study | {"arms": ["vanilla"]}))
-    with pytest.raises(UserError, match="is not in this study"):
-        aligned_arm(load(tiny_study | {"arms": ["vanilla", "icl"], "mitigation": {"arm": "vim"}}))
+        aligned_arm(load(alone))
+    for change, told in (
+        (alone | {"mitigation": {}}, "study.yaml:\\d+: arms: mitigation needs vanilla"),
+        (tiny_study | {"arms": ["vanilla", "icl"], "mitigation": {"arm": "vim"}}, "mitigation.arm: the arm 'vim' is not"),
+        (tiny_study | {"arms": ["vanilla", "icl"], "mitigation": {},
+                       "benchmarks": {"rtp": {"file": "rtp.csv"}}}, "none of hexphi is in this study"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=told):
+            load(change)
+    wrong = unharm("mitigate", str(mitigated.store.root), "--set", "mitigation.values={malwar: [power]}")
+    assert "did you mean 'malware'" in str(wrong.exception)
     nothing = [Learned("hexphi", "malware", "", None, None, None, 3, 2)]
     study = second_half(mitigated, "vim", nothing)
     assert study.strategies == ["input-only", "safety"], "there is no value to set aside"

@@ -26,7 +26,7 @@ from unharm.analysis.study_tables import study_cells
 from unharm.arms import STRATEGIES, VIM_STAGES, has_profile
 from unharm.benchmarks.load import half_of
 from unharm.draws import rank
-from unharm.errors import UserError
+from unharm.errors import UserError, nearest
 from unharm.pipeline import STAGES, Run, check_scorers, execute
 from unharm.plan import Plan
 from unharm.progress import say
@@ -56,15 +56,13 @@ class Learned:
 
 
 def aligned_arm(study: Study) -> str:
-    """The arm that is mitigated. Raises `UserError` where none has profiles."""
+    """The arm that is mitigated: the one that the study names, else the first value-injected one, else the
+    first with profiles. Raises `UserError` where there is none to compare with vanilla."""
     chosen = study.mitigation.arm if study.mitigation else None
     aligned = [a for a in study.arms if has_profile(a)]
-    if chosen is not None and chosen not in aligned:
-        raise UserError(f"the arm {chosen!r} is not in this study, or has no profiles", "mitigation.arm")
     if not aligned or "vanilla" not in study.arms:
-        raise UserError(
-            "mitigation needs vanilla and an arm with profiles", "arms", "for example [vanilla, vim]"
-        )
+        what = "mitigation needs vanilla and an arm with profiles"
+        raise UserError(what, "arms", "for example [vanilla, vim]")
     return chosen or min(aligned, key=lambda a: (a not in VIM_STAGES, study.arms.index(a)))
 
 
@@ -89,7 +87,10 @@ def halves(names: list[str], seed: int) -> tuple[list[str], list[str]]:
 def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     """The value to set aside for every category, from the first half of prompts and profiles."""
     cells = study_cells(run)
-    names, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
+    half, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
+    start = arm, run.study.strategies[0]
+    made = {n for b in benchmarks for n in cells.values[start, b, METRICS[b][0].name]}
+    names = [n for n in half if n in made]  # but for those whose adapter diverged
     importances = np.array([p.importances for p in run.plan.profiles if p.name in names], dtype=float)
     about, columns = [], []
     for benchmark in benchmarks:
@@ -98,13 +99,12 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
         first = {p.id for p in half_of(prompts, "a", run.study.seed)}
         ids, categories = cells.units[benchmark, metric]
         here = np.array([i in first for i in ids])
-        rows = cells.values[(arm, run.study.strategies[0]), benchmark, metric]
-        values = np.stack([rows[n] for n in names if n in rows]) if all(n in rows for n in names) else None
+        rows = cells.values[start, benchmark, metric]
+        values = np.stack([rows[n] for n in names]) if names else np.zeros((0, len(ids)))
         for category in sorted({str(c) for c in categories}):
             chosen = here & (categories == category)
-            harm = _means(values[:, chosen]) if values is not None else np.full(len(names), np.nan)
             about.append((benchmark, category, int(chosen.sum())))
-            columns.append(harm)
+            columns.append(_means(values[:, chosen]))
     harms = np.stack(columns, axis=1)
     harms = np.where(np.isfinite(harms).all(axis=0), harms, 0.0)  # without all scores it does not vary
     found = rank_correlations(importances, harms, run.study.analysis.confidence)
@@ -182,6 +182,11 @@ def mitigate(run: Run) -> Run:
             "mitigation.benchmarks",
             "hexphi, beavertails",
         )
+    known = {p.category for b in benchmarks for p in run.plan.prompts[b].prompts}
+    for category in settings.values or {}:
+        if category not in known:
+            todo = nearest(category, sorted(known))
+            raise UserError(f"unknown category {category!r}", "mitigation.values", todo)
     if reason := too_small(run):
         raise UserError(reason, str(run.store.root), "use more prompts and profiles")
     learned = learn(run, arm, benchmarks)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from unharm.arms import ARMS, VIM_STAGES, benign_set, has_adapter, own_adapter, served_model
+from unharm.arms import (
+    ARMS,
+    VIM_STAGES,
+    benign_set,
+    own_adapter,
+    served_model,
+)
 from unharm.benchmarks import KINDS
 from unharm.errors import Problem, UserError, nearest, raise_all
-from unharm.prompting.pack import EMBEDDED
-from unharm.scoring import BESIDE, SCORERS
-from unharm.scoring.choose import scorer_problems, scorer_row
 from unharm.scoring.settings import KINDS as SPECS
 from unharm.spec_text import SpecText, read_text
 from unharm.study import TOY, Study
-
-FROM_DATA = "file names count from 'data'; 'unharm data list' says where each data set is obtained"
+from unharm.study_needs import unmet_needs
 
 
 def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -119,109 +120,7 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
             )
     if not study.benchmarks.chosen():
         add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(KINDS))
-    return (
-        problems
-        + _scorer_problems(study, text)
-        + _engine_problems(study, text)
-        + _file_problems(study, text)
-    )
-
-
-def _scorer_problems(study: Study, text: SpecText) -> list[Problem]:
-    """What the scorers and the benchmarks that use them need of each other."""
-    found = scorer_problems(study)
-    problems = [replace(p, where=p.where or text.where(loc)) for p, loc in found]
-    wrong = {loc[1] for _, loc in found}
-    names = (*SCORERS, *study.scorers)
-    rows = {n: scorer_row(study, n) for n in names if n not in wrong}
-    told = text.data.get("scorers")  # those that are wrong themselves are not in the study
-    names += tuple(str(n) for n in told if n not in names) if isinstance(told, dict) else ()
-    for name, spec in study.benchmarks.chosen().items():
-        places: list[tuple[str, tuple[str | int, ...]]] = [(spec.scorer, ("scorer",))]
-        places += [(other, ("also", n)) for n, other in enumerate(spec.also)]
-        for place, (scorer, field) in enumerate(places):
-            where = text.where(("benchmarks", name, *field))
-            row = rows.get(scorer)
-            if scorer not in names:
-                problems.append(Problem(f"unknown scorer {scorer!r}", where, nearest(scorer, names)))
-            elif place and scorer == spec.scorer:
-                problems.append(Problem(f"{scorer!r} is the scorer already", where, "leave it out"))
-            elif row and name not in row.benchmarks and not (place and row.measures in BESIDE):
-                fitting = [s for s, other in rows.items() if name in other.benchmarks]
-                what = f"{scorer!r} does not score {name}: it measures {row.measures.replace('_', ' ')}"
-                problems.append(Problem(what, where, f"expected one of: {', '.join(fitting)}"))
-    return problems
-
-
-def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
-    """What the engine and the servers need."""
-    problems: list[Problem] = []
-
-    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
-        problems.append(Problem(what, text.where(loc), todo))
-
-    engine = study.engine
-    if engine.name == "openai" and engine.server is None:
-        add("the engine openai needs a server", ("engine",), "give engine.server: {url: …}")
-    if engine.name != "openai" and engine.server is not None:
-        add(f"the engine {engine.name} has no server", ("engine", "server"), "set engine.name: openai")
-    if engine.server and not engine.server.load_adapters:
-        for position, arm in enumerate(study.arms):
-            if has_adapter(arm):
-                add(
-                    f"the arm {arm!r} needs its adapter on the server",
-                    ("arms", position),
-                    "set engine.server.load_adapters: true (vLLM), or serve it and use served:NAME",
-                )
-    servers = {("engine", "server"): engine.server}
-    servers |= {("served", name): server for name, server in study.served.items()}
-    for loc, server in servers.items():
-        if server and server.model is None and loc[0] == "served":
-            add("the field 'model' is missing", loc, "give the name that the server knows it by")
-    return problems
-
-
-def _file_problems(study: Study, text: SpecText) -> list[Problem]:
-    """The files that a study names and that are not there."""
-    problems: list[Problem] = []
-
-    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
-        problems.append(Problem(what, text.where(loc), todo))
-
-    if study.data != TOY and not study.data_folder.is_dir():
-        add(f"the data folder {study.data!r} does not exist", ("data",), "set it with --set data=PATH")
-        return problems
-    files: list[tuple[tuple[str | int, ...], str]] = [
-        (("benchmarks", name, "file"), str(study.prompt_file(name).absolute()))
-        for name in study.benchmarks.chosen()
-    ]
-    if study.corpus:
-        files.append((("corpus", "arguments"), study.corpus.arguments))
-        for name, benign in study.corpus.benign.items():
-            if benign.file:
-                files.append((("corpus", "benign", name, "file"), benign.file))
-    for place, file in files:
-        if not study.data_file(file).exists():
-            add(f"no such file: {study.data_file(file)}", place, FROM_DATA)
-    for position, source in enumerate(study.profiles):
-        if source.survey and not study.data_file(source.survey).exists():
-            add(
-                f"no such file: {study.data_file(source.survey)}",
-                ("profiles", position),
-                FROM_DATA,
-            )
-        if source.items != "ess" and not Path(source.items).expanduser().is_file():
-            add(f"no such item map: {source.items}", ("profiles", position))
-        if source.file and not Path(source.file).expanduser().exists():
-            add(f"no such file: {source.file}", ("profiles", position), "it counts from this folder")
-    for name, spec in study.benchmarks.chosen().items():
-        for field in ("human", "mapped"):
-            file = getattr(spec, field)
-            if file and not Path(file).expanduser().is_file():
-                add(f"no such file: {file}", ("benchmarks", name, field), "it counts from this folder")
-    if study.prompting.pack not in EMBEDDED and not Path(study.prompting.pack).is_file():
-        add(f"no such prompt pack: {study.prompting.pack}", ("prompting", "pack"))
-    return problems
+    return problems + unmet_needs(study, text)
 
 
 def parse_study(text: SpecText) -> Study:
