@@ -31,6 +31,7 @@ from unharm.prompting.pack import load_pack
 from unharm.records import Score, Subject
 from unharm.reopen import rescore
 from unharm.report.latex import escaped
+from unharm.report.page import write_report
 from unharm.scoring.offline import FUNCTIONS
 from unharm.scoring.texts import Text
 from unharm.spec_text import SpecText
@@ -204,6 +205,21 @@ def test_the_report_shows_mitigation_hypotheses_and_costs(mitigated: Run) -> Non
         r"\bnan\b|\bNone\b|\binf\b",
         re.sub(r"<details><summary>The study as run.*", "", body, flags=re.DOTALL),
     )
+
+
+def test_published_figures_stand_beside_ours_on_the_papers_base_only(
+    mitigated: Run, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(mitigated.store.root, copy)
+    assert "Published:" not in (copy / "report.html").read_text()
+    study = mitigated.study.model_copy(update={"base": "meta-llama/Llama-2-7b-hf"})
+    run = Run(study, type(mitigated.store)(copy), mitigated.plan, _models=mitigated._models)
+    run.__dict__["base"] = mitigated.base  # whatever it is called, its completions are there
+    page = write_report(run, mitigated.shards).read_text().split("<script>")[0]
+    assert "Published:" in page
+    row = next(r for r in page.split("<tr>") if "vim" in r and "toxicity probability" in r)
+    assert "30.9 %" in row
 
 
 def test_a_script_in_a_name_or_a_prompt_is_text(mitigated: Run) -> None:

@@ -87,7 +87,6 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     confidence, seed = study.analysis.confidence, study.seed
     alignment = alignment_table(study, plan.profiles, ratings)
     over_profiles = list(harms(subjects, plan.profiles))
-    reasons = pl.concat([pl.DataFrame(schema=UNSCORED_SCHEMA), *unscored])
     return {
         "subjects": subjects,
         "arms": arms_table(subjects, confidence),
@@ -103,9 +102,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             over_profiles, plan.stated.hypotheses, confidence, study.analysis.fdr
         ),
         "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
-        "unscored": reasons.group_by(
-            [c for c in UNSCORED_SCHEMA if c != "completions"], maintain_order=True
-        ).agg(pl.col("completions").sum()),
+        "unscored": _summed(unscored),
         **_quality(study, plan, store, shards),
     }
 
@@ -176,6 +173,13 @@ def _reasons(subject: Subject, benchmark: str, scorer: str, scores: pl.DataFrame
             "completions",
         )
     )
+
+
+def _summed(reasons: list[pl.DataFrame]) -> pl.DataFrame:
+    """How many completions have no score for each reason."""
+    rows = pl.concat([pl.DataFrame(schema=UNSCORED_SCHEMA), *reasons])
+    keys = [c for c in UNSCORED_SCHEMA if c != "completions"]
+    return rows.group_by(keys, maintain_order=True).agg(pl.col("completions").sum())
 
 
 def _quality(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:

@@ -77,18 +77,6 @@ def render(
     record: dict[str, Any],
 ) -> str:
     """The page as text. Everything that comes from data or models is escaped by the template."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("unharm.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (interval, is_share, number, plain_interval, share_interval, signed, spread, spread_of_shares)
-    environment.filters.update({f.__name__: f for f in filters})
-    environment.filters.update(category=category_name, inline=_inline_json, metric=metric_name, p=p_value)
     study = run.study
     aligned = [a for a in study.arms if has_profile(a)]
     groups = associations_by_subject(tables["associations"])
@@ -99,38 +87,42 @@ def render(
         for scorer in spec.scorers
         if run.plan.scorers[scorer].stand_in
     ]
-    return environment.get_template("page.html.j2").render(
-        study=study,
-        record=record,
-        answers=answers(study, tables),
-        compared=sections.comparisons(tables["comparisons"]),
-        stated=sections.hypotheses(tables["hypotheses"]),
-        powers=sections.powers(tables["associations"], study),
-        on_axes=sections.axes(tables["regressions"]),
-        moved=sections.moved(tables["moved"], study),
-        script=_script(),
-        published=published(study),
-        expression=tables["expression"].to_dicts(),
-        mitigation=sections.mitigation(run.store.root, _scorers(run)),
-        folder=run.store.root,
-        stand_ins=stand_ins,
-        arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
-        quality=quality(tables),
-        titles={name: kind.title for name, kind in TABLE.items()},
-        alignment=alignment_readings(tables["alignment"], study),
-        aligned=aligned,
-        groups=[(title, strongest(part)) for title, part in groups],
-        harm_name=harm_name,
-        profiles=len(run.plan.profiles),
-        trained=trained_rows(curves),
-        failed=run.failed,
-        unscored=tables["unscored"].to_dicts(),
-        completions=_completions(tables["scorers"]),
-        notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
-        examples=chosen_examples(run.store, shards),
-        charts=charts,
-        runtime=_runtime(),
-        settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            study=study,
+            record=record,
+            answers=answers(study, tables),
+            compared=sections.comparisons(tables["comparisons"]),
+            stated=sections.hypotheses(tables["hypotheses"]),
+            powers=sections.powers(tables["associations"], study),
+            on_axes=sections.axes(tables["regressions"]),
+            moved=sections.moved(tables["moved"], study),
+            script=_script(),
+            published=published(study),
+            expression=tables["expression"].to_dicts(),
+            mitigation=sections.mitigation(run.store.root, _scorers(run)),
+            folder=run.store.root,
+            stand_ins=stand_ins,
+            arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
+            quality=quality(tables),
+            titles={name: kind.title for name, kind in TABLE.items()},
+            alignment=alignment_readings(tables["alignment"], study),
+            aligned=aligned,
+            groups=[(title, strongest(part)) for title, part in groups],
+            harm_name=harm_name,
+            profiles=len(run.plan.profiles),
+            trained=trained_rows(curves),
+            failed=run.failed,
+            unscored=tables["unscored"].to_dicts(),
+            completions=_completions(tables["scorers"]),
+            notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
+            examples=chosen_examples(run.store, shards),
+            charts=charts,
+            runtime=_runtime(),
+            settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
+        )
     )
 
 
@@ -146,6 +138,23 @@ def _scorers(run: Run) -> dict[str, dict[str, Any]]:
 def _completions(scorers: pl.DataFrame) -> int:
     """The completions of a study, each counted once however many scorers look at it."""
     return int(scorers.filter(pl.col("role") == "metrics")["completions"].sum())
+
+
+def _environment() -> Any:
+    """The templates with their filters. Everything that comes from data or models is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("unharm.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (interval, is_share, number, plain_interval, share_interval, signed, spread, spread_of_shares)
+    environment.filters.update({f.__name__: f for f in filters})
+    environment.filters.update(category=category_name, inline=_inline_json, metric=metric_name, p=p_value)
+    return environment
 
 
 def _charts(
