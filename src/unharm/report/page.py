@@ -87,43 +87,41 @@ def render(
         for scorer in spec.scorers
         if run.plan.scorers[scorer].stand_in
     ]
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            study=study,
-            record=record,
-            answers=answers(study, tables),
-            compared=sections.comparisons(tables["comparisons"]),
-            stated=sections.hypotheses(tables["hypotheses"]),
-            powers=sections.powers(tables["associations"], study),
-            on_axes=sections.axes(tables["regressions"]),
-            moved=sections.moved(tables["moved"], study),
-            script=_script(),
-            published=published(study),
-            expression=tables["expression"].to_dicts(),
-            mitigation=sections.mitigation(run.store.root, _scorers(run)),
-            folder=run.store.root,
-            stand_ins=stand_ins,
-            arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
-            quality=quality(tables),
-            titles={name: kind.title for name, kind in TABLE.items()},
-            alignment=alignment_readings(tables["alignment"], study),
-            aligned=aligned,
-            groups=[(title, strongest(part)) for title, part in groups],
-            harm_name=harm_name,
-            profiles=len(run.plan.profiles),
-            trained=trained_rows(curves),
-            failed=run.failed,
-            unscored=tables["unscored"].to_dicts(),
-            completions=_completions(tables["scorers"]),
-            notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
-            examples=chosen_examples(run.store, shards),
-            charts=charts,
-            runtime=_runtime(),
-            settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
-        )
+    template = _environment().get_template("page.html.j2")
+    page: str = template.render(
+        study=study,
+        record=record,
+        answers=answers(study, tables),
+        compared=sections.comparisons(tables["comparisons"]),
+        stated=sections.hypotheses(tables["hypotheses"]),
+        powers=sections.powers(tables["associations"], study),
+        on_axes=sections.axes(tables["regressions"]),
+        moved=sections.moved(tables["moved"], study),
+        script=_script(),
+        published=published(study),
+        expression=tables["expression"].to_dicts(),
+        mitigation=sections.mitigation(run.store.root, _scorers(run)),
+        folder=run.store.root,
+        stand_ins=stand_ins,
+        arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
+        quality=quality(tables),
+        titles={name: kind.title for name, kind in TABLE.items()},
+        alignment=alignment_readings(tables["alignment"], study),
+        aligned=aligned,
+        groups=[(title, strongest(part)) for title, part in groups],
+        harm_name=harm_name,
+        profiles=len(run.plan.profiles),
+        trained=trained_rows(curves),
+        failed=run.failed,
+        unscored=tables["unscored"].to_dicts(),
+        completions=_completions(tables["scorers"]),
+        notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
+        examples=chosen_examples(run.store, shards),
+        charts=charts,
+        runtime=_runtime(),
+        settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
     )
+    return page
 
 
 def _scorers(run: Run) -> dict[str, dict[str, Any]]:
