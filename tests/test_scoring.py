@@ -216,3 +216,32 @@ def test_equal_texts_of_a_prompt_are_scored_once_and_nothing_changes(
         "no completion: prompt too long",
     ]
     assert (again.scored, again.unscored) == (12, 8)
+
+
+def test_a_scorer_of_whole_answers_sees_what_follows_the_first_sentence(
+    tiny_study: dict[str, Any], load: Any
+) -> None:
+    """Two answers with the same first sentence are one text to the toxicity scorer, and two to the other."""
+    tiny_study |= {"arms": ["vanilla"]}
+    del tiny_study["corpus"]
+    tiny_study["benchmarks"] = {
+        "rtp": tiny_study["benchmarks"]["rtp"] | {"also": ["offline-values"], "samples": 2}
+    }
+    study = load(tiny_study)
+    run = run_study(study, "completions")
+    texts = [" all went on. He had power.", " all went on. It was fun."]
+    for shard in run.shards:
+        frame = run.store.scan(shard.completions).collect()
+        changed = frame.with_columns(text=pl.Series([texts[s] for s in frame["sample"]]))
+        run.store.put_table(shard.completions, changed)
+    again = run_study(study, "scores")
+    labels = [
+        again.store.scan(s.scored["offline-values"])
+        .collect()
+        .sort("prompt_id", "sample")["label"]
+        .to_list()
+        for s in again.shards
+    ]
+    assert [x for some in labels for x in some] == ["expressed: power", "expressed: hedonism"] * 4
+    toxicity = pl.concat([again.store.scan(s.scores) for s in again.shards]).collect()
+    assert toxicity.group_by("prompt_id").agg(pl.col("value").n_unique())["value"].to_list() == [1] * 4

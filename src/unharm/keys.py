@@ -12,7 +12,7 @@ from unharm.prompting.compose import Composer, preamble_of, style_of
 from unharm.records import Prompt, Subject
 from unharm.store import Artefact, content_hash, content_key, slug
 
-VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 3, "findings": 9}
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 4, "findings": 9}
 """The version of each stage: raised when its results change for the same inputs."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from unharm.engines.settings import key_of
 from unharm.errors import Problem, UserError, nearest, raise_all
@@ -52,13 +52,14 @@ def scorer_row(study: Study, name: str) -> ScorerRow:
 
         settings = spec.model_dump(include={"measures", "labels", "template"})
         version = content_hash([model_key(spec), settings])[:12]
-        return ScorerRow(spec.measures, f"classifier {version}", False, spec.model)
+        reads: Literal["text", "answer"] = "answer" if "{answer}" in spec.template else "text"
+        return ScorerRow(spec.measures, f"classifier {version}", False, spec.model, reads=reads)
     if isinstance(spec, PerspectiveSpec):
         version = f"v1alpha1 {spec.attribute} {spec.language or 'any language'}"
-        return ScorerRow("toxicity", version, False, "Perspective API")
+        return ScorerRow("toxicity", version, False, "Perspective API", reads="text")
     if isinstance(spec, ModerationSpec):
         version = f"moderation {spec.model} {spec.measures}"
-        return ScorerRow(spec.measures, version, False, f"moderation by {spec.model}")
+        return ScorerRow(spec.measures, version, False, f"moderation by {spec.model}", reads="text")
     about = f"perplexity under the base, improbable from {spec.above:g}"
     version = content_hash([study.base, study.revision, spec.above])[:12]
     return ScorerRow("perplexity", f"perplexity {version}", False, about)

@@ -119,6 +119,12 @@ def _score(run: Run, scorer: Scorer, group: list[Part], repeats: list[int]) -> N
     """Scores the completions of some shards and stores their tables; equal texts are scored once."""
     read: list[tuple[Part, list[Completion], list[Score | Text]]] = []
     different: dict[tuple[str, str], Text] = {}
+    whole = run.plan.scorers[group[0].scorer].reads == "answer"
+
+    def read_of(text: Text) -> tuple[str, str]:
+        """What of a text the scorer reads: texts that share it are scored once."""
+        return text.prompt, text.answer if whole else text.text
+
     done = [run.begun("scores", part.artefact) for part in group]
     for part in group:
         completions = _completions(run, part)
@@ -127,7 +133,7 @@ def _score(run: Run, scorer: Scorer, group: list[Part], repeats: list[int]) -> N
         texts = [t for t in before if isinstance(t, Text)]
         known = len(different)
         for text in texts:
-            different.setdefault((text.prompt, text.text), text)
+            different.setdefault(read_of(text), text)
         repeats[0] += len(texts) - (len(different) - known)
         repeats[1] += len(texts)
         read.append((part, completions, before))
@@ -136,7 +142,7 @@ def _score(run: Run, scorer: Scorer, group: list[Part], repeats: list[int]) -> N
         rows = []
         for completion, found in zip(completions, before, strict=True):
             if isinstance(found, Text):
-                score = replace(made[found.prompt, found.text], completion_id=found.id)
+                score = replace(made[read_of(found)], completion_id=found.id)
                 flag = coherence_flag(completion.text) or (UNMASKED if found.unmasked else "")
             else:
                 score, flag = found, coherence_flag(completion.text) if completion.text else ""
