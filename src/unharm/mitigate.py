@@ -89,7 +89,7 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     cells = study_cells(run)
     half, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
     start = arm, run.study.strategies[0]
-    made = {n for b in benchmarks for n in cells.values[start, b, METRICS[b][0].name]}
+    made = {n for b in benchmarks for n in cells.values.get((start, b, METRICS[b][0].name), {})}
     names = [n for n in half if n in made]  # but for those whose adapter diverged
     importances = np.array([p.importances for p in run.plan.profiles if p.name in names], dtype=float)
     about, columns = [], []
@@ -99,7 +99,7 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
         first = {p.id for p in half_of(prompts, "a", run.study.seed)}
         ids, categories = cells.units[benchmark, metric]
         here = np.array([i in first for i in ids])
-        rows = cells.values[start, benchmark, metric]
+        rows = cells.values.get((start, benchmark, metric), {})
         values = np.stack([rows[n] for n in names]) if names else np.zeros((0, len(ids)))
         for category in sorted({str(c) for c in categories}):
             chosen = here & (categories == category)
