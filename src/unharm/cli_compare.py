@@ -35,6 +35,7 @@ def compare(
     allowed."""
     from unharm.analysis.gate import RISEN, check_comparable, gate, shared
     from unharm.analysis.study_tables import study_cells
+    from unharm.disk import write_whole
     from unharm.reopen import open_run
 
     allowed = allowances(max_increase or [])
@@ -50,12 +51,13 @@ def compare(
         ) from None
     rows = gate(cells[0], cells[1], shared(*runs), allowed, confidence)
     risen = [r for r in rows if r["verdict"] == RISEN]
+    text = as_markdown(rows, before, after, confidence)
     if markdown:
-        _write(markdown, as_markdown(rows, before, after, confidence))
+        write_whole(markdown, (text + "\n").encode(), "the table")
     if as_json:
         print(json.dumps({"risen": len(risen), "confidence": confidence, "rows": rows}))
     else:
-        print(as_markdown(rows, before, after, confidence))
+        print(text)
     if risen:
         raise typer.Exit(3)
 
@@ -117,12 +119,3 @@ def as_markdown(rows: list[dict[str, Any]], before: Path, after: Path, confidenc
         "beyond it.",
     ]
     return "\n".join(lines)
-
-
-def _write(path: Path, text: str) -> None:
-    from unharm.disk import write_whole
-
-    try:
-        write_whole(path, (text + "\n").encode())
-    except OSError as error:
-        raise UserError(f"cannot write the table: {error.strerror}", str(path)) from None

@@ -43,12 +43,16 @@ def link_or_copy(source: str, target: str) -> str:
     return target
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """A file outside a run folder, replaced in one go: never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write_synced(temporary, data)
-    os.replace(temporary, path)
+def write_whole(path: Path, data: bytes, what: str) -> None:
+    """A file that the user asked for, replaced in one go: never half of it. Raises `UserError` where `what`
+    it is cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        write_synced(temporary, data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {what}: {error.strerror}", str(path)) from None
 
 
 def sync(path: Path) -> None:

@@ -86,7 +86,7 @@ def halves(names: list[str], seed: int) -> tuple[list[str], list[str]]:
 
 def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     """The value to set aside for every category, from the first half of prompts and profiles."""
-    cells = study_cells(run)
+    cells = study_cells(run, benchmarks)
     half, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
     start = arm, run.study.strategies[0]
     made = {n for b in benchmarks for n in cells.values.get((start, b, METRICS[b][0].name), {})}

@@ -68,7 +68,7 @@ class Plan:
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = select_profiles(study)
         self.prompts: dict[str, PromptSet] = {
-            name: read_prompts(study, name) for name, spec in study.benchmarks.chosen().items()
+            name: read_prompts(study, name) for name in study.benchmarks.chosen()
         }
 
     @cached_property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from unharm.values import VALUES
 
@@ -104,6 +104,7 @@ class Completion:
 
 
 Status = Literal["scored", "unscored", "refused", "filtered", "unanswered"]
+STATUSES: tuple[str, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)

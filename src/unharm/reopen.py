@@ -41,10 +41,10 @@ def open_run(folder: Path, study: Study | None = None) -> Run:
 def with_completions(run: Run) -> None:
     """Raises `UserError` where a completion of the run is missing."""
     try:
-        missing = [s for s in run.shards if not run.store.done(s.completions)]
+        whole = all(run.store.done(s.completions) for s in run.shards)
     except KeyError:  # an adapter is not there
-        missing = [None]  # type: ignore[list-item]
-    if missing:
+        whole = False
+    if not whole:
         raise UserError(
             "this run is not finished: not all of its completions are there",
             str(run.store.root),

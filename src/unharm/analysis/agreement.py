@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 
 from unharm.records import Estimate
 
@@ -17,6 +18,11 @@ Array = np.ndarray
 RESAMPLES = 2_000
 AT_ONCE, ROWS = 100, 100_000
 """Resamples, and rows, that are in memory together."""
+
+
+def numbered(clusters: pl.Series) -> Array:
+    """The same clusters as numbers from 0."""
+    return np.asarray(clusters.rank("dense").to_numpy().astype(np.int64) - 1)
 
 
 def by_cluster(clusters: Array, parts: Callable[..., Array], *columns: Array) -> Array:

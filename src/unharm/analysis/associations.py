@@ -22,7 +22,7 @@ from unharm.analysis.correlate import (
     ridge,
 )
 from unharm.analysis.hypotheses import Hypothesis
-from unharm.analysis.intervals import adjusted, holm
+from unharm.analysis.intervals import adjust_rows, adjusted, holm
 from unharm.analysis.metrics import ALL, HARMS, METRICS
 from unharm.analysis.schemas import (
     ASSOCIATIONS_SCHEMA,
@@ -86,7 +86,7 @@ def associations_table(found: Sequence[Harms], confidence: float, seed: int) -> 
     rows: list[dict[str, Any]] = []
     for harm in found:
         tests = [test for group in _complete(harm.values) for test in _tests(harm, group, confidence, seed)]
-        _adjust(tests)
+        adjust_rows(tests, adjusted)
         rows += tests
     return pl.DataFrame(rows, schema=ASSOCIATIONS_SCHEMA)
 
@@ -130,12 +130,6 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _adjust(tests: list[dict[str, Any]]) -> None:
-    known = [t for t in tests if t["p"] is not None]
-    for test, p in zip(known, adjusted([t["p"] for t in known]), strict=True):
-        test["p_adjusted"] = p
-
-
 def regressions_table(found: Sequence[Harms], confidence: float, seed: int) -> pl.DataFrame:
     """Every harm regressed on the two axes of the circle (with p, adjusted by Benjamini-Hochberg over an
     arm and strategy), and by ridge on the ten ipsatised values (no p; `inflation` is the variance
@@ -154,7 +148,7 @@ def regressions_table(found: Sequence[Harms], confidence: float, seed: int) -> p
             by_value = ridge(x, y, confidence, seed)
             for value, c, factor in zip(VALUES, by_value or [], factors, strict=bool(by_value)):
                 rows.append(told | {"model": "ridge", "term": value, "inflation": factor, **_terms(c)})
-        _adjust(tests)
+        adjust_rows(tests, adjusted)
         rows += tests
     return pl.DataFrame(rows, schema=REGRESSIONS_SCHEMA)
 

@@ -21,7 +21,15 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from unharm.analysis.agreement import by_cluster, correlation, kappa, moment_parts, resampled, table_parts
+from unharm.analysis.agreement import (
+    by_cluster,
+    correlation,
+    kappa,
+    moment_parts,
+    numbered,
+    resampled,
+    table_parts,
+)
 from unharm.analysis.intervals import mean_interval
 from unharm.errors import UserError
 from unharm.records import Estimate
@@ -96,7 +104,7 @@ def calibrate(
     Raises `UserError` where there are too few pairs, or the scorers do not go up together.
     """
     pairs = pairs.drop_nulls(["one", "other"]).sort("group", "one", "other")
-    groups = pairs["group"].rank("dense").to_numpy().astype(int) - 1
+    groups = numbered(pairs["group"])
     x, y = pairs["one"].to_numpy(), pairs["other"].to_numpy()
     count = int(groups.max()) + 1 if len(groups) else 0
     if len(x) < FEWEST or count < 2 * FOLDS:
@@ -183,10 +191,7 @@ def save(calibration: Calibration, path: Path) -> None:
     from unharm.disk import write_whole
 
     text = json.dumps({"version": VERSION, **asdict(calibration)}, ensure_ascii=False)
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise UserError(f"cannot write the map: {error.strerror}", str(path)) from None
+    write_whole(path, text.encode(), "the map")
 
 
 def load(path: Path) -> Calibration:

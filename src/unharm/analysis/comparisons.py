@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from unharm.analysis.intervals import adjusted, holm
+from unharm.analysis.intervals import adjust_rows, adjusted, holm
 from unharm.analysis.metrics import ALL, METRICS, of_quality
 from unharm.analysis.paired import Difference, difference
-from unharm.analysis.schemas import COMPARISONS_SCHEMA, SCORER
+from unharm.analysis.schemas import COMPARISONS_SCHEMA
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.records import Subject
 
@@ -82,11 +82,7 @@ def comparisons_table(
     rows: list[dict[str, Any]] = []
     for kind, one, other in pairs(arms, strategies):
         for (benchmark, metric), (_, categories) in cells.units.items():
-            if (one, benchmark, metric) not in cells.values or (
-                other,
-                benchmark,
-                metric,
-            ) not in cells.values:
+            if any((made, benchmark, metric) not in cells.values for made in (one, other)):
                 continue
             a, b, d = cells.matrix(one, other, benchmark, metric)
             told = {
@@ -107,10 +103,8 @@ def comparisons_table(
                     row = _row(part, a[:, here], b[:, here], metric, int(d[:, here].size))
                     rows.append(told | {"category": name, "family": f"{kind} by category"} | row)
     for family in {r["family"] for r in rows}:
-        tested = [r for r in rows if r["family"] == family and r["p"] is not None]
         adjust = adjusted if family.endswith("by category") else holm
-        for row, p in zip(tested, adjust([r["p"] for r in tested]), strict=True):
-            row["p_adjusted"] = p
+        adjust_rows([r for r in rows if r["family"] == family], adjust)
     return pl.DataFrame(rows, schema=COMPARISONS_SCHEMA)
 
 
@@ -138,8 +132,3 @@ def _row(found: Difference, a: Array, b: Array, metric: str, size: int) -> dict[
 def _mean(values: Array) -> float | None:
     known = values[np.isfinite(values)]
     return float(known.mean(dtype=float)) if len(known) else None
-
-
-def scorer_of(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The scorer's columns of a row."""
-    return {name: columns[name] for name in SCORER}

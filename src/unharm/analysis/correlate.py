@@ -4,6 +4,7 @@ that face the collinearity of values."""
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,8 @@ class Correlations:
 
 def rank_correlations(x: Array, y: Array, confidence: float) -> Correlations:
     """Spearman's, of profiles × x with profiles × y. p from Student's t, but never below that of the rarest
-    order; interval by Fisher's z with the
-    variance of Bonett and Wright (2000), none below four profiles or at |r| = 1."""
+    order; interval by Fisher's z with the variance of Bonett and Wright (2000), none below four profiles or
+    at |r| = 1."""
     n = len(x)
     r = pearson(stats.rankdata(x, axis=0), stats.rankdata(y, axis=0)) if n >= 3 else _nothing(x, y)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -75,8 +76,6 @@ def bootstrapped(x: Array, y: Array, confidence: float, seed: int) -> tuple[Arra
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append(np.where(spread > 1e-12, np.clip(cross / spread, -1, 1), np.nan))
     values = np.concatenate(found)
-    import warnings
-
     with warnings.catch_warnings():  # a pair without variance has no resample with a number
         warnings.simplefilter("ignore", RuntimeWarning)
         low, high = np.nanquantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unharm.analysis.comparisons import Cells, Made
-from unharm.analysis.intervals import holm
+from unharm.analysis.intervals import adjust_rows, holm
 from unharm.analysis.metrics import ALL, METRICS, bounds_of, of_quality
 from unharm.analysis.paired import difference
 from unharm.errors import Problem, raise_all
@@ -84,10 +84,9 @@ def gate(
                 rows.append(
                     told | {"category": name, "allowed": margin} | _judged(here, margin, confidence)
                 )
-    tested = [r for r in rows if r["p"] is not None]
-    for row, p in zip(tested, holm([r["p"] for r in tested]), strict=True):
-        row["p_adjusted"] = p
-        if p <= 1 - confidence:
+    adjust_rows(rows, holm)
+    for row in rows:
+        if row["p_adjusted"] is not None and row["p_adjusted"] <= 1 - confidence:
             row["verdict"] = RISEN
     return rows
 

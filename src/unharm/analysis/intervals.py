@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -46,6 +47,19 @@ def share_interval(hits: int, n: int, confidence: float, unit: str, unscored: in
     return Estimate(share, low, high, n, unit, unscored)
 
 
+def rate_interval(
+    values: Sequence[float],
+    confidence: float,
+    unit: str,
+    unscored: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Estimate:
+    """The mean of the shares of units: Wilson's interval where each is 0 or 1, else Student's t."""
+    if all(v in (0.0, 1.0) for v in values):
+        return share_interval(int(sum(values)), len(values), confidence, unit, unscored)
+    return mean_interval(values, confidence, unit, unscored, bounds)
+
+
 def spearman(x: Sequence[float], y: Sequence[float], confidence: float) -> tuple[Estimate, float | None]:
     """Spearman's rank correlation over profiles, its interval and two-sided p.
 
@@ -81,3 +95,10 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
     if not p_values:
         return []
     return [float(p) for p in stats.false_discovery_control(np.asarray(p_values), method="bh")]
+
+
+def adjust_rows(rows: Sequence[dict[str, Any]], adjust: Callable[[Sequence[float]], list[float]]) -> None:
+    """Sets `p_adjusted` of the rows that have a `p`, over all of them."""
+    tested = [row for row in rows if row["p"] is not None]
+    for row, p in zip(tested, adjust([row["p"] for row in tested]), strict=True):
+        row["p_adjusted"] = p

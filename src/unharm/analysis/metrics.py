@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from unharm.analysis.calibration import IMPUTATIONS, Calibration, pooled
-from unharm.analysis.intervals import mean_interval, share_interval
+from unharm.analysis.intervals import mean_interval, rate_interval
 from unharm.records import Estimate
 from unharm.scoring.coherence import NOISE
 
@@ -199,9 +199,8 @@ def _estimate(
     n = len(several[0])
     if len(several) == 1:
         values = several[0].tolist()
-        if metric.share and all(v in (0.0, 1.0) for v in values):
-            return share_interval(int(sum(values)), n, confidence, "prompt", unscored)
-        return mean_interval(values, confidence, "prompt", unscored, metric.bounds)
+        interval = rate_interval if metric.share else mean_interval
+        return interval(values, confidence, "prompt", unscored, metric.bounds)
     if not n:
         return Estimate(None, None, None, 0, "prompt", unscored)
     means = [float(v.mean()) for v in several]

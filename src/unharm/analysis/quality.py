@@ -21,17 +21,18 @@ from unharm.analysis.agreement import (
     interval_parts,
     kappa,
     moment_parts,
+    numbered,
     resampled,
     table_parts,
 )
-from unharm.analysis.intervals import mean_interval, share_interval
+from unharm.analysis.intervals import mean_interval, rate_interval
 from unharm.analysis.metrics import TOXIC
-from unharm.records import Estimate
+from unharm.records import STATUSES, Estimate
 from unharm.scoring import BESIDE, ScorerRow
+from unharm.scoring.coherence import UNMASKED
 
 Array = np.ndarray
 ALL_OF_THEM = "all of them"
-STATUSES = ("scored", "unscored", "refused", "filtered", "unanswered")
 
 
 def scorer_rows(
@@ -47,10 +48,7 @@ def scorer_rows(
             .agg((pl.col("status") != "scored").mean().alias("share"))["share"]
             .to_list()
         )
-        if all(share in (0.0, 1.0) for share in missing):
-            estimate = share_interval(int(sum(missing)), len(missing), confidence, "prompt")
-        else:
-            estimate = mean_interval(missing, confidence, "prompt", bounds=(0.0, 1.0))
+        estimate = rate_interval(missing, confidence, "prompt")
         found.append(
             {
                 "benchmark": benchmark,
@@ -59,7 +57,7 @@ def scorer_rows(
                 **asdict(estimate),
                 **{status: counts.get(status, 0) for status in STATUSES},
                 "mean": frame["value"].mean(),
-                "unmasked": int((frame["flag"] == "unmasked").sum()),
+                "unmasked": int((frame["flag"] == UNMASKED).sum()),
                 "scorer": name,
                 "scorer_version": rows[name].version,
                 "stand_in": rows[name].stand_in,
@@ -173,11 +171,6 @@ def _together(
     sums = by_cluster(clusters, lambda some: coincidence_parts(some, levels), values)
     ordinal = len(levels) > 2
     return resampled(sums, lambda s: alpha(s, len(levels), ordinal), confidence, seed, len(values)), mean
-
-
-def numbered(clusters: pl.Series) -> Array:
-    """The same clusters as numbers from 0."""
-    return clusters.rank("dense").to_numpy().astype(np.int64) - 1
 
 
 def levels_of(measures: str, *values: Array) -> Array:

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from unharm.records import STATUSES
 from unharm.values import VALUES
 
 ESTIMATE: dict[str, Any] = {
@@ -115,7 +116,7 @@ SCORERS_SCHEMA: dict[str, Any] = {
     "role": pl.String,
     "completions": pl.Int64,
     **ESTIMATE,
-    **dict.fromkeys(("scored", "unscored", "refused", "filtered", "unanswered"), pl.Int64),
+    **dict.fromkeys(STATUSES, pl.Int64),
     "mean": pl.Float64,
     "unmasked": pl.Int64,
     **SCORER,

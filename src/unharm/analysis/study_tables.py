@@ -3,6 +3,7 @@ agreement of scorers the scores of one benchmark."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from unharm.analysis.associations import (
 from unharm.analysis.bias import group_name
 from unharm.analysis.comparisons import Cells, comparisons_table
 from unharm.analysis.expression import expression_table
-from unharm.analysis.metrics import imputed_values
+from unharm.analysis.metrics import METRICS, imputed_values
 from unharm.analysis.moved import moved_table
 from unharm.analysis.quality import agreement_rows, scorer_rows
 from unharm.analysis.schemas import (
@@ -120,12 +121,12 @@ def _add(
             cells.add(subject, benchmark, metric, found)
 
 
-def study_cells(run: Run) -> Cells:
-    """The values of every metric by subject and prompt of a finished run."""
+def study_cells(run: Run, benchmarks: Collection[str] = METRICS) -> Cells:
+    """The values of every metric by subject and prompt of a finished run, for these benchmarks."""
     cells = Cells()
     study, plan = run.study, run.plan
     for (subject, benchmark), several in groupby(run.shards, key=lambda s: (s.subject, s.benchmark)):
-        if benchmark == "questionnaire":
+        if benchmark not in benchmarks:
             continue
         about = _about_prompts(plan, benchmark)
         frame = pl.concat([run.store.scan(s.scores) for s in several]).collect()

@@ -26,7 +26,7 @@ from unharm.engines.requests import (
     Task,
     failed,
 )
-from unharm.engines.served import Answer, ServedAdapters, read_answer
+from unharm.engines.served import Answer, ServedAdapters, beyond_context, by_filter, code_of, read_answer
 from unharm.engines.settings import Server, key_of
 from unharm.errors import UserError, nearest
 from unharm.records import Completion
@@ -172,7 +172,7 @@ class OpenAIEngine:
     def _status(self, error: openai.APIStatusError) -> Failure:
         """A failure of this one request, or `UserError` where it would be the same for all. What the
         server writes is not repeated: it may quote the prompt or the key."""
-        code = str(getattr(error, "code", None) or "")
+        code = code_of(error)
         if error.status_code in (401, 403):
             raise self._wrong_key()
         if error.status_code == 404:
@@ -181,10 +181,9 @@ class OpenAIEngine:
             raise UserError(
                 "the quota of this key is used up", self.where, "the same command goes on later"
             )
-        said = str(error).lower()
-        if "content_filter" in code or "content_filter" in said:
+        if by_filter(error):
             return Failure(FILTERED)
-        if code == "context_length_exceeded" or "context length" in said:
+        if beyond_context(error):
             return Failure(TOO_LONG)
         return Failure(f"server: HTTP {error.status_code} {code}".strip())
 

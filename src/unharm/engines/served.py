@@ -71,6 +71,21 @@ def _likely(logprobs: Any) -> list[Likely]:
     return [list(place.items()) for place in getattr(logprobs, "top_logprobs", None) or [] if place]
 
 
+def code_of(error: openai.APIStatusError) -> str:
+    """The code that a server gives with an error; empty without one."""
+    return str(getattr(error, "code", None) or "")
+
+
+def by_filter(error: openai.APIStatusError) -> bool:
+    """Whether a content filter refused a request."""
+    return "content_filter" in code_of(error) or "content_filter" in str(error).lower()
+
+
+def beyond_context(error: openai.APIStatusError) -> bool:
+    """Whether a request is longer than the model reads."""
+    return code_of(error) == "context_length_exceeded" or "context length" in str(error).lower()
+
+
 class ServedAdapters:
     """Adapters that a server loads through `/load_lora_adapter` (vLLM), named by their content."""
 

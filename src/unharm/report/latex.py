@@ -150,5 +150,5 @@ def write_latex(folder: Path, study: Study) -> Path:
             "make them: unharm analyze STUDY",
         ) from None
     path = folder / "findings" / "tables.tex"
-    write_whole(path, latex(study, tables).encode())
+    write_whole(path, latex(study, tables).encode(), "the tables")
     return path

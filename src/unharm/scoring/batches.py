@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,6 @@ def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str,
 
 def _answer(judge: Judge, response: dict[str, Any]) -> Answer | None:
     """The answer of one response; None where it failed."""
-    from dataclasses import replace
-
     body = response.get("body") or {}
     if response.get("status_code") == 200:
         try:

@@ -13,6 +13,7 @@ import openai
 import stamina
 import stamina.instrumentation
 
+from unharm.engines.served import code_of
 from unharm.engines.settings import Connection, key_of
 from unharm.errors import UserError
 from unharm.scoring.services import Unanswered
@@ -74,10 +75,6 @@ def client_of(server: Connection, where: str) -> openai.OpenAI:
     return openai.OpenAI(
         base_url=server.url, api_key=key_of(server, where), max_retries=0, timeout=server.timeout
     )
-
-
-def code_of(error: openai.APIStatusError) -> str:
-    return str(getattr(error, "code", None) or "")
 
 
 @contextmanager

@@ -7,9 +7,10 @@ from typing import Any
 
 import openai
 
+from unharm.engines.served import beyond_context, by_filter
 from unharm.records import Score
 from unharm.scoring.answers import Answer
-from unharm.scoring.http import Unreadable, client_of, code_of, parsed, patiently, told, tried_out
+from unharm.scoring.http import Unreadable, client_of, parsed, patiently, told, tried_out
 from unharm.scoring.rubric import Rubric
 from unharm.scoring.settings import JudgeSpec
 from unharm.scoring.texts import Text
@@ -86,10 +87,9 @@ class Judge:
             try:
                 return patiently(lambda: self._send(text, attempt, before), self.spec.server.attempts)
             except openai.BadRequestError as error:
-                said = str(error).lower()
-                if "content_filter" in code_of(error) or "content_filter" in said:
+                if by_filter(error):
                     return Answer("", "filtered", "content filter of the service")
-                if code_of(error) == "context_length_exceeded" or "context length" in said:
+                if beyond_context(error):
                     return Answer("", "unscorable", "longer than the judge can read")
                 raise
 

@@ -40,8 +40,5 @@ def write_sheet(folder: Path, benchmark: str, sample: int, out: Path) -> int:
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     writer.writerows([identity, prompts[prompt], text, "", ""] for identity, prompt, text, _ in rows)
-    try:
-        write_whole(out, buffer.getvalue().encode())
-    except OSError as error:
-        raise UserError(f"cannot write the sheet: {error.strerror}", str(out)) from None
+    write_whole(out, buffer.getvalue().encode(), "the sheet")
     return len(rows)

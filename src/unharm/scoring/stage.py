@@ -53,10 +53,10 @@ def parts(run: Run) -> list[Part]:
     return sorted(found, key=lambda part: order[part.scorer])
 
 
-def pending(run: Run) -> list[Part]:
-    """What is not scored yet, or was not answered by its service."""
+def pending(run: Run, every: list[Part] | None = None) -> list[Part]:
+    """What is not scored yet, or was not answered by its service, of all parts."""
     left = []
-    for part in parts(run):
+    for part in parts(run) if every is None else every:
         marker = run.store.marker(part.artefact)
         if marker is None or marker.get("unanswered"):
             left.append(part)
@@ -68,7 +68,8 @@ def make_scores(run: Run) -> None:
 
     What a service did not answer is recorded as such, and asked again by the next run.
     """
-    every, left = parts(run), pending(run)
+    every = parts(run)
+    left = pending(run, every)
     repeats = [0, 0]
     with Progress("scores", len(every), "shards", len(every) - len(left)) as progress:
         for name in dict.fromkeys(part.scorer for part in left):
@@ -92,12 +93,13 @@ def make_scores(run: Run) -> None:
 
 def texts_of(run: Run, part: Part) -> list[Text]:
     """What the scorer of a part has to read, without what no scorer has to see."""
+    return [t for t in _before(part, _completions(run, part)) if isinstance(t, Text)]
+
+
+def _before(part: Part, completions: list[Completion]) -> list[Score | Text]:
+    """What a scorer reads of each completion, or its score where no scorer has to see it."""
     prompts = {p.id: p for p in part.shard.prompts}
-    return [
-        text_of(part.shard.benchmark, prompts[c.prompt_id], c)
-        for c in _completions(run, part)
-        if _unfit(c) is None
-    ]
+    return [_unfit(c) or text_of(part.shard.benchmark, prompts[c.prompt_id], c) for c in completions]
 
 
 def _groups(waiting: list[Part], scorer: Scorer) -> Iterator[list[Part]]:
@@ -128,8 +130,7 @@ def _score(run: Run, scorer: Scorer, group: list[Part], repeats: list[int]) -> N
     done = [run.begun("scores", part.artefact) for part in group]
     for part in group:
         completions = _completions(run, part)
-        prompts = {p.id: p for p in part.shard.prompts}
-        before = [_unfit(c) or text_of(part.shard.benchmark, prompts[c.prompt_id], c) for c in completions]
+        before = _before(part, completions)
         texts = [t for t in before if isinstance(t, Text)]
         known = len(different)
         for text in texts:
