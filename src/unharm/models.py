@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ def resolve_base(study: Study) -> Base:
         )
     _check_folder(path, study.base)
     return Base(study.base, path, folder_key(path))
+
+
+def same_base(base: Base, study: Study) -> Base:
+    """The base that another machine resolved, as it is found on this one. Raises `UserError` where it is not
+    the same here."""
+    if not study.needs_base or base.path == Path() or base.path.is_dir():
+        return base
+    here = resolve_base(study)
+    if here.key != base.key:
+        what = f"the base on {socket.gethostname()} is another one than where the run was started"
+        raise UserError(what, "base", "put it into a folder that all machines see")
+    return here
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -7,25 +7,38 @@ It never knows where it runs; only the store touches files.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unharm import stages
+from unharm import stages, stopping
 from unharm.engines.settings import key_of
+from unharm.executors.choose import Workers
+from unharm.executors.chunks import Piece
+from unharm.executors.settings import threads
 from unharm.keys import Shard
 from unharm.manifest import manifest
 from unharm.models import Base, resolve_base
 from unharm.plan import Plan
-from unharm.progress import duration, say
+from unharm.progress import Progress, duration, say
+from unharm.records import Subject
 from unharm.scoring.choose import Scorers
 from unharm.scoring.stage import pending
+from unharm.status import signs_of_life
 from unharm.store import Artefact, Store
 from unharm.study import Study
+
+if TYPE_CHECKING:
+    from unharm.dry_run import Dry
+
+SUBJECTS = 64
+"""Subjects whose shards a process remembers."""
 
 
 @dataclass
@@ -37,7 +50,12 @@ class Run:
     plan: Plan
     unscored: int = 0
     scored: int = 0
+    dry: Dry | None = None
+    worker: bool = False
+    stages: list[Progress] = field(default_factory=list)
     _models: dict[str, Any] = field(default_factory=dict)
+    _kept: dict[str, Any] = field(default_factory=dict)
+    _by_subject: dict[int, dict[str, Shard]] = field(default_factory=dict)
 
     @cached_property
     def base(self) -> Base:
@@ -47,6 +65,52 @@ class Run:
     def shards(self) -> list[Shard]:
         """Every shard of the study; known once the adapters are done."""
         return stages.planned_shards(self)
+
+    @cached_property
+    def workers(self) -> Workers:
+        """What does the work of the stages."""
+        return Workers(self)
+
+    def piece(self, shard: Shard) -> Piece:
+        """What a worker finds a shard by."""
+        return self._numbers[shard.subject], shard.completions.path
+
+    def shard(self, piece: Piece) -> Shard:
+        """The shard that a piece names. Raises `UserError` where this process knows none: it sees other
+        inputs than the process that leads the run."""
+        number, path = piece
+        if number not in self._by_subject:
+            if len(self._by_subject) >= SUBJECTS:
+                self._by_subject.clear()
+            found = stages.shards_of(self, self.plan.subjects[number])
+            self._by_subject[number] = {s.completions.path: s for s in found}
+        if path not in self._by_subject[number]:
+            where = f"{self.plan.subjects[number].label} on {socket.gethostname()}"
+            todo = "put data, profiles and packs where all machines see the same"
+            raise UserError("this worker sees other inputs than the process that leads the run", where, todo)
+        return self._by_subject[number][path]
+
+    @cached_property
+    def _numbers(self) -> dict[Subject, int]:
+        return {subject: number for number, subject in enumerate(self.plan.subjects)}
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once in this process."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    def look_again(self) -> None:
+        """Forgets what it knew of shards: adapters have changed, or other processes have written."""
+        self.__dict__.pop("shards", None)
+        self._by_subject.clear()
+        self.store.refresh("completions", "failed")
+
+    def progress(self, title: str, total: int, unit: str, there: int = 0) -> Progress:
+        """The progress of a stage, which `unharm status` tells of too."""
+        found = Progress(title, total, unit, there)
+        self.stages.append(found)
+        return found
 
     @property
     def failed(self) -> dict[str, str]:
@@ -105,7 +169,8 @@ class Run:
             "key": artefact.key,
             **more,
         }
-        self.store.append_line("journal.jsonl", json.dumps(line))
+        own = f"-{socket.gethostname()}-{os.getpid()}" if self.worker else ""
+        self.store.append_line(f"journal{own}.jsonl", json.dumps(line))
 
 
 def new_run(study: Study) -> Run:
@@ -165,23 +230,37 @@ def execute(run: Run, names: Sequence[str]) -> None:
     """Runs the stages of these names in their order, alone in the run folder; the manifest tells of it."""
     began = time.monotonic()
     base, store = run.base, run.store  # the base is found, or trained, before anything is written
-    with store.lock():
-        store.write_plain("study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
-        pack = json.dumps(run.plan.pack.data, indent=1, ensure_ascii=False)
-        store.write_plain("prompt_pack.json", pack)
-        record = manifest(run.study, base, store)
-        record["prompt_pack"] = {"name": run.study.prompting.pack, "key": run.plan.pack.key}
-        stated = {"source": run.study.analysis.hypotheses, "key": run.plan.stated.key}
-        record["hypotheses"] = stated | {"n": len(run.plan.stated.hypotheses)}
-        record["scorers"] = {name: asdict(row) for name, row in run.plan.scorers.items()}
-        store.write_plain("manifest.json", json.dumps(record, indent=1))
-        for name, stage in STAGES:
-            if name in names:
-                stage(run)
-        record["sessions"][-1]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record["sessions"][-1]["seconds"] = round(time.monotonic() - began, 1)
-        record["unscored"] = run.unscored
-        record["left_out_too_long"] = stages.left_out(run)
-        store.write_plain("manifest.json", json.dumps(record, indent=1))
+    use_threads(run.study)
+    run.workers.check()
+    with stopping.on_interrupt(), store.lock(), signs_of_life(run):
+        try:
+            store.write_plain("study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
+            pack = json.dumps(run.plan.pack.data, indent=1, ensure_ascii=False)
+            store.write_plain("prompt_pack.json", pack)
+            record = manifest(run.study, base, store)
+            record["prompt_pack"] = {"name": run.study.prompting.pack, "key": run.plan.pack.key}
+            stated = {"source": run.study.analysis.hypotheses, "key": run.plan.stated.key}
+            record["hypotheses"] = stated | {"n": len(run.plan.stated.hypotheses)}
+            record["scorers"] = {name: asdict(row) for name, row in run.plan.scorers.items()}
+            store.write_plain("manifest.json", json.dumps(record, indent=1))
+            for name, stage in STAGES:
+                if stopping.asked():
+                    raise stopping.Stopped
+                if name in names:
+                    stage(run)
+            record["sessions"][-1]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            record["sessions"][-1]["seconds"] = round(time.monotonic() - began, 1)
+            record["unscored"] = run.unscored
+            record["left_out_too_long"] = stages.left_out(run)
+            store.write_plain("manifest.json", json.dumps(record, indent=1))
+        finally:
+            run.workers.leave()
     run.scorers.close()
-    say(f"done in {duration(time.monotonic() - began)}: {store.root}")
+    say(f"done in {duration(time.monotonic() - began)}: {store.location}")
+
+
+def use_threads(study: Study) -> None:
+    """Torch uses as many threads here as in every worker: on a CPU the last bits of a sum depend on it."""
+    import torch
+
+    torch.set_num_threads(threads(study.executor))

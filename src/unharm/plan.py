@@ -152,10 +152,11 @@ class Plan:
 
     def adapter_of(self, subject: Subject) -> AdapterPlan | None:
         """The adapter that a subject is made with, or None."""
-        for adapter in self.adapters:
-            if adapter.arm == subject.arm and adapter.profile == subject.profile:
-                return adapter
-        return None
+        return self._adapter_of.get((subject.arm, subject.profile))
+
+    @cached_property
+    def _adapter_of(self) -> dict[tuple[str, Profile | None], AdapterPlan]:
+        return {(adapter.arm, adapter.profile): adapter for adapter in self.adapters}
 
     @cached_property
     def arguments(self) -> list[Argument]:

@@ -3,22 +3,73 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 QUIET_SECONDS = 10.0
 
+_listener = threading.local()
+
 
 def say(text: str) -> None:
-    """One line for the user, on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """One line for the user, on standard error; of a worker, to the process that leads the run."""
+    listener = getattr(_listener, "told", None)
+    if listener:
+        listener(text)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def telling_to(told: Callable[[str], None]) -> Iterator[None]:
+    """What this thread says goes to `told`."""
+    _listener.told = told
+    try:
+        yield
+    finally:
+        _listener.told = None
+
+
+class Tally:
+    """What a worker has done since it was last asked: items made, items that were there, what it said."""
+
+    def __init__(self) -> None:
+        self.made = self.skipped = 0
+        self.note = ""
+        self.said: list[str] = []
+        self._guard = threading.Lock()
+
+    def tick(self, items: int) -> None:
+        with self._guard:
+            self.made += items
+
+    def skip(self, items: int) -> None:
+        with self._guard:
+            self.skipped += items
+
+    def take(self) -> Tally:
+        """What has come together, which this one then has no more."""
+        with self._guard:
+            taken = Tally()
+            taken.made, taken.skipped, taken.note = self.made, self.skipped, self.note
+            self.made = self.skipped = 0
+            while self.said:
+                taken.said.append(self.said.pop(0))
+        return taken
+
+    def __getstate__(self) -> tuple[int, int, str, list[str]]:
+        return self.made, self.skipped, self.note, self.said
+
+    def __setstate__(self, state: tuple[int, int, str, list[str]]) -> None:
+        self.made, self.skipped, self.note, self.said = state
+        self._guard = threading.Lock()
 
 
 class Progress:
-    """Counts the items of one stage; tells rate and time left.
-
-    `start` says how many of the `total` were already there.
-    """
+    """Counts the items of one stage; tells rate and time left. `there` of the `total` were there before."""
 
     def __init__(self, title: str, total: int, unit: str, there: int = 0):
         self.title, self.total, self.unit = title, total, unit
@@ -28,6 +79,7 @@ class Progress:
         self._live = sys.stderr.isatty()
         self._width = 0
         self.note = ""
+        self.ended = False
 
     def __enter__(self) -> Progress:
         if self.there:
@@ -45,6 +97,20 @@ class Progress:
         """So many more were already there."""
         self.there += items
         self.count += items
+
+    def add(self, tally: Tally) -> None:
+        """Takes what a worker has done."""
+        self.note = tally.note or self.note
+        self.skip(tally.skipped)
+        if tally.made:
+            self.tick(tally.made)
+        for line in tally.said:
+            say(line)
+
+    @property
+    def rate(self) -> float:
+        """Items a second since this began."""
+        return (self.count - self.there) / max(time.monotonic() - self._began, 1e-9)
 
     def _line(self, now: float) -> str:
         made, seconds = self.count - self.there, max(now - self._began, 1e-9)
@@ -70,6 +136,7 @@ class Progress:
     ) -> None:
         seconds = time.monotonic() - self._began
         made = self.count - self.there
+        self.ended = True
         if self._live and self._width:
             print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
         if kind is None and made:

@@ -10,7 +10,7 @@ import polars as pl
 
 from unharm import keys
 from unharm.plan import AdapterPlan
-from unharm.progress import Progress, say
+from unharm.progress import say
 from unharm.records import Example, Subject, schema_of
 from unharm.store import Artefact, content_hash, content_key
 from unharm.values import VALUES
@@ -36,7 +36,7 @@ def make_examples(run: Run) -> None:
     """examples/<stage>/<profile>.parquet: what each adapter learns, with its split."""
     tasks = {keys.examples_artefact(run.plan, a): a for a in run.plan.trained}
     pending = {t: a for t, a in tasks.items() if not run.store.done(t)}
-    with Progress("examples", len(tasks), "sets", len(tasks) - len(pending)) as progress:
+    with run.progress("examples", len(tasks), "sets", len(tasks) - len(pending)) as progress:
         for artefact, adapter in pending.items():
             with run.recorded("examples", artefact):
                 examples = run.plan.examples(adapter)
@@ -79,8 +79,13 @@ def planned_shards(run: Run) -> list[keys.Shard]:
         shard
         for subject in run.plan.subjects
         if run.plan.adapter_of(subject) not in missing
-        for shard in keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject))
+        for shard in shards_of(run, subject)
     ]
+
+
+def shards_of(run: Run, subject: Subject) -> list[keys.Shard]:
+    """All shards of a subject; its adapter must be done."""
+    return list(keys.shards(run.plan, subject, run.base.key, _adapter_hash(run, subject)))
 
 
 def _adapter_hash(run: Run, subject: Subject) -> str:

@@ -87,6 +87,14 @@ class Store:
         self.root = root
         self._checked: dict[str, str] = {}
 
+    @property
+    def location(self) -> str:
+        """Where the run is, for people and for other processes."""
+        return str(self.root.absolute())
+
+    def refresh(self, *under: str) -> None:
+        """Sees what other processes have written in these folders."""
+
     # ---- state -------------------------------------------------------------------------
 
     def marker(self, artefact: Artefact) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from unharm.benchmarks import HARMLESS
 from unharm.benchmarks.settings import Benchmarks
 from unharm.engines.settings import Engine, Server
 from unharm.errors import nearest
+from unharm.executors.settings import ExecutorSpec
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec
 from unharm.spec import Positive, Probability, Spec, one_of, unique
 from unharm.training.recipe import AdapterSource, Training
@@ -192,6 +193,7 @@ class Study(Spec):
     training: Training = Training()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
+    executor: ExecutorSpec = ExecutorSpec()
     benchmarks: Benchmarks
     analysis: Analysis = Analysis()
     mitigation: Mitigation | None = None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from unharm import keys
+from unharm import keys, stopping
 from unharm.disk import Parts
-from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task
+from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task, failed
 from unharm.errors import UserError
-from unharm.progress import Progress, say
+from unharm.executors.chunks import Chunk, Fault
+from unharm.progress import Progress, Tally, say
 from unharm.prompting.compose import style_of
 from unharm.records import Completion, schema_of
 from unharm.training.adapters import adapter_folder, failed_artefact
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from unharm.pipeline import Run
 
 COMPLETIONS = schema_of(Completion)
+
+TOGETHER = 8
+"""Shards that one of several workers is given at a time, at most."""
+ROUNDS = 4
+"""Each of several workers is given work so many times at least, so that none waits long for the last."""
 
 
 def make_completions(run: Run) -> None:
@@ -36,13 +43,44 @@ def make_completions(run: Run) -> None:
     if not pending:
         say(f"completions: {total:,} of {total:,} completions are already there")
         return
-    by_engine: dict[str, list[keys.Shard]] = {}
+    with run.progress("completions", total, "completions", total - left) as progress:
+        size = run.workers.size("completions", left)
+        run.workers.carry_out("completions", _chunks(run, pending, size), progress, size)
+    run.look_again()  # adapters may have been refused, and workers have written
+
+
+def _chunks(run: Run, pending: list[keys.Shard], workers: int) -> list[Chunk]:
+    """The shards that workers are given at a time: all to the only one, so that its engine never waits. What
+    servers complete is done here, where the keys are."""
+    by_engine: dict[tuple[str, bool], list[keys.Shard]] = {}
     for shard in pending:
-        by_engine.setdefault(_engine_name(run, shard), []).append(shard)
-    with Progress("completions", total, "completions", total - left) as progress:
-        for name, mine in by_engine.items():
-            collect(run, _start(run, name), mine, progress)
-    run.__dict__.pop("shards", None)  # adapters may have been refused
+        by_engine.setdefault((_engine_name(run, shard), _served(run, shard)), []).append(shard)
+    chunks = []
+    for (name, served), mine in by_engine.items():
+        alone = served or workers == 1
+        size = len(mine) if alone else min(TOGETHER, math.ceil(len(mine) / (ROUNDS * workers)))
+        for first in range(0, len(mine), size):
+            pieces = tuple(run.piece(s) for s in mine[first : first + size])
+            chunks.append(Chunk("completions", name, pieces, here=served))
+    return chunks
+
+
+def complete_chunk(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, int]:
+    """Completes the shards of a chunk that are not done yet."""
+    shards = [shard for piece in chunk.pieces if not _done(run, shard := run.shard(piece))]
+    collect(run, _start(run, chunk.by), shards, tally)
+    return {"shards": len(shards)}
+
+
+def give_up_shard(run: Run, chunk: Chunk, fault: Fault) -> str:
+    """Records what a shard has no completions for, and gives its name."""
+    shard = run.shard(chunk.pieces[0])
+    reason = f"task failed: {fault.what.partition(' ')[0]}"
+    _, state = _task(run, shard, Tally())
+    for request in state.wanted:
+        state.have.setdefault(request.completion_id, failed(request, reason))
+    _finish(run, state)
+    return shard.completions.path
 
 
 def _size(run: Run, shard: keys.Shard) -> int:
@@ -54,13 +92,26 @@ def _done(run: Run, shard: keys.Shard) -> bool:
     return marker is not None and not marker.get("unanswered")
 
 
+def _served(run: Run, shard: keys.Shard) -> bool:
+    return bool(run.study.server_of(shard.subject.arm)) and run.dry is None
+
+
 def _engine_name(run: Run, shard: keys.Shard) -> str:
     return run.study.server_field(shard.subject.arm) or run.study.engine.name
 
 
 def _start(run: Run, name: str) -> Engine:
-    """The engine of that name, or of the server that the field of that name describes."""
+    """The engine of that name, or of the server that the field of that name describes; started once."""
+    engine: Engine = run.kept(f"engine {name}", lambda: _started(run, name))
+    return engine
+
+
+def _started(run: Run, name: str) -> Engine:
     study = run.study
+    if run.dry:
+        from unharm.dry_run import DryEngine
+
+        return DryEngine(run.dry)
     if name in study.servers:
         from unharm.engines.openai import OpenAIEngine
 
@@ -86,7 +137,7 @@ class _Going:
     done: Callable[[], None]
 
 
-def collect(run: Run, engine: Engine, shards: list[keys.Shard], progress: Progress) -> None:
+def collect(run: Run, engine: Engine, shards: list[keys.Shard], progress: Tally | Progress) -> None:
     """Has an engine complete the shards; stores every completion as it comes, every shard when whole."""
     going: dict[str, _Going] = {}
     refused: dict[str, str] = {}
@@ -94,6 +145,8 @@ def collect(run: Run, engine: Engine, shards: list[keys.Shard], progress: Progre
 
     def tasks() -> Iterator[Task]:
         for shard in shards:
+            if stopping.asked():
+                return
             task, state = _task(run, shard, progress)
             if str(task.adapter) in refused:
                 continue
@@ -121,7 +174,7 @@ def collect(run: Run, engine: Engine, shards: list[keys.Shard], progress: Progre
             _finish(run, going.pop(task.name))
 
 
-def _task(run: Run, shard: keys.Shard, progress: Progress) -> tuple[Task, _Going]:
+def _task(run: Run, shard: keys.Shard, progress: Tally | Progress) -> tuple[Task, _Going]:
     """The requests of a shard that are still to be answered."""
     chat = style_of(run.study, shard.subject.arm) == "chat"
     wanted = keys.requests(run.plan, shard, run.tokenizer if chat else None)
@@ -154,7 +207,8 @@ def _finish(run: Run, state: _Going) -> None:
     rows = [state.have[r.completion_id] for r in state.wanted]
     unanswered = sum(c.status == "failed" and c.reason not in PERMANENT for c in rows)
     if run.store.done(shard.completions):
-        run.store.remove(shard.scores)
+        for scores in shard.scored.values():
+            run.store.remove(scores)
     frame = pl.DataFrame([asdict(c) for c in rows], schema=COMPLETIONS)
     run.store.put_table(shard.completions, frame, unanswered=unanswered)
     state.parts.drop()

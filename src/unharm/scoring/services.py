@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from unharm import stopping
 from unharm.errors import UserError
 from unharm.records import Score
 from unharm.scoring.answers import Answer, Answers, key_of
@@ -149,7 +150,7 @@ class ServiceScorer:
         pool = ThreadPoolExecutor(self.service.concurrency)
         try:
             while True:
-                while stop is None and not over and len(going) < 2 * self.service.concurrency:
+                while stop is None and not over and not stopping.asked() and len(going) < 2 * self.service.concurrency:
                     some = next(coming, None)
                     if some is None:
                         break
@@ -178,6 +179,8 @@ class ServiceScorer:
                     going = {f: asked for f, asked in going.items() if not f.cancel()}
             if stop:
                 raise stop
+            if stopping.asked():
+                raise stopping.Stopped
             for key, (text, _) in coming:
                 yield key, unanswered(text, over)
         finally:

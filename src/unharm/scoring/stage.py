@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from unharm import stopping
+from unharm.executors.choose import has_model
+from unharm.executors.chunks import Chunk, Fault
 from unharm.keys import Shard
-from unharm.progress import Progress, say
+from unharm.progress import Progress, Tally, say
 from unharm.records import Completion, Score, schema_of
 from unharm.scoring.coherence import UNMASKED, coherence_flag
 from unharm.scoring.offline import Scorer, unscored
 from unharm.scoring.services import ServiceScorer
+from unharm.scoring.settings import ServiceSpec
 from unharm.scoring.texts import Text, text_of
 from unharm.store import Artefact
 
@@ -28,8 +33,14 @@ SCORES = {
     "tokens": pl.Int64,
 }
 
+OF_A_SCORE = [f.name for f in fields(Score)]
+READ = [f.name for f in fields(Completion)][:-1]
+"""The columns of completions that scores are made from: all but the probabilities of options."""
+
 TOGETHER = 4096
 """Completions that are before a service at a time: enough to keep its connections busy."""
+SHARDS, ROUNDS = 32, 4
+"""Shards that one of several workers is given at a time, at most; and how often it is given some, at least."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +55,7 @@ class Part:
 
 def parts(run: Run) -> list[Part]:
     """Everything that is to be scored, in the order of the study's scorers."""
-    found = [
-        Part(shard, name, artefact, run.plan.share(shard.benchmark, name))
-        for shard in run.shards
-        for name, artefact in shard.scored.items()
-    ]
+    found = [_part(run, name, shard) for shard in run.shards for name in shard.scored]
     order = {name: n for n, name in enumerate(run.plan.scorers)}
     return sorted(found, key=lambda part: order[part.scorer])
 
@@ -70,18 +77,20 @@ def make_scores(run: Run) -> None:
     """
     every = parts(run)
     left = pending(run, every)
-    repeats = [0, 0]
-    with Progress("scores", len(every), "shards", len(every) - len(left)) as progress:
+    sums: dict[str, int] = {}
+    with run.progress("scores", len(every), "shards", len(every) - len(left)) as progress:
         for name in dict.fromkeys(part.scorer for part in left):
-            scorer = run.scorers[name]
-            for group in _groups([part for part in left if part.scorer == name], scorer):
-                _score(run, scorer, group, repeats)
-                progress.tick(len(group))
-            if isinstance(scorer, ServiceScorer):
-                say(f"scores: {name}: {scorer.told()}")
-    again, asked = repeats
-    if again:
-        say(f"scores: {again:,} of {asked:,} repeat a text that is scored: each was scored once")
+            mine = [part for part in left if part.scorer == name]
+            with_model = has_model(run, name)
+            size = run.workers.size("scores", sum(_texts(run, part) for part in mine), with_model)
+            chunks = _chunks(run, mine, size)
+            for count, number in run.workers.carry_out("scores", chunks, progress, size, with_model).items():
+                sums[count] = sums.get(count, 0) + number
+            if _is_service(run, name):
+                say(f"scores: {name}: {run.scorers[name].told()}")
+    if again := sums.get("repeats", 0):
+        say(f"scores: {again:,} of {sums['texts']:,} repeat a text that is scored: each was scored once")
+    run.store.refresh("scores")
     frames = [run.store.scan(part.artefact).select("status") for part in every]
     counts = dict(pl.concat(frames).group_by("status").len().collect().iter_rows())
     run.scored = counts.pop("scored", 0)
@@ -89,6 +98,54 @@ def make_scores(run: Run) -> None:
     if run.unscored:
         told = ", ".join(f"{n:,} {status}" for status, n in sorted(counts.items()))
         say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} have no score ({told})")
+
+
+def _chunks(run: Run, mine: list[Part], workers: int) -> list[Chunk]:
+    """The parts of one scorer that workers are given at a time. Services are asked from here, where the keys
+    are, so that one rate holds for all."""
+    here = _is_service(run, mine[0].scorer)
+    size = len(mine) if here or workers == 1 else min(SHARDS, math.ceil(len(mine) / (ROUNDS * workers)))
+    return [
+        Chunk("scores", mine[0].scorer, tuple(run.piece(p.shard) for p in mine[first : first + size]), here)
+        for first in range(0, len(mine), size)
+    ]
+
+
+def score_chunk(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, int]:
+    """Scores the parts of a chunk that are not scored yet."""
+    repeats = [0, 0]
+    scorer = run.scorers[chunk.by]
+    left = pending(run, [_part(run, chunk.by, run.shard(piece)) for piece in chunk.pieces])
+    tally.skip(len(chunk.pieces) - len(left))
+    for group in _groups(run, left, scorer):
+        if stopping.asked():
+            break
+        _score(run, scorer, group, repeats)
+        tally.tick(len(group))
+    return {"repeats": repeats[0], "texts": repeats[1]}
+
+
+def give_up_scores(run: Run, chunk: Chunk, fault: Fault) -> str:
+    """Records what a shard has no scores for, and gives its name."""
+    part = _part(run, chunk.by, run.shard(chunk.pieces[0]))
+    reason = f"scorer failed: {fault.what.partition(' ')[0]}"
+    completions = _completions(run, part)
+    none = [_unfit(c) or Score(c.completion_id, None, "", "unanswered", reason) for c in completions]
+    _store(run, part, completions, none, [False] * len(none))
+    return f"{part.artefact.path} ({chunk.by})"
+
+
+def _is_service(run: Run, name: str) -> bool:
+    return isinstance(run.study.scorers.get(name), ServiceSpec) and run.dry is None
+
+
+def _texts(run: Run, part: Part) -> int:
+    samples = run.study.benchmarks.chosen()[part.shard.benchmark].samples
+    return round(len(part.shard.prompts) * samples * part.share) or 1
+
+
+def _part(run: Run, scorer: str, shard: Shard) -> Part:
+    return Part(shard, scorer, shard.scored[scorer], run.plan.share(shard.benchmark, scorer))
 
 
 def texts_of(run: Run, part: Part) -> list[Text]:
@@ -102,14 +159,14 @@ def _before(part: Part, completions: list[Completion]) -> list[Score | Text]:
     return [_unfit(c) or text_of(part.shard.benchmark, prompts[c.prompt_id], c) for c in completions]
 
 
-def _groups(waiting: list[Part], scorer: Scorer) -> Iterator[list[Part]]:
+def _groups(run: Run, waiting: list[Part], scorer: Scorer) -> Iterator[list[Part]]:
     """Shards that go to the scorer together: one by one, but several at a time to a service."""
     most = TOGETHER if isinstance(scorer, ServiceScorer) else 1
     group: list[Part] = []
     size = 0
     for part in waiting:
         group.append(part)
-        size += round(len(part.shard.prompts) * part.share) or 1
+        size += _texts(run, part)
         if size >= most:
             yield group
             group, size = [], 0
@@ -140,29 +197,35 @@ def _score(run: Run, scorer: Scorer, group: list[Part], repeats: list[int]) -> N
         read.append((part, completions, before))
     made = dict(zip(different, scorer(list(different.values())), strict=True)) if different else {}
     for finish, (part, completions, before) in zip(done, read, strict=True):
-        rows = []
-        for completion, found in zip(completions, before, strict=True):
-            if isinstance(found, Text):
-                score = replace(made[read_of(found)], completion_id=found.id)
-                flag = coherence_flag(completion.text) or (UNMASKED if found.unmasked else "")
-            else:
-                score, flag = found, coherence_flag(completion.text) if completion.text else ""
-            rows.append(
-                asdict(score)
-                | {"prompt_id": completion.prompt_id, "sample": completion.sample, "flag": flag}
-                | {"tokens": completion.tokens}
-            )
-        unanswered = sum(row["status"] == "unanswered" for row in rows)
-        run.store.put_table(part.artefact, pl.DataFrame(rows, schema=SCORES), unanswered=unanswered)
+        scores = [made[read_of(found)] if isinstance(found, Text) else found for found in before]
+        unmasked = [isinstance(found, Text) and found.unmasked for found in before]
+        _store(run, part, completions, scores, unmasked)
         finish()
 
 
+def _store(
+    run: Run, part: Part, completions: list[Completion], scores: list[Score], unmasked: list[bool]
+) -> None:
+    """Writes the table of a part: the scores of its completions, in their order."""
+    flags = [
+        (coherence_flag(c.text) or (UNMASKED if without else "")) if c.text else ""
+        for c, without in zip(completions, unmasked, strict=True)
+    ]
+    columns: dict[str, list[Any]] = {name: [getattr(s, name) for s in scores] for name in OF_A_SCORE}
+    columns["completion_id"] = [c.completion_id for c in completions]
+    columns |= {name: [getattr(c, name) for c in completions] for name in ("prompt_id", "sample", "tokens")}
+    frame = pl.DataFrame(columns | {"flag": flags}, schema_overrides=SCORES).select(list(SCORES))
+    unanswered = sum(s.status == "unanswered" for s in scores)
+    run.store.put_table(part.artefact, frame, unanswered=unanswered)
+
+
 def _completions(run: Run, part: Part) -> list[Completion]:
-    frame = run.store.scan(part.shard.completions).drop("options").collect()
+    frame = run.store.scan(part.shard.completions).select(READ).collect()
+    columns = [frame[name].to_list() for name in READ]
     return [
-        Completion(**row)
-        for row in frame.to_dicts()
-        if part.share >= 1 or int(row["completion_id"][:8], 16) < part.share * 2**32
+        Completion(*row)
+        for row in zip(*columns, strict=True)
+        if part.share >= 1 or int(row[0][:8], 16) < part.share * 2**32
     ]
 
 

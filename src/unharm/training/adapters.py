@@ -38,6 +38,19 @@ def failure(run: Run, adapter: AdapterPlan) -> str:
     return str(json.loads(text)["why"]) if text else ""
 
 
+def will_be_tried_again(run: Run, adapter: AdapterPlan) -> bool:
+    """Whether an adapter failed by an error that says nothing of the adapter: the next run tries it again."""
+    text = run.store.read_plain(failed_artefact(run, adapter).path)
+    return bool(text and json.loads(text).get("again"))
+
+
+def forget_fault(run: Run, adapter: AdapterPlan) -> None:
+    """An adapter that failed in an earlier run by such an error is as if it had not been tried."""
+    artefact = failed_artefact(run, adapter)
+    if run.store.done(artefact) and will_be_tried_again(run, adapter):
+        run.store.remove(artefact)
+
+
 def failed_artefact(run: Run, adapter: AdapterPlan) -> Artefact:
     artefact = keys.adapter_artefact(run.plan, adapter, run.base.key)
     return Artefact(f"failed/{artefact.path}.json", artefact.key)

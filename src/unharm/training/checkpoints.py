@@ -49,14 +49,21 @@ def stack_key(keys: list[str]) -> str:
     return content_key("checkpoint", 1, {}, *keys)
 
 
-def unfinished(store: Store, size: int) -> list[Lockstep]:
-    """The last sound state of every stack that was not finished, for adapters of `size` numbers.
+def stacks_begun(store: Store) -> list[list[str]]:
+    """The adapters' keys of every stack that has a checkpoint."""
+    found = {a.key: list(a.about.get("adapters", [])) for a in store.artefacts(FOLDER)}
+    return [keys for keys in found.values() if keys]
+
+
+def unfinished(store: Store, size: int, among: list[str]) -> list[Lockstep]:
+    """The last sound state of every stack of these adapters that was not finished; they have `size` numbers.
 
     A damaged checkpoint is set aside with a message, and the one before it is used.
     """
     stacks: dict[str, list[Artefact]] = {}
     for artefact in store.artefacts(FOLDER):
-        stacks.setdefault(artefact.key, []).append(artefact)
+        if set(artefact.about.get("adapters", [None])) <= set(among):
+            stacks.setdefault(artefact.key, []).append(artefact)
     found = []
     for slots in stacks.values():
         for artefact in sorted(slots, key=lambda a: a.path, reverse=True):

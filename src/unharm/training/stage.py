@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,25 +13,28 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import torch
 
-from unharm import keys
+from unharm import keys, stopping
 from unharm.errors import UserError
+from unharm.executors.chunks import Chunk, Fault
 from unharm.plan import AdapterPlan
-from unharm.progress import Progress, say
+from unharm.progress import Progress, Tally, say
 from unharm.records import Example
 from unharm.store import Artefact
 from unharm.training.adapters import (
     examples_of,
     failed_artefact,
     failure,
+    forget_fault,
     take_up,
+    will_be_tried_again,
     write_curves,
 )
 from unharm.training.attention import check_packing, packing, recomputing
-from unharm.training.checkpoints import Checkpoints, unfinished
+from unharm.training.checkpoints import FOLDER, Checkpoints, stacks_begun, unfinished
 from unharm.training.export import read_weights, write_adapter
 from unharm.training.lockstep import Job, Lockstep, steps_per_epoch
 from unharm.training.loop import OutOfMemory, Watch, begin, train_stack
-from unharm.training.memory import keep_freed_memory, stack_size
+from unharm.training.memory import MOST, keep_freed_memory, stack_size
 from unharm.training.recipe import Recipe
 from unharm.training.stacked import Stack
 from unharm.training.tokens import Tokenizer
@@ -49,19 +53,70 @@ def make_adapters(run: Run) -> None:
     for adapter in run.plan.adapters:
         if adapter.source:
             take_up(run, adapter)
-    tasks = {a: keys.adapter_artefact(run.plan, a, run.base.key) for a in run.plan.trained}
+    tasks = tasks_of(run)
+    for adapter in tasks:
+        forget_fault(run, adapter)
     counts = {t.key: _example_count(run, a) for a, t in tasks.items()}
     over = {a for a, t in tasks.items() if run.store.done(t) or failure(run, a)}
     pending = {t.key for a, t in tasks.items() if a not in over}
     total = sum(counts.values())
     there = total - sum(counts[key] for key in pending)
-    with Progress("adapters", total, "examples", there) as progress:
-        if len(over) < len(tasks):
-            session = _Session(run, progress, tasks, len(over))
-            for stage in _in_order(list(tasks)):
-                session.make([a for a in tasks if a.stage == stage and a not in over])
-            session.trackers.close()
+    with run.progress("adapters", total, "examples", there) as progress:
+        for stage in _in_order(list(tasks)) if pending else []:
+            mine = [a for a in tasks if a.stage == stage and a not in over]
+            rest = list(dict.fromkeys(tasks[a].key for a in mine if not _without_parent(run, a)))
+            size = run.workers.size("adapters", len(rest))
+            run.workers.carry_out("adapters", _chunks(run, stage, rest, size), progress, size)
+            run.store.refresh("adapters", "failed", FOLDER)
     write_curves(run)
+
+
+def tasks_of(run: Run) -> dict[AdapterPlan, Artefact]:
+    """The adapters that the study trains, each with what comes of it."""
+    return {a: keys.adapter_artefact(run.plan, a, run.base.key) for a in run.plan.trained}
+
+
+def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
+    """The stacks of a stage: those begun earlier as they are, then the rest in their order.
+
+    A stack is the same on every executor, because the last bits of its weights depend on what is in it. On
+    accelerators, whose bits differ anyway, the rest is dealt out evenly.
+    """
+    known = {task.key for task in tasks_of(run).values()}
+    begun = [keys for keys in stacks_begun(run.store) if set(keys) & set(rest) and set(keys) <= known]
+    rest = [key for key in rest if not any(key in keys for keys in begun)]
+    size = run.study.training.stack
+    if size == "auto":
+        device = "cuda" if run.workers.on_accelerators("adapters") else "cpu"
+        size = MOST[device]
+        if device == "cuda":
+            size = max(1, min(size, math.ceil(len(rest) / workers)))
+    stacks = begun + [rest[first : first + size] for first in range(0, len(rest), size)]
+    return [Chunk("adapters", stage, tuple((0, key) for key in stack)) for stack in stacks]
+
+
+def train_chunk(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, int]:
+    """Trains the adapters of a chunk as one stack, or as several where memory is short."""
+    if run.dry:
+        from unharm.dry_run import dry_adapters
+
+        return dry_adapters(run, chunk, tally)
+    session: _Session = run.kept("training", lambda: _Session(run, tasks_of(run)))
+    session.progress = tally
+    over = {a for a, t in session.tasks.items() if run.store.done(t) or failure(run, a)}
+    session.done = len(over)
+    session.make([key for _, key in chunk.pieces], {session.tasks[a].key for a in over})
+    session.trackers.flush()
+    return {"adapters": len(chunk.pieces)}
+
+
+def give_up_adapter(run: Run, chunk: Chunk, fault: Fault) -> str:
+    """Records that an adapter could not be trained this time, and gives its name."""
+    alike = [a for a, task in tasks_of(run).items() if task.key == chunk.pieces[0][1]]
+    for adapter in alike:
+        about = {"arm": adapter.arm, "profile": adapter.profile_name, "why": fault.what, "again": True}
+        run.store.put_text(failed_artefact(run, adapter), json.dumps(about))
+    return f"{alike[0].label} · {alike[0].stage}"
 
 
 def _example_count(run: Run, adapter: AdapterPlan) -> int:
@@ -75,15 +130,30 @@ def _in_order(adapters: list[AdapterPlan]) -> list[str]:
     return sorted(dict.fromkeys(a.stage for a in adapters), key=lambda stage: stage in starting)
 
 
+def _without_parent(run: Run, adapter: AdapterPlan) -> bool:
+    """Whether the adapter that this one starts from has failed; then it fails with it."""
+    why = failure(run, adapter.parent) if adapter.parent else ""
+    if why and adapter.parent:
+        again = will_be_tried_again(run, adapter.parent)
+        _fail(run, adapter, f"stage {adapter.parent.stage}: {why}", again)
+    return bool(why)
+
+
+def _fail(run: Run, adapter: AdapterPlan, why: str, again: bool = False) -> None:
+    about = {"arm": adapter.arm, "profile": adapter.profile_name, "why": why, "again": again}
+    run.store.put_text(failed_artefact(run, adapter), json.dumps(about))
+
+
 @dataclass
 class _Session:
-    """One go at training the pending adapters of a study."""
+    """The training of one process; its base is loaded once."""
 
     run: Run
-    progress: Progress
     tasks: dict[AdapterPlan, Artefact]
-    done: int
+    progress: Tally | Progress = field(default_factory=Tally)
+    done: int = 0
     limit: int = 0
+    checked: set[str] = field(default_factory=set)
     tokens: int = 0
     began: float = field(default_factory=time.monotonic)
     counted: set[str] = field(default_factory=set)
@@ -99,27 +169,23 @@ class _Session:
         )
         keep_freed_memory()
 
-    def make(self, adapters: list[AdapterPlan]) -> None:
-        """Trains adapters of one stage and recipe in stacks; those begun earlier go on first."""
-        run, study = self.run, self.run.study
-        rest = list(dict.fromkeys(self.tasks[a].key for a in adapters if not self._without_parent(a)))
+    def make(self, stack: list[str], over: set[str]) -> None:
+        """Trains the adapters of these keys, of one stage and recipe, but for those that are `over`: as one
+        stack, which goes on where it was, or as several where they do not fit."""
+        rest = [key for key in stack if key not in over]
         if not rest:
             return
-        recipe = run.plan.recipe(adapters[0])
+        run, study = self.run, self.run.study
+        by_key = {t.key: a for a, t in self.tasks.items()}
+        stage, recipe = by_key[rest[0]].stage, run.plan.recipe(by_key[rest[0]])
         tokenize = Tokenizer(
             run.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
         )
         shape = Stack(run.model, study.training.lora, 1)
-        by_key = {t.key: a for a, t in self.tasks.items()}
-        queue = [
-            state
-            for state in unfinished(run.store, shape.size)
-            if set(state.keys) & set(rest) and set(state.keys) <= set(by_key)
-        ]
+        queue = [s for s in unfinished(run.store, shape.size, stack) if set(s.keys) & set(rest)]
         begun = {key for state in queue for key in state.keys}
         rest = [key for key in rest if key not in begun]
-        checked = False
-        while queue or rest:
+        while (queue or rest) and not stopping.asked():
             state = queue.pop(0) if queue else None
             stacked = state.keys if state else rest
             jobs = [self._job(by_key[stacked[0]], shape, tokenize)]
@@ -127,22 +193,11 @@ class _Session:
                 stacked = rest[: self._size(shape, jobs[0], recipe)]
                 rest = rest[len(stacked) :]
             jobs += [self._job(by_key[key], shape, tokenize) for key in stacked[1:]]
-            if not checked:
+            if stage not in self.checked:
                 by_length = sorted(jobs[0].train, key=lambda t: len(t.ids))
                 check_packing(run.model, [by_length[0], by_length[len(by_length) // 2], by_length[-1]])
-                checked = True
+                self.checked.add(stage)
             queue += self._train([by_key[key] for key in stacked], jobs, state, recipe)
-
-    def _without_parent(self, adapter: AdapterPlan) -> bool:
-        """Whether the adapter that this one starts from has failed; then it fails with it."""
-        why = failure(self.run, adapter.parent) if adapter.parent else ""
-        if why:
-            self._fail(adapter, f"stage {adapter.parent.stage}: {why}" if adapter.parent else why)
-        return bool(why)
-
-    def _fail(self, adapter: AdapterPlan, why: str) -> None:
-        about = {"arm": adapter.arm, "profile": adapter.profile_name, "why": why}
-        self.run.store.put_text(failed_artefact(self.run, adapter), json.dumps(about))
 
     def _size(self, shape: Stack, job: Job, recipe: Recipe) -> int:
         """How many adapters like `job` the next stack takes."""
@@ -196,13 +251,23 @@ class _Session:
             adapter = adapters[number]
             self.trackers.point(f"{adapter.label}/{adapter.stage}", curve, steps, loss)
 
-        watch = Watch(step=self._told(len(jobs)), save=checkpoints.offer, point=point, say=say)
+        def save(state: Lockstep) -> None:
+            if stopping.asked():
+                checkpoints.write(state)
+                raise stopping.Stopped
+            checkpoints.offer(state)
+
+        watch = Watch(step=self._told(len(jobs)), save=save, point=point, say=say)
         ends = [run.begun("adapters", self.tasks[a]) for a in adapters]
         try:
             with packing(run.model), stack.attached(), recomputing(run.model, training.checkpointing):
                 train_stack(stack, state, jobs, recipe, training.row_tokens, watch)
         except OutOfMemory:
             return self._halve(state, checkpoints)
+        except stopping.Stopped:
+            return []
+        if len(jobs) > 1:  # so that what is stored after a kill is of the same stack
+            checkpoints.write(state)
         for number, (job, end) in enumerate(zip(jobs, ends, strict=True)):
             for adapter in self._alike(job.key):
                 self._store(stack, state, number, adapter, job)
@@ -243,7 +308,7 @@ class _Session:
         recipe = run.plan.recipe(adapter)
         own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
         if curve.stopped:
-            self._fail(adapter, curve.stopped)
+            _fail(run, adapter, curve.stopped)
             return
         if run.store.done(artefact):
             return

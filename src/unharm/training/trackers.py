@@ -33,6 +33,8 @@ class Trackers:
         if self._accelerator:
             self._accelerator.log({f"{label}/{curve}_loss": loss}, step=steps)
 
-    def close(self) -> None:
-        if self._accelerator:
-            self._accelerator.end_training()
+    def flush(self) -> None:
+        """Brings to the disk what a tracker still holds: the process may end without a word."""
+        for tracker in self._accelerator.trackers if self._accelerator else []:
+            if hasattr(tracker, "writer"):
+                tracker.writer.flush()

@@ -1,0 +1,130 @@
+"""Several processes of this machine: one for each accelerator, or as many as its processors feed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from unharm import stopping
+from unharm.executors.chunks import Chunk, Job, Outcome, Worker
+from unharm.progress import Progress
+
+MOMENT = 0.5
+"""Seconds between two looks at what the workers have done."""
+
+
+class Processes:
+    """Worker processes that are started when they are first needed, and again where one died."""
+
+    def __init__(self, job: Job, size: int, accelerators: list[str]):
+        self.size = size
+        self._job, self._accelerators = job, accelerators
+        self._places: list[tuple[SpawnProcess, Connection] | None] = [None] * size
+        self._going: dict[int, Chunk] = {}
+
+    def give(self, chunk: Chunk) -> None:
+        place = next(n for n in range(self.size) if n not in self._going)
+        self._going[place] = chunk
+        worker = self._places[place]
+        if worker is None or not worker[0].is_alive():
+            worker = self._started(place)
+        try:
+            worker[1].send(chunk)
+        except OSError:  # it died while idle
+            self._started(place)[1].send(chunk)
+
+    def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
+        found = []
+        lines = {worker[1]: n for n in self._going if (worker := self._places[n])}
+        for line in wait(list(lines), MOMENT):
+            assert isinstance(line, Connection)
+            place = lines[line]
+            try:
+                message: Any = line.recv()
+            except (EOFError, OSError):  # the worker died
+                self._end(place)
+                found.append((self._going.pop(place), Outcome("lost")))
+                continue
+            if isinstance(message, Outcome):
+                found.append((self._going.pop(place), message))
+            else:
+                progress.add(message)
+        return found
+
+    def stop(self) -> None:
+        for place in self._going:
+            worker = self._places[place]
+            if worker:
+                worker[1].send(None)
+
+    def close(self) -> None:
+        for place in range(self.size):
+            self._end(place)
+        self._going.clear()
+
+    def _started(self, place: int) -> tuple[SpawnProcess, Connection]:
+        """A new worker in a place; it sees its own accelerator alone, and ends with this process."""
+        self._end(place)
+        mine, its = multiprocessing.Pipe()
+        more = {"OMP_NUM_THREADS": str(self._job.threads)}
+        if self._accelerators:
+            more["CUDA_VISIBLE_DEVICES"] = self._accelerators[place % len(self._accelerators)]
+        before = {name: os.environ.get(name) for name in more}
+        os.environ.update(more)
+        try:
+            process = multiprocessing.get_context("spawn").Process(
+                target=work, args=(its, self._job), daemon=True, name=f"unharm worker {place + 1}"
+            )
+            process.start()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+        its.close()
+        self._places[place] = process, mine
+        return process, mine
+
+    def _end(self, place: int) -> None:
+        worker, self._places[place] = self._places[place], None
+        if worker:
+            worker[0].kill()
+            worker[0].join()
+            worker[1].close()
+
+
+def work(line: Connection, job: Job) -> None:
+    """The life of a worker process: chunks come in, outcomes go out; it ends when the line does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process passes it on
+    worker, chunks, guard = Worker(job), queue.Queue[Chunk](), threading.Lock()
+
+    def listen() -> None:
+        while True:
+            try:
+                message = line.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # the leading process has ended
+            if message is None:
+                stopping.ask()
+            else:
+                chunks.put(message)
+
+    def tell() -> None:
+        pause = threading.Event()
+        while not pause.wait(2 * MOMENT):
+            send(worker.tally.take())
+
+    def send(message: Any) -> None:
+        with guard:
+            line.send(message)
+
+    for task in (listen, tell):
+        threading.Thread(target=task, daemon=True).start()
+    while True:
+        outcome = worker.do(chunks.get())
+        send(worker.tally.take())
+        send(outcome)

@@ -1,0 +1,68 @@
+"""The part of the spec that says where the work is done, and what one task asks for."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from unharm.spec import Positive, Spec
+
+Stage = Literal["adapters", "completions", "scores"]
+"""The stages whose work can be done elsewhere."""
+
+Share = Annotated[float, Field(ge=0)]
+
+
+class Asked(Spec):
+    """What one task of a stage asks for; what is left out is that of all stages."""
+
+    cpus: Positive | None = None
+    gpus: Share | None = None
+    memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB")
+
+
+class ExecutorSpec(Spec):
+    """`local`: this machine; `ray`: a Ray cluster that is there already.
+
+    `cpus` are the processors of one task and torch's threads in it, on every executor: on a CPU the last
+    bits of a sum depend on how many threads share it. `OMP_NUM_THREADS`, where it is set, counts instead.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    address: str | None = Field(None, description="of the Ray cluster; else RAY_ADDRESS, else the one here")
+    workers: Literal["auto"] | Positive = "auto"
+    cpus: Positive = 2
+    gpus: Share | None = Field(None, description="of one task; left out: 1 where there are any to be had")
+    memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB of one task, for Ray")
+    stages: dict[Stage, Asked] = Field({}, description="what single stages ask for instead")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
+class Demand(Spec):
+    """What one worker gets: processors (and threads), accelerators, GiB of memory."""
+
+    cpus: int
+    gpus: float
+    memory: float | None = None
+
+
+def threads(spec: ExecutorSpec) -> int:
+    """Torch's threads in one task: the user's `OMP_NUM_THREADS`, or the processors of a task."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else spec.cpus
+
+
+def demand(spec: ExecutorSpec, stage: str, with_model: bool, gpus_there: bool) -> Demand:
+    """What one worker of a stage gets. A stage without a model needs no accelerator and one processor."""
+    own = spec.stages.get(stage, Asked())  # type: ignore[call-overload]
+    gpus = own.gpus if own.gpus is not None else spec.gpus
+    if gpus is None:
+        gpus = 1.0 if gpus_there else 0.0
+    cpus = own.cpus or (threads(spec) if with_model else 1)
+    return Demand(cpus=cpus, gpus=gpus if with_model else 0.0, memory=own.memory or spec.memory)

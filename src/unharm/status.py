@@ -1,0 +1,151 @@
+"""Where a run stands, for anybody who sees its folder: what is done, running, failed, how fast, until when."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unharm.errors import UserError
+from unharm.progress import duration
+from unharm.store import Store
+
+if TYPE_CHECKING:
+    from unharm.pipeline import Run
+
+FILE = "status.json"
+EVERY = 3.0
+"""Seconds between two signs of life."""
+SILENT = 60.0
+"""After so many seconds without one, nobody seems to be at work."""
+
+
+@contextmanager
+def signs_of_life(run: Run) -> Iterator[None]:
+    """Writes every few seconds where the run stands into its folder, until it ends; then how it ended."""
+    ended, began = threading.Event(), time.time()
+
+    def tell() -> None:
+        _write(run, "running", began)
+        while not ended.wait(EVERY):
+            _write(run, "running", began)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    state = "stopped"
+    try:
+        yield
+        state = "done"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        state = "failed"
+        raise
+    finally:
+        ended.set()
+        thread.join()
+        _write(run, state, began)
+
+
+def _write(run: Run, state: str, began: float) -> None:
+    told = {
+        "state": state,
+        "at": time.time(),
+        "began": began,
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "stages": {
+            stage.title: {
+                "done": stage.count,
+                "total": stage.total,
+                "unit": stage.unit,
+                "rate": round(stage.rate, 3),
+                "note": stage.note,
+                "ended": stage.ended,
+            }
+            for stage in list(run.stages)
+        },
+        "failed": run.workers.failures,
+        "failed_adapters": {} if state == "running" else run.failed,
+        "unscored": run.unscored,
+    }
+    try:
+        run.store.write_plain(FILE, json.dumps(told, indent=1))
+    except (OSError, UserError):  # the stage itself tells of a full disk
+        pass
+
+
+def status(folder: str) -> dict[str, Any]:
+    """Where the run in a folder stands. Raises `UserError` where there is no run.
+
+    `state`: `running`; `silent`, when it should be running and has given no sign of life for a minute, or
+    its process is gone; `done`, `stopped`, `failed`. `now`: the tasks that were begun and are not done.
+    """
+    store = Store.at(folder)
+    text = store.read_plain(FILE)
+    if text is None:
+        todo = "give a folder such as runs/quickstart"
+        raise UserError("no run in this folder", folder, todo)
+    told: dict[str, Any] = json.loads(text)
+    told["age"] = max(0.0, time.time() - told["at"])
+    gone = told["host"] == socket.gethostname() and not Path(f"/proc/{told['process']}").exists()
+    if told["state"] == "running" and (told["age"] > SILENT or (gone and Path("/proc/self").exists())):
+        told["state"] = "silent"
+    told["now"] = _open_tasks(store) if told["state"] == "running" else []
+    told["run"] = store.location
+    return told
+
+
+def _open_tasks(store: Store) -> list[str]:
+    """The tasks that this session has begun and not finished, by the journals."""
+    open_: dict[tuple[str, str], str] = {}
+    for text in store.journals():
+        for line in text.splitlines():
+            try:
+                row = json.loads(line)
+                at = (row["stage"], row["path"])
+                if row["event"] == "begin":
+                    open_[at] = f"{row['stage']}: {row['path']}"
+                else:
+                    open_.pop(at, None)
+            except (ValueError, KeyError):
+                continue
+    return list(open_.values())
+
+
+def status_text(told: dict[str, Any]) -> str:
+    """A status for people."""
+    who = f"process {told['process']} on {told['host']}"
+    words = {
+        "running": f"running, {who}",
+        "silent": f"nobody seems to work on it; the last sign of life of {who} was",
+        "done": "done",
+        "stopped": "stopped; the same command goes on from here",
+        "failed": "ended with an error; the same command goes on from here",
+    }
+    lines = [f"{told['run']}: {words[told['state']]} ({duration(told['age'])} ago)"]
+    for title, stage in told["stages"].items():
+        line = f"{title:<14}{stage['done']:>12,} of {stage['total']:,} {stage['unit']}"
+        if told["state"] == "running" and not stage["ended"]:
+            rate, left = stage["rate"], stage["total"] - stage["done"]
+            ends = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + left / rate)) if rate else "?"
+            line += f", {rate:,.3g}/s, {duration(left / rate) if rate else '?'} left (until {ends})"
+            line += f" ({stage['note']})" if stage["note"] else ""
+        lines.append(line)
+    if told["now"]:
+        shown = told["now"][:8]
+        lines += ["now"] + [f"    {name}" for name in shown]
+        lines += [f"    and {len(told['now']) - 8:,} more"] if len(told["now"]) > 8 else []
+    if told["unscored"]:
+        lines.append(f"unscored      {told['unscored']:>12,} completions")
+    failed = [*told["failed"], *(f"{name}: {why}" for name, why in told["failed_adapters"].items())]
+    if failed:
+        lines += [f"failed        {len(failed):>12,}"] + [f"    {name}" for name in failed[:20]]
+        lines.append("the same command (unharm run STUDY) tries what failed again")
+    return "\n".join(lines)
