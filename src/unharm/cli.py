@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from unharm import __version__
-from unharm.cli_common import JsonOption, SetOption, StudyArg, run_to
+from unharm.cli_common import ExecutorOption, JsonOption, SetOption, StudyArg, run_to
 from unharm.cli_compare import compare
 from unharm.cli_data import data
 from unharm.cli_inputs import corpus, profiles
@@ -56,9 +56,11 @@ def _options(
 
 
 @app.command()
-def run(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def run(
+    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+) -> None:
     """Run a whole study to its report; goes on where an earlier run stopped."""
-    run_to(study, set_, "report", as_json)
+    run_to(study, set_, "report", as_json, executor)
 
 
 @app.command()
@@ -88,18 +90,21 @@ def plan(
 def train(
     study: StudyArg,
     set_: SetOption = None,
+    executor: ExecutorOption = None,
     as_json: JsonOption = False,
     export: Annotated[
         Path | None, typer.Option(help="Copy the adapters into this folder, each with a model card.")
     ] = None,
 ) -> None:
     """Train the adapters of a study. Earlier stages run first where they are not done."""
-    run_to(study, set_, "adapters", as_json, export)
+    run_to(study, set_, "adapters", as_json, executor, export)
 
 
 def _stage_command(verb: str, stage: str, about: str) -> None:
-    def command(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
-        run_to(study, set_, stage, as_json)
+    def command(
+        study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+    ) -> None:
+        run_to(study, set_, stage, as_json, executor)
 
     command.__doc__ = about
     app.command(name=verb)(command)

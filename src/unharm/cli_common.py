@@ -16,30 +16,40 @@ StudyArg = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the study.")
 ]
+ExecutorOption = Annotated[
+    str | None, typer.Option("--executor", metavar="local|ray", help="Where the work is done.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 
 def run_to(
-    study: str, overrides: list[str] | None, stage: str, as_json: bool, export: Path | None = None
+    study: str,
+    overrides: list[str] | None,
+    stage: str,
+    as_json: bool,
+    executor: str | None = None,
+    export: Path | None = None,
 ) -> None:
     """Runs a study up to a stage, and copies its adapters to `export` where that is given; ends
     with 3 where completions stayed unscored or adapters could not be trained."""
     from unharm.pipeline import run_study
     from unharm.study_check import load_study
 
-    told_of(run_study(load_study(study, overrides), stage), stage, as_json, export)
+    chosen = [f"executor.name={executor}"] if executor else []
+    told_of(run_study(load_study(study, [*(overrides or []), *chosen]), stage), stage, as_json, export)
 
 
 def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> None:
     """Tells what a run has come to; ends with 3 where it is incomplete."""
-    failed = run.failed
+    failed, given_up = run.failed, run.workers.failures
     result: dict[str, Any] = {
-        "run": str(run.store.root),
+        "run": run.store.location,
         "stage": stage,
         "scored": run.scored,
         "unscored": run.unscored,
         "failed_adapters": failed,
-        "complete": not run.unscored and not failed,
+        "failed_tasks": given_up,
+        "complete": not run.unscored and not failed and not given_up,
     }
     if stage == "report":
         result["report"] = str(run.store.root / "report.html")
@@ -60,6 +70,13 @@ def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> 
         print(
             f"incomplete: {len(failed)} adapters could not be trained (exit code 3); "
             "another training.vim.lr or seed makes them anew",
+            file=sys.stderr,
+        )
+    if given_up:
+        shown = "".join(f"\n    {name}" for name in given_up[:20])
+        print(
+            f"incomplete: {len(given_up)} tasks failed twice (exit code 3); details in failed/details/, the same "
+            f"command tries them again{shown}",
             file=sys.stderr,
         )
     if not result["complete"]:

@@ -55,7 +55,7 @@ class Tally:
         with self._guard:
             taken = Tally()
             taken.made, taken.skipped, taken.note = self.made, self.skipped, self.note
-            self.made = self.skipped = 0
+            self.made, self.skipped, self.note = 0, 0, ""
             while self.said:
                 taken.said.append(self.said.pop(0))
         return taken
@@ -79,7 +79,7 @@ class Progress:
         self._live = sys.stderr.isatty()
         self._width = 0
         self.note = ""
-        self.ended = False
+        self._ended = 0.0
 
     def __enter__(self) -> Progress:
         if self.there:
@@ -108,9 +108,14 @@ class Progress:
             say(line)
 
     @property
+    def ended(self) -> bool:
+        return bool(self._ended)
+
+    @property
     def rate(self) -> float:
         """Items a second since this began."""
-        return (self.count - self.there) / max(time.monotonic() - self._began, 1e-9)
+        until = self._ended or time.monotonic()
+        return (self.count - self.there) / max(until - self._began, 1e-9)
 
     def _line(self, now: float) -> str:
         made, seconds = self.count - self.there, max(now - self._began, 1e-9)
@@ -136,7 +141,7 @@ class Progress:
     ) -> None:
         seconds = time.monotonic() - self._began
         made = self.count - self.there
-        self.ended = True
+        self._ended = time.monotonic()
         if self._live and self._width:
             print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
         if kind is None and made:

@@ -92,6 +92,11 @@ class Store:
         """Where the run is, for people and for other processes."""
         return str(self.root.absolute())
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the run is in a folder, which other machines may see or not."""
+        return True
+
     def refresh(self, *under: str) -> None:
         """Sees what other processes have written in these folders."""
 

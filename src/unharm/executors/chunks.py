@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unharm import stopping
 from unharm.errors import Problem, UserError
 from unharm.progress import Tally, telling_to
 
@@ -116,6 +117,14 @@ class Worker:
             except Exception as error:
                 return Outcome("broken", fault=fault_of(error))
             return do(run, chunk, self.tally)
+
+    def take(self) -> Tally:
+        """What it has done since it was last asked; while a chunk is being done, too."""
+        return self.tally.take()
+
+    def stop(self) -> None:
+        """Asks it to stop at the next good moment."""
+        stopping.ask()
 
     def _opened(self) -> Run:
         import torch

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from unharm.spec import Positive, Spec
 
@@ -37,11 +37,6 @@ class ExecutorSpec(Spec):
     gpus: Share | None = Field(None, description="of one task; left out: 1 where there are any to be had")
     memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB of one task, for Ray")
     stages: dict[Stage, Asked] = Field({}, description="what single stages ask for instead")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
 
 
 class Demand(Spec):
