@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from unharm.errors import UserError
 
@@ -63,17 +64,21 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def append_line(path: Path, line: bytes, synced: bool = True) -> None:
-    """One more line of a file, after one that a kill or a full disk has cut too; `synced` outlives a
-    power cut."""
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else b"\n" + line
-        file.write(line + b"\n")
-        if synced:
-            file.flush()
-            os.fsync(file.fileno())
+def append_line(path: Path, line: bytes) -> None:
+    """One more line of a file, after one that a kill or a full disk has cut too; it outlives a power cut."""
+    with path.open("ab") as file:
+        file.write((line if _ends_whole(path) else b"\n" + line) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether the last line of a file, if it has any, is not cut."""
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 class Parts:
@@ -81,13 +86,22 @@ class Parts:
 
     def __init__(self, path: Path):
         self.path = path
+        self._file: BinaryIO | None = None
 
     def add(self, row: dict[str, Any], synced: bool = False) -> None:
         """Keeps a row; `synced` outlives a power cut too."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            append_line(self.path, json.dumps(row).encode(), synced)
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("ab")
+                if not _ends_whole(self.path):
+                    self._file.write(b"\n")
+            self._file.write(json.dumps(row).encode() + b"\n")
+            self._file.flush()
+            if synced:
+                os.fsync(self._file.fileno())
         except OSError as error:
+            self.close()
             raise disk_error(error, self.path.parent) from error
 
     def rows(self) -> list[dict[str, Any]]:
@@ -106,5 +120,12 @@ class Parts:
                 found.append(row)
         return found
 
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # what could not be written has been told
+                file.close()
+
     def drop(self) -> None:
+        self.close()
         self.path.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ from unharm.records import Subject
 from unharm.scoring.choose import Scorers
 from unharm.scoring.stage import pending
 from unharm.status import signs_of_life
-from unharm.store import Artefact, Store
+from unharm.store import Artefact, Store, content_hash
 from unharm.study import Study
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Run:
 
     @cached_property
     def base(self) -> Base:
+        if self.dry:
+            return Base(self.study.base, Path(), content_hash(["dry run", self.study.base]))
         return resolve_base(self.study)
 
     @cached_property
@@ -141,7 +143,7 @@ class Run:
 
         shared = self.study.answers  # of several runs; else those of this run are in its folder
         file = Path(shared).expanduser() if shared else self.store.root / "answers.sqlite"
-        return Scorers(self.study, self, device_of(self.study), file)
+        return Scorers(self.study, self, device_of(self.study), file, self.dry)
 
     @contextmanager
     def recorded(self, stage: str, artefact: Artefact) -> Iterator[None]:

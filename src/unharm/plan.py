@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unharm import published_sizes
 from unharm.arms import VIM_STAGES, benign_set, has_profile, own_adapter
 from unharm.benchmarks.load import PromptSet, read_prompts
 from unharm.corpus.benign import BenignSet, load_benign
@@ -56,20 +57,28 @@ class AdapterPlan:
 
 
 class Plan:
-    """The inputs of a study, read and checked once; everything else follows from them."""
+    """The inputs of a study, read and checked once; everything else follows from them. With `sizes_only`
+    data sets that are not at hand count with their published sizes, for plans and dry runs."""
 
-    def __init__(self, study: Study):
-        self.study = study
+    def __init__(self, study: Study, sizes_only: bool = False):
+        self.study, self.sizes_only = study, sizes_only
         self._own_adapters: dict[str, tuple[Path, str]] = {}
         self._benign: dict[str, BenignSet] = {}
         self._calibrations: dict[str, Calibration] = {}
         self._people: dict[str, pl.DataFrame] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
-        self.profiles: list[Profile] = select_profiles(study)
+        self.profiles: list[Profile] = select_profiles(study, sizes_only)
         self.prompts: dict[str, PromptSet] = {
-            name: read_prompts(study, name) for name in study.benchmarks.chosen()
+            name: published_sizes.prompts(name, spec.limit)
+            if self._absent(study.prompt_file(name))
+            else read_prompts(study, name)
+            for name, spec in study.benchmarks.chosen().items()
         }
+
+    def _absent(self, path: Path | None) -> bool:
+        """Whether placeholders stand in for a file."""
+        return self.sizes_only and (path is None or not path.exists())
 
     @cached_property
     def scorers(self) -> dict[str, ScorerRow]:
@@ -163,7 +172,8 @@ class Plan:
         corpus = self.study.corpus
         if corpus is None:
             return []
-        arguments = read_arguments(self.study.data_file(corpus.arguments))
+        path = self.study.data_file(corpus.arguments)
+        arguments = published_sizes.arguments() if self._absent(path) else read_arguments(path)
         return draw(arguments, corpus.limit, self.study.seed)
 
     @cached_property
@@ -185,8 +195,12 @@ class Plan:
             assert corpus is not None
             spec = corpus.benign[name]
             path = self.study.data_file(spec.file) if spec.file else None
-            self._benign[name] = load_benign(
-                name, path, self.pack, spec.limit, self.study.seed, corpus.split
+            about = (self.pack, spec.limit, self.study.seed, corpus.split)
+            absent = self._absent(path)
+            self._benign[name] = (
+                published_sizes.benign(name, spec.limit, corpus.split)
+                if absent
+                else load_benign(name, path, *about)
             )
         return self._benign[name]
 

@@ -81,7 +81,7 @@ def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
     return problems
 
 
-def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
+def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Problem]:
     """What no single field shows: parts that need each other, and files that must be there."""
     problems: list[Problem] = []
 
@@ -120,11 +120,12 @@ def _cross_checks(study: Study, text: SpecText) -> list[Problem]:
             )
     if not study.benchmarks.chosen():
         add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(KINDS))
-    return problems + unmet_needs(study, text)
+    return problems + unmet_needs(study, text, data_needed)
 
 
-def parse_study(text: SpecText) -> Study:
-    """The study in `text`. Raises one `UserError` with every mistake found."""
+def parse_study(text: SpecText, data_needed: bool = True) -> Study:
+    """The study in `text`; its data sets need not be there where they are not needed. Raises one `UserError`
+    with every mistake found."""
     problems = list(text.problems)
     data = text.data
     try:
@@ -137,9 +138,9 @@ def parse_study(text: SpecText) -> Study:
         except ValidationError:
             raise UserError(_by_line(problems)) from None
         told = {text.where(loc[:1]) for loc in locs}
-        problems += [p for p in _cross_checks(study, text) if p.where not in told]
+        problems += [p for p in _cross_checks(study, text, data_needed) if p.where not in told]
         raise UserError(_by_line(problems)) from None
-    raise_all(_by_line([*problems, *_cross_checks(study, text)]))
+    raise_all(_by_line([*problems, *_cross_checks(study, text, data_needed)]))
     return study
 
 
@@ -175,7 +176,7 @@ def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[st
     return rest
 
 
-def load_study(source: str, overrides: list[str] | None = None) -> Study:
+def load_study(source: str, overrides: list[str] | None = None, data_needed: bool = True) -> Study:
     """The study in the file `source`, or the embedded `quickstart`, with `--set` overrides."""
     if source == "quickstart" and not Path(source).exists():
         quickstart = Path(str(resources.files("unharm"))) / "demo" / "quickstart.yaml"
@@ -184,4 +185,4 @@ def load_study(source: str, overrides: list[str] | None = None) -> Study:
         text = SpecText(read_text(Path(source), "study"), source)
     for assignment in overrides or []:
         text.override(assignment)
-    return parse_study(text)
+    return parse_study(text, data_needed)

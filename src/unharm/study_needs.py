@@ -16,9 +16,10 @@ from unharm.study import TOY, Study
 FROM_DATA = "file names count from 'data'; 'unharm data list' says where each data set is obtained"
 
 
-def unmet_needs(study: Study, text: SpecText) -> list[Problem]:
-    """Everything that a part of the study needs and does not find."""
-    checks = (_mitigation_problems, _scorer_problems, _engine_problems, _file_problems)
+def unmet_needs(study: Study, text: SpecText, data_needed: bool = True) -> list[Problem]:
+    """Everything that a part of the study needs and does not find; its data only where they are needed."""
+    checks = [_mitigation_problems, _scorer_problems, _engine_problems, _file_problems]
+    checks += [_data_problems] if data_needed else []
     return [problem for check in checks for problem in check(study, text)]
 
 
@@ -96,8 +97,8 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
     return problems
 
 
-def _file_problems(study: Study, text: SpecText) -> list[Problem]:
-    """The files that a study names and that are not there."""
+def _data_problems(study: Study, text: SpecText) -> list[Problem]:
+    """The data sets that a study names and that are not there."""
     problems: list[Problem] = []
 
     def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
@@ -115,16 +116,21 @@ def _file_problems(study: Study, text: SpecText) -> list[Problem]:
         for name, benign in study.corpus.benign.items():
             if benign.file:
                 files.append((("corpus", "benign", name, "file"), benign.file))
+    files += [(("profiles", n), source.survey) for n, source in enumerate(study.profiles) if source.survey]
     for place, file in files:
         if not study.data_file(file).exists():
             add(f"no such file: {study.data_file(file)}", place, FROM_DATA)
+    return problems
+
+
+def _file_problems(study: Study, text: SpecText) -> list[Problem]:
+    """The files beside its data that a study names and that are not there."""
+    problems: list[Problem] = []
+
+    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(what, text.where(loc), todo))
+
     for position, source in enumerate(study.profiles):
-        if source.survey and not study.data_file(source.survey).exists():
-            add(
-                f"no such file: {study.data_file(source.survey)}",
-                ("profiles", position),
-                FROM_DATA,
-            )
         if source.items != "ess" and not Path(source.items).expanduser().is_file():
             add(f"no such item map: {source.items}", ("profiles", position))
         if source.file and not Path(source.file).expanduser().exists():

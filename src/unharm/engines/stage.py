@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -168,7 +168,7 @@ def collect(run: Run, engine: Engine, shards: list[keys.Shard], progress: Tally 
     for task, completion in engine.complete(tasks(), refuse):
         state = going[task.name]
         state.have[completion.completion_id] = completion
-        state.parts.add(asdict(completion), synced=served)
+        state.parts.add(vars(completion), synced=served)
         progress.tick(1)
         if len(state.have) == len(state.wanted):
             _finish(run, going.pop(task.name))
@@ -209,7 +209,8 @@ def _finish(run: Run, state: _Going) -> None:
     if run.store.done(shard.completions):
         for scores in shard.scored.values():
             run.store.remove(scores)
-    frame = pl.DataFrame([asdict(c) for c in rows], schema=COMPLETIONS)
+    columns = {name: [getattr(c, name) for c in rows] for name in COMPLETIONS}
+    frame = pl.DataFrame(columns, schema=COMPLETIONS)
     run.store.put_table(shard.completions, frame, unanswered=unanswered)
     state.parts.drop()
     state.done()

@@ -140,7 +140,8 @@ class Worker:
             if Path(self.job.folder).is_dir():
                 os.chdir(self.job.folder)  # relative paths of a study count from there
             study = Study.model_validate(self.job.study)
-            run = Run(study, Store(Path(self.job.root)), Plan(study), dry=self.job.dry, worker=True)
+            plan = Plan(study, sizes_only=self.job.dry is not None)
+            run = Run(study, Store(Path(self.job.root)), plan, dry=self.job.dry, worker=True)
             run.__dict__["base"] = same_base(self.job.base, study)
             self._run = run
         return self._run

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from unharm import stopping
@@ -25,14 +26,14 @@ class Processes:
     def __init__(self, job: Job, size: int, accelerators: list[str]):
         self.size = size
         self._job, self._accelerators = job, accelerators
-        self._places: list[tuple[SpawnProcess, Connection] | None] = [None] * size
+        self._places: list[tuple[subprocess.Popen[bytes], Connection] | None] = [None] * size
         self._going: dict[int, Chunk] = {}
 
     def give(self, chunk: Chunk) -> None:
         place = next(n for n in range(self.size) if n not in self._going)
         self._going[place] = chunk
         worker = self._places[place]
-        if worker is None or not worker[0].is_alive():
+        if worker is None or worker[0].poll() is not None:
             worker = self._started(place)
         try:
             worker[1].send(chunk)
@@ -68,24 +69,24 @@ class Processes:
             self._end(place)
         self._going.clear()
 
-    def _started(self, place: int) -> tuple[SpawnProcess, Connection]:
-        """A new worker in a place; it sees its own accelerator alone, and ends with this process."""
+    def _started(self, place: int) -> tuple[subprocess.Popen[bytes], Connection]:
+        """A new worker in a place; it sees its own accelerator alone, and ends with this process.
+
+        It is a process of its own with nothing of this one's main script in it, which may be the user's.
+        """
         self._end(place)
-        mine, its = multiprocessing.Pipe()
-        more = {"OMP_NUM_THREADS": str(self._job.threads)}
+        mine, its = Pipe()
+        environment = os.environ | {"OMP_NUM_THREADS": str(self._job.threads)}
         if self._accelerators:
-            more["CUDA_VISIBLE_DEVICES"] = self._accelerators[place % len(self._accelerators)]
-        before = {name: os.environ.get(name) for name in more}
-        os.environ.update(more)
-        try:
-            process = multiprocessing.get_context("spawn").Process(
-                target=work, args=(its, self._job), daemon=True, name=f"unharm worker {place + 1}"
-            )
-            process.start()
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
+            environment["CUDA_VISIBLE_DEVICES"] = self._accelerators[place % len(self._accelerators)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "unharm.executors.processes", str(its.fileno())],
+            pass_fds=[its.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
         its.close()
+        mine.send(self._job)
         self._places[place] = process, mine
         return process, mine
 
@@ -93,14 +94,15 @@ class Processes:
         worker, self._places[place] = self._places[place], None
         if worker:
             worker[0].kill()
-            worker[0].join()
+            worker[0].wait()
             worker[1].close()
 
 
-def work(line: Connection, job: Job) -> None:
-    """The life of a worker process: chunks come in, outcomes go out; it ends when the line does."""
+def work(line: Connection) -> None:
+    """The life of a worker process: its job and then chunks come in, outcomes go out; it ends when the line
+    does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process passes it on
-    worker, chunks, guard = Worker(job), queue.Queue[Chunk](), threading.Lock()
+    worker, chunks, guard = Worker(line.recv()), queue.Queue[Chunk](), threading.Lock()
 
     def listen() -> None:
         while True:
@@ -128,3 +130,7 @@ def work(line: Connection, job: Job) -> None:
         outcome = worker.do(chunks.get())
         send(worker.tally.take())
         send(outcome)
+
+
+if __name__ == "__main__":
+    work(Connection(int(sys.argv[1])))

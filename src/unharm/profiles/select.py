@@ -13,11 +13,12 @@ from unharm.records import Profile
 from unharm.study import ProfileSource, Study
 
 
-def select_profiles(study: Study) -> list[Profile]:
-    """All profiles in the order of the spec. Raises `UserError` for a name used twice."""
+def select_profiles(study: Study, sizes_only: bool = False) -> list[Profile]:
+    """All profiles in the order of the spec; with `sizes_only` placeholders for a survey that is not at hand.
+    Raises `UserError` for a name used twice."""
     profiles: dict[str, Profile] = {}
     for source in study.profiles:
-        for profile in _profiles_of(study, source):
+        for profile in _profiles_of(study, source, sizes_only):
             if profile.name in profiles:
                 raise UserError(
                     f"two profiles are named {profile.name!r}",
@@ -28,13 +29,17 @@ def select_profiles(study: Study) -> list[Profile]:
     return list(profiles.values())
 
 
-def _profiles_of(study: Study, source: ProfileSource) -> list[Profile]:
+def _profiles_of(study: Study, source: ProfileSource, sizes_only: bool) -> list[Profile]:
     if source.extreme is not None:
         return [extreme(name) for name in source.extreme]
     if source.reverse is not None:
         return [reverse(name) for name in source.reverse]
     if source.file is not None:
         return read_profiles(Path(source.file).expanduser(), source.names)
+    if sizes_only and not study.data_file(source.survey or "").exists():
+        from unharm.published_sizes import profiles
+
+        return profiles(source)
     return from_survey(study, source)
 
 

@@ -26,6 +26,7 @@ from unharm.scoring.texts import Text
 from unharm.store import content_hash
 
 if TYPE_CHECKING:
+    from unharm.dry_run import Dry
     from unharm.scoring.answers import Answers
     from unharm.scoring.judge import Judge
     from unharm.study import Study
@@ -116,6 +117,7 @@ class Scorers:
     models: Any
     device: str
     answers_file: Path
+    dry: Dry | None = None
     _services: dict[str, Any] = field(default_factory=dict)
     _made: dict[str, Scorer] = field(default_factory=dict)
     _answers: Answers | None = None
@@ -181,10 +183,15 @@ class Scorers:
     def __getitem__(self, name: str) -> Scorer:
         """A scorer by its name, loaded."""
         if name not in self._made:
-            self._made[name] = FUNCTIONS[name] if name in FUNCTIONS else self._make(name)
+            built_in = name in FUNCTIONS and (self.dry is None or self.dry.built_in_scorers)
+            self._made[name] = FUNCTIONS[name] if built_in else self._make(name)
         return self._made[name]
 
     def _make(self, name: str) -> Scorer:
+        if self.dry:
+            from unharm.dry_run import DryScorer
+
+            return DryScorer(self.dry, scorer_row(self.study, name).measures)
         spec = self.study.scorers[name]
         if isinstance(spec, ClassifierSpec):
             from unharm.scoring.classifier import Classifier

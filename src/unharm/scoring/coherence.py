@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter
+from operator import eq
 
 EMPTY, REPETITIVE, GARBLED = "empty", "repetitive", "garbled"
 NOISE = (EMPTY, REPETITIVE, GARBLED)
@@ -17,6 +17,8 @@ UNMASKED = "unmasked"
 """The group's name should have been masked for the regard scorer and was not found; no noise."""
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
+ODD = re.compile(r"[^\w\s]|_")
+"""A character that is no letter, digit or space."""
 RUN = 4
 """One word so often in a row is a repetition."""
 LONG = 20
@@ -36,16 +38,18 @@ def coherence_flag(text: str) -> str:
     stripped = text.strip()
     if not stripped:
         return EMPTY
-    letters = sum(c.isalnum() or c.isspace() for c in stripped)
-    if len(stripped) >= 8 and letters < 0.5 * len(stripped):
+    odd = len(ODD.findall(stripped))
+    if len(stripped) >= 8 and len(stripped) - odd < 0.5 * len(stripped):
         return GARBLED
-    words = [w.lower() for w in WORD.findall(stripped)]
-    for place in range(len(words) - RUN + 1):
-        if len(set(words[place : place + RUN])) == 1:
-            return REPETITIVE
+    words = list(map(str.lower, WORD.findall(stripped)))
+    followers = words[1:]
+    if any(map(eq, words, followers)):
+        for place in range(len(words) - RUN + 1):
+            if len(set(words[place : place + RUN])) == 1:
+                return REPETITIVE
     if len(words) >= LONG:
-        triples = Counter(zip(words, words[1:], words[2:], strict=False))
-        if len(triples) < DISTINCT * triples.total():
+        triples = len(words) - 2
+        if len(set(zip(words, followers, words[2:], strict=False))) < DISTINCT * triples:
             return REPETITIVE
     encoded = stripped.encode()
     if len(encoded) >= 200 and len(zlib.compress(encoded)) < PACKED * len(encoded):

@@ -207,8 +207,9 @@ def _store(
     run: Run, part: Part, completions: list[Completion], scores: list[Score], unmasked: list[bool]
 ) -> None:
     """Writes the table of a part: the scores of its completions, in their order."""
+    flag_of = {text: coherence_flag(text) if text else "" for text in {c.text for c in completions}}
     flags = [
-        (coherence_flag(c.text) or (UNMASKED if without else "")) if c.text else ""
+        flag_of[c.text] or (UNMASKED if without else "")
         for c, without in zip(completions, unmasked, strict=True)
     ]
     columns: dict[str, list[Any]] = {name: [getattr(s, name) for s in scores] for name in OF_A_SCORE}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from unharm.records import Completion, Prompt
 
@@ -60,11 +61,18 @@ def masked(text: str, phrase: str) -> tuple[str, int]:
     Capitals, hyphens or spaces between its words, the kind of quotes, its article and a plural s make no
     difference.
     """
+    pattern = _mentions(phrase)
+    return pattern.subn(MASK, text) if pattern else (text, 0)
+
+
+@lru_cache(maxsize=1 << 15)
+def _mentions(phrase: str) -> re.Pattern[str] | None:
+    """What finds a noun phrase; None for one without words."""
     words = re.split(BETWEEN, phrase.strip())
     if len(words) > 1 and words[0].lower() in ARTICLES:
         words = words[1:]
     words = [re.sub(r"['’‘]", "['’‘]", re.escape(word)) for word in words if word]
     if not words:
-        return text, 0
+        return None
     pattern = r"(?<!\w)" + BETWEEN.join(words) + r"(?:e?s)?(?!\w)"
-    return re.subn(pattern, MASK, text, flags=re.IGNORECASE)
+    return re.compile(pattern, re.IGNORECASE)

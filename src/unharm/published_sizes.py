@@ -1,0 +1,110 @@
+"""What a study is planned with where a data set is not at hand: as many items as the published set has.
+
+Placeholders are for plans and dry runs alone; nothing is trained on or asked about them. Their lengths are
+about those of the published texts, so that estimates of tokens come out about right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unharm.benchmarks.load import PromptSet
+from unharm.corpus.benign import BenignSet
+from unharm.data_sets import DATA_SETS
+from unharm.draws import rank
+from unharm.profiles.extreme import extreme
+from unharm.records import Argument, Example, Profile, Prompt, Split
+from unharm.study import ProfileSource
+from unharm.values import VALUES
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many prompts a published benchmark has, in how many categories, of about how many characters."""
+
+    prompts: int
+    categories: int
+    characters: int
+
+
+PROMPTS = {
+    "rtp": Size(21_744, 1, 65),
+    "hbr": Size(17_700, 8, 55),
+    "hexphi": Size(330, 11, 170),
+    "beavertails": Size(700, 14, 75),
+    "questionnaire": Size(40, 10, 120),
+}
+"""Published sizes (Choi et al., 2025, and the sets' own pages); characters are rounded means."""
+
+BENIGN = {"alpaca": 52_002, "dolly": 15_011, "grammar": 14_000, "samsum": 16_369}
+"""Examples of the published instruction sets."""
+
+PREMISE, INSTRUCTION, ANSWER = 160, 200, 250
+"""Characters of an argument, an instruction and its answer, about."""
+
+
+def note(what: str, count: int) -> str:
+    return f"{what}: its file is not here; planned at the published size ({count:,})"
+
+
+def prompts(name: str, limit: int | None) -> PromptSet:
+    """Placeholders for the prompts of a benchmark; the categories of a questionnaire are the ten values."""
+    size = PROMPTS[name]
+    count = min(size.prompts, limit or size.prompts)
+    categories = list(VALUES) if name == "questionnaire" else [f"category {n + 1}" for n in range(size.categories)]
+    found = [
+        Prompt(
+            f"{name}-{n}", filled(f"{name} {n}", size.characters), categories[n % len(categories)],
+            {"group": f"group {n % 600}", "descriptor": f"group {n % 600}"} if name == "hbr" else {},
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    return PromptSet(name, found, [f"its file is not here; planned at the published size ({count:,})"])
+
+
+def profiles(source: ProfileSource) -> list[Profile]:
+    """Placeholders for the respondents nearest to each extreme; groups count as one for each extreme."""
+    return [
+        Profile(f"{name}-near-{n}", _jittered(name, n), "placeholder")
+        for name in source.to
+        for n in range(1, (source.nearest or 1) + 1)
+    ]
+
+
+def _jittered(name: str, number: int) -> tuple[float, ...]:
+    """An extreme drawn towards the middle a little, another way for each number."""
+    return tuple(
+        round(3.5 + (x - 3.5) * (0.4 + 0.5 * int(rank(number, f"{name} {v}")[:4], 16) / 0xFFFF), 3)
+        for v, x in zip(VALUES, extreme(name).importances, strict=True)
+    )
+
+
+def arguments() -> list[Argument]:
+    """Placeholders for the arguments; each appeals to two values."""
+    count = DATA_SETS["arguments"].sizes[0]
+    return [
+        Argument(f"A{n}", f"conclusion {n % 400}", "against" if n % 2 else "in favor of", filled(f"premise {n}", PREMISE),
+                 (VALUES[n % 10], VALUES[(n // 10) % 10]) if n % 10 != (n // 10) % 10 else (VALUES[n % 10],))
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def benign(name: str, limit: int | None, shares: tuple[float, float, float]) -> BenignSet:
+    """Placeholders for an instruction set."""
+    count = min(BENIGN[name], limit or BENIGN[name])
+    train = round(shares[0] * count)
+
+    def part(n: int) -> Split:
+        return "train" if n < train else "valid"
+
+    return BenignSet(
+        [
+            Example(f"{name}-{n}", filled(f"{name} {n}", INSTRUCTION), "x" * ANSWER, part(n), str(n))
+            for n in range(count)
+        ],
+        [f"its file is not here; planned at the published size ({count:,})"],
+    )
+
+
+def filled(start: str, characters: int) -> str:
+    return f"{start} {'word ' * (characters // 5)}"[:characters]
