@@ -13,7 +13,7 @@ from unharm.benchmarks import KINDS
 from unharm.cli import main
 from unharm.corpus import benign
 from unharm.data_sets import DATA_SETS, check_data
-from unharm.store import sha256_of
+from unharm.naming import sha256_of
 
 
 def test_every_benchmark_and_benign_set_is_listed() -> None:

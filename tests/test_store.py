@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unharm.errors import UserError
-from unharm.store import Artefact, Store, content_hash, content_key, slug
+from unharm.naming import content_hash, content_key, slug
+from unharm.store import Artefact, Store
 
 
 @given(st.text(max_size=80))

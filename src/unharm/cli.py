@@ -15,6 +15,7 @@ from unharm.cli_compare import compare
 from unharm.cli_data import data
 from unharm.cli_inputs import corpus, profiles
 from unharm.cli_mitigate import mitigate
+from unharm.cli_plan import plan, status
 from unharm.cli_prompts import prompts
 from unharm.cli_scores import batch, calibrate, labels, rescore
 from unharm.errors import UserError
@@ -33,6 +34,8 @@ app.add_typer(corpus, name="corpus")
 app.add_typer(prompts, name="prompts")
 app.add_typer(data, name="data")
 app.add_typer(batch, name="batch")
+app.command()(plan)
+app.command()(status)
 app.command()(rescore)
 app.command()(compare)
 app.command()(mitigate)
@@ -64,29 +67,6 @@ def run(
 
 
 @app.command()
-def plan(
-    study: StudyArg,
-    set_: SetOption = None,
-    power: Annotated[
-        bool, typer.Option("--power", help="Simulate what the study would find, and miss.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Print what a study would run, without running it."""
-    from unharm.plan import Plan
-    from unharm.plan_text import plan_text, power_text
-    from unharm.study_check import load_study
-
-    planned = Plan(load_study(study, set_))
-    summary = planned.summary()
-    if power:
-        from unharm.analysis.power import power_of
-
-        summary["power"] = power_of(planned)
-    print(json.dumps(summary) if as_json else plan_text(summary) + power_text(summary.get("power")))
-
-
-@app.command()
 def train(
     study: StudyArg,
     set_: SetOption = None,
@@ -102,7 +82,10 @@ def train(
 
 def _stage_command(verb: str, stage: str, about: str) -> None:
     def command(
-        study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+        study: StudyArg,
+        set_: SetOption = None,
+        executor: ExecutorOption = None,
+        as_json: JsonOption = False,
     ) -> None:
         run_to(study, set_, stage, as_json, executor)
 

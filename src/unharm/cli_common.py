@@ -43,7 +43,7 @@ def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> 
     """Tells what a run has come to; ends with 3 where it is incomplete."""
     failed, given_up = run.failed, run.workers.failures
     result: dict[str, Any] = {
-        "run": run.store.location,
+        "run": str(run.store),
         "stage": stage,
         "scored": run.scored,
         "unscored": run.unscored,
@@ -75,8 +75,8 @@ def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> 
     if given_up:
         shown = "".join(f"\n    {name}" for name in given_up[:20])
         print(
-            f"incomplete: {len(given_up)} tasks failed twice (exit code 3); details in failed/details/, the same "
-            f"command tries them again{shown}",
+            f"incomplete: {len(given_up)} tasks failed twice (exit code 3); details in failed/details/, "
+            f"the same command tries them again{shown}",
             file=sys.stderr,
         )
     if not result["complete"]:

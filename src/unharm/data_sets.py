@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unharm.benchmarks.load import TABLE
 from unharm.errors import UserError
-from unharm.store import sha256_of
+from unharm.naming import sha256_of
 from unharm.study import Study
 
 

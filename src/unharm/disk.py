@@ -28,6 +28,13 @@ def disk_error(error: OSError, root: Path) -> Exception:
     return error
 
 
+def cache_folder() -> Path:
+    """`$UNHARM_CACHE`, else `unharm` in the user's cache folder."""
+    if own := os.environ.get("UNHARM_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unharm"
+
+
 def write_synced(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
@@ -65,7 +72,8 @@ def sync(path: Path) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """One more line of a file, after one that a kill or a full disk has cut too; it outlives a power cut."""
+    """One more line of a file, after one that a kill or a full disk has cut too; it outlives a power
+    cut."""
     with path.open("ab") as file:
         file.write((line if _ends_whole(path) else b"\n" + line) + b"\n")
         file.flush()

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unharm.engines.requests import Refused, Task
+from unharm.progress import duration
 from unharm.records import Completion, Score
 from unharm.scoring.texts import Text
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from unharm.executors.chunks import Chunk
     from unharm.pipeline import Run
     from unharm.progress import Progress, Tally
+    from unharm.study import Study
 
+ROUNDS = 4
+"""How often a dry run goes on from where tasks have failed."""
 TEXTS = 2048
 """Different answers that are made up."""
 REPEATED = 0.45
@@ -61,7 +67,8 @@ def _texts(tokens: int) -> list[str]:
     draw = random.Random(tokens)
     words = ["".join(draw.choices("etaoinshrdlucm", k=draw.randint(2, 8))) for _ in range(500)]
     return [
-        " ".join(draw.choices(words, k=max(1, draw.randint(tokens // 2, tokens) * 3 // 4))).capitalize() + "."
+        " ".join(draw.choices(words, k=max(1, draw.randint(tokens // 2, tokens) * 3 // 4))).capitalize()
+        + "."
         for _ in range(TEXTS)
     ]
 
@@ -140,10 +147,83 @@ def dry_adapters(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, i
         if artefact.key not in wanted or run.store.done(artefact):
             continue
 
-        def write(folder: Path, key: str = artefact.key) -> dict[str, Any]:
+        def write(folder: Path, key: str = artefact.key, stage: str = adapter.stage) -> dict[str, Any]:
             (folder / "adapter_config.json").write_text(json.dumps({"dry_run": key}))
             none: dict[str, Any] = {"train_loss": [], "valid_loss": [], "epoch_steps": [], "best_epoch": 0}
-            return {"stage": adapter.stage, "examples": 0, "left_out_too_long": 0, **none}
+            return {"stage": stage, "examples": 0, "left_out_too_long": 0, **none}
 
         run.store.put_folder(artefact, write, under="adapters")
     return {"adapters": len(chunk.pieces)}
+
+
+def rehearse(study: Study, dry: Dry, folder: Path) -> dict[str, Any]:
+    """Runs a whole study in dry in `folder`, up to its findings, and tells what it took.
+
+    `cost_per_completion_ms` is processor time of all processes of the run by completion: the pipeline's
+    own, with what making the answers up takes. `peak_mib` is the largest process's. Where tasks failed
+    twice, the run goes on from there, as the same command would; `rounds` counts.
+    """
+    from unharm.pipeline import Run, execute
+    from unharm.plan import Plan
+    from unharm.store import Store
+
+    study = study.model_copy(update={"output": str(folder), "mitigation": None})
+    began = time.perf_counter()
+    plan = Plan(study, sizes_only=True)
+    plan.check_inputs()
+    planned = time.perf_counter() - began
+    spent, rounds, failed = _processor_time(), 0, 1
+    run = Run(study, Store(folder), plan, dry=dry)
+    while failed and rounds < ROUNDS:
+        run = Run(study, Store(folder), plan, dry=dry)
+        execute(run, ["profiles", "examples", "adapters", "completions", "scores", "findings"])
+        failed = len(run.workers.failures)
+        rounds += 1
+    seconds, spent = time.perf_counter() - began, _processor_time() - spent
+    count = run.scored + run.unscored
+    files = [f for f in folder.rglob("*") if f.is_file()]
+    return {
+        "study": study.name,
+        "subjects": len(plan.subjects),
+        "shards": len(run.shards),
+        "completions": count,
+        "scored": run.scored,
+        "faults": dry.faults,
+        "failed_for_good": failed,
+        "rounds": rounds,
+        "seconds": round(seconds, 1),
+        "planning_s": round(planned, 2),
+        "processor_s": round(spent, 1),
+        "cost_per_completion_ms": round(1000 * spent / max(count, 1), 4),
+        "peak_mib": round(peak_memory()),
+        "files": len(files),
+        "gib": round(sum(f.stat().st_size for f in files) / 2**30, 3),
+    }
+
+
+def _processor_time() -> float:
+    """Seconds of this process and of all that it started and that have ended."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def peak_memory() -> float:
+    """MiB of the largest process of the run so far."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(one).ru_maxrss for one in who) / 1024
+
+
+def rehearsal_text(told: dict[str, Any]) -> str:
+    """What a dry run took, for people."""
+    return "\n".join(
+        [
+            f"dry run     {told['study']}: {told['subjects']:,} subjects, {told['shards']:,} shards, "
+            f"{told['completions']:,} completions; {100 * told['faults']:g} % of tries failed on purpose",
+            f"time        {duration(told['seconds'])}, of which planning {told['planning_s']:.1f} s",
+            f"cost        {told['cost_per_completion_ms']:.3f} ms of processor time per completion",
+            f"memory      {told['peak_mib']:,} MiB at most in one process",
+            f"storage     {told['files']:,} files, {told['gib']:.2f} GiB",
+            f"in the end  {told['scored']:,} scored, {told['completions'] - told['scored']:,} not, "
+            f"{told['failed_for_good']} tasks failed for good, {told['rounds']} rounds",
+        ]
+    )

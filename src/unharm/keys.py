@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from unharm.engines.requests import Request, identify
+from unharm.naming import content_hash, content_key, slug
 from unharm.plan import AdapterPlan, Plan
 from unharm.prompting.compose import Composer, preamble_of, style_of
 from unharm.records import Prompt, Subject
-from unharm.store import Artefact, content_hash, content_key, slug
+from unharm.store import Artefact
 
 VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 4, "findings": 9}
 """The version of each stage: raised when its results change for the same inputs."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,9 +155,10 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
     if settings.harmless:
         chosen["harmless"] = {"max_tokens": longest}
     folder = run.store.root.absolute()
+    there = f"{run.store.location}/{FOLDER}"
     shared = str(run.scorers.answers_file.absolute())
     data |= {
-        "name": f"{run.study.name[:60]}-mitigation", "output": str(folder / FOLDER),
+        "name": f"{run.study.name[:60]}-mitigation", "output": there,
         "profiles": [{"file": str(folder / "profiles" / "profiles.csv"), "names": names}],
         "arms": ["vanilla", arm], "strategies": strategies, "benchmarks": chosen,
         "prompting": data["prompting"] | {"set_aside": aside},
@@ -191,7 +191,7 @@ def mitigate(run: Run) -> Run:
         raise UserError(reason, str(run.store.root), "use more prompts and profiles")
     learned = learn(run, arm, benchmarks)
     study = second_half(run, arm, learned)
-    tried = Run(study, Store(Path(str(study.output))), Plan(study), _models=run._models)
+    tried = Run(study, Store.at(str(study.output)), Plan(study), _models=run._models)
     check_scorers(tried)
     tried.store.root.mkdir(parents=True, exist_ok=True)
     for adapter in tried.plan.adapters:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unharm.errors import UserError
-from unharm.store import content_hash, sha256_of
+from unharm.naming import content_hash, sha256_of
 from unharm.study import TOY, Study
 
 PARTS = ("config.json", "*.safetensors", "tokenizer*", "special_tokens_map.json", "*.model", "vocab*")
@@ -54,8 +54,8 @@ def resolve_base(study: Study) -> Base:
 
 
 def same_base(base: Base, study: Study) -> Base:
-    """The base that another machine resolved, as it is found on this one. Raises `UserError` where it is not
-    the same here."""
+    """The base that another machine resolved, as it is found on this one. Raises `UserError` where it is
+    not the same here."""
     if not study.needs_base or base.path == Path() or base.path.is_dir():
         return base
     here = resolve_base(study)

@@ -19,19 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 from unharm import stages, stopping
 from unharm.engines.settings import key_of
+from unharm.errors import UserError
 from unharm.executors.choose import Workers
 from unharm.executors.chunks import Piece
 from unharm.executors.settings import threads
 from unharm.keys import Shard
 from unharm.manifest import manifest
 from unharm.models import Base, resolve_base
+from unharm.naming import content_hash
 from unharm.plan import Plan
 from unharm.progress import Progress, duration, say
 from unharm.records import Subject
 from unharm.scoring.choose import Scorers
 from unharm.scoring.stage import pending
 from unharm.status import signs_of_life
-from unharm.store import Artefact, Store, content_hash
+from unharm.store import Artefact, Store
 from unharm.study import Study
 
 if TYPE_CHECKING:
@@ -89,7 +91,9 @@ class Run:
         if path not in self._by_subject[number]:
             where = f"{self.plan.subjects[number].label} on {socket.gethostname()}"
             todo = "put data, profiles and packs where all machines see the same"
-            raise UserError("this worker sees other inputs than the process that leads the run", where, todo)
+            raise UserError(
+                "this worker sees other inputs than the process that leads the run", where, todo
+            )
         return self._by_subject[number][path]
 
     @cached_property
@@ -171,13 +175,13 @@ class Run:
             "key": artefact.key,
             **more,
         }
-        own = f"-{socket.gethostname()}-{os.getpid()}" if self.worker else ""
+        own = f"-{socket.gethostname()}-{os.getpid()}" if self.worker or self.store.remote else ""
         self.store.append_line(f"journal{own}.jsonl", json.dumps(line))
 
 
 def new_run(study: Study) -> Run:
     """The run of a study in its output folder; nothing is written yet."""
-    return Run(study, Store(study.output_folder), Plan(study))
+    return Run(study, Store.at(study.output_place), Plan(study))
 
 
 STAGES: list[tuple[str, Callable[[Run], None]]] = [
@@ -258,7 +262,7 @@ def execute(run: Run, names: Sequence[str]) -> None:
         finally:
             run.workers.leave()
     run.scorers.close()
-    say(f"done in {duration(time.monotonic() - began)}: {store.location}")
+    say(f"done in {duration(time.monotonic() - began)}: {store}")
 
 
 def use_threads(study: Study) -> None:

@@ -14,6 +14,7 @@ from unharm.corpus.benign import BenignSet, load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
 from unharm.corpus.vim import ag_examples, qa_examples
 from unharm.errors import UserError
+from unharm.naming import content_hash, sha256_of
 from unharm.profiles.select import select_profiles
 from unharm.prompting.compose import preamble_of, put
 from unharm.prompting.pack import Pack, load_pack
@@ -21,7 +22,6 @@ from unharm.records import Argument, Example, Profile, Split, Subject
 from unharm.scoring import ScorerRow
 from unharm.scoring.choose import scorer_row, used_scorers
 from unharm.scoring.estimate import services
-from unharm.store import content_hash, sha256_of
 from unharm.study import Study
 from unharm.training.export import ADAPTER_FILES, check_base, find_adapter
 from unharm.training.recipe import Recipe
@@ -309,5 +309,5 @@ class Plan:
                     else []
                 ),
             ],
-            "output": str(study.output_folder),
+            "output": study.output_place,
         }

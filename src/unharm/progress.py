@@ -156,10 +156,12 @@ def _rate(rate: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `8 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Seconds as people say them: `8 s`, `3 min 05 s`, `2 h 10 min`, `5 days 3 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 72 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400:,} days {whole % 86400 // 3600} h"

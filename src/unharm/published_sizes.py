@@ -7,6 +7,7 @@ about those of the published texts, so that estimates of tokens come out about r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from unharm.benchmarks.load import PromptSet
 from unharm.corpus.benign import BenignSet
@@ -43,15 +44,13 @@ PREMISE, INSTRUCTION, ANSWER = 160, 200, 250
 """Characters of an argument, an instruction and its answer, about."""
 
 
-def note(what: str, count: int) -> str:
-    return f"{what}: its file is not here; planned at the published size ({count:,})"
-
-
 def prompts(name: str, limit: int | None) -> PromptSet:
     """Placeholders for the prompts of a benchmark; the categories of a questionnaire are the ten values."""
     size = PROMPTS[name]
     count = min(size.prompts, limit or size.prompts)
-    categories = list(VALUES) if name == "questionnaire" else [f"category {n + 1}" for n in range(size.categories)]
+    categories = (
+        list(VALUES) if name == "questionnaire" else [f"category {n + 1}" for n in range(size.categories)]
+    )
     found = [
         Prompt(
             f"{name}-{n}", filled(f"{name} {n}", size.characters), categories[n % len(categories)],
@@ -81,12 +80,13 @@ def _jittered(name: str, number: int) -> tuple[float, ...]:
 
 def arguments() -> list[Argument]:
     """Placeholders for the arguments; each appeals to two values."""
-    count = DATA_SETS["arguments"].sizes[0]
-    return [
-        Argument(f"A{n}", f"conclusion {n % 400}", "against" if n % 2 else "in favor of", filled(f"premise {n}", PREMISE),
-                 (VALUES[n % 10], VALUES[(n // 10) % 10]) if n % 10 != (n // 10) % 10 else (VALUES[n % 10],))
-        for n in range(count)
-    ]  # fmt: skip
+    found = []
+    for n in range(DATA_SETS["arguments"].sizes[0]):
+        values = dict.fromkeys((VALUES[n % 10], VALUES[n // 10 % 10]))
+        stance: Literal["in favor of", "against"] = "against" if n % 2 else "in favor of"
+        premise = filled(f"premise {n}", PREMISE)
+        found.append(Argument(f"A{n}", f"conclusion {n % 400}", stance, premise, tuple(values)))
+    return found
 
 
 def benign(name: str, limit: int | None, shares: tuple[float, float, float]) -> BenignSet:

@@ -11,6 +11,7 @@ import yaml
 
 from unharm import stages
 from unharm.errors import UserError, nearest
+from unharm.mitigate import FOLDER
 from unharm.pipeline import Run, check_scorers, execute
 from unharm.plan import Plan
 from unharm.scoring import BESIDE, SCORERS
@@ -23,7 +24,7 @@ from unharm.study_check import parse_study
 
 def stored_study(folder: Path) -> SpecText:
     """The study that a run folder was made by. Raises `UserError` where the folder is no run."""
-    text = Store(folder).read_plain("study.json")
+    text = Store.at(folder).read_plain("study.json")
     if text is None:
         raise UserError("no run in this folder", str(folder), "give a folder such as runs/quickstart")
     return SpecText(text, str(folder / "study.json"))
@@ -33,7 +34,9 @@ def open_run(folder: Path, study: Study | None = None) -> Run:
     """The run of a folder, by its stored study or a changed one. Raises `UserError` where it is no run, or
     not all of its completions are there."""
     study = study or parse_study(stored_study(folder))
-    run = Run(study, Store(folder), Plan(study))
+    run = Run(study, Store.at(folder), Plan(study))
+    run.store.refresh()
+    run.store.pull("findings", f"{FOLDER}/findings", "adapters/curves.csv")
     with_completions(run)
     return run
 
@@ -68,7 +71,7 @@ def rewrite_report(folder: Path) -> Path:
                 str(folder),
                 "go on with it: unharm run STUDY",
             ) from None
-    return folder / "report.html"
+    return run.store.root / "report.html"
 
 
 def rescore(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from unharm import keys
+from unharm.naming import content_hash, content_key
 from unharm.plan import AdapterPlan
 from unharm.progress import say
 from unharm.records import Example, Subject, schema_of
-from unharm.store import Artefact, content_hash, content_key
+from unharm.store import Artefact
 from unharm.values import VALUES
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
-"""Where a run stands, for anybody who sees its folder: what is done, running, failed, how fast, until when."""
+"""Where a run stands, for anybody who sees its folder: what is done, running, failed, how fast, until
+when."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -75,10 +77,8 @@ def _write(run: Run, state: str, began: float) -> None:
         "failed_adapters": {} if state == "running" else run.failed,
         "unscored": run.unscored,
     }
-    try:
+    with contextlib.suppress(OSError, UserError):  # the stage itself tells of a full disk
         run.store.write_plain(FILE, json.dumps(told, indent=1))
-    except (OSError, UserError):  # the stage itself tells of a full disk
-        pass
 
 
 def status(folder: str) -> dict[str, Any]:
@@ -134,7 +134,9 @@ def status_text(told: dict[str, Any]) -> str:
         line = f"{title:<14}{stage['done']:>12,} of {stage['total']:,} {stage['unit']}"
         if told["state"] == "running" and not stage["ended"]:
             rate, left = stage["rate"], stage["total"] - stage["done"]
-            ends = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + left / rate)) if rate else "?"
+            ends = (
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + left / rate)) if rate else "?"
+            )
             line += f", {rate:,.3g}/s, {duration(left / rate) if rate else '?'} left (until {ends})"
             line += f" ({stage['note']})" if stage["note"] else ""
         lines.append(line)

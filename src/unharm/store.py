@@ -14,13 +14,10 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
-import socket
 import time
-import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,34 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 from unharm.disk import Parts, append_line, disk_error, link_or_copy, sync, write_synced
 from unharm.errors import UserError
+from unharm.locks import folder_lock, lease
+from unharm.naming import sha256_of
+from unharm.remote import Remote, as_url
 
 if TYPE_CHECKING:
     import polars as pl
 
 MARKERS, PARTS = ".done", ".parts"
-
-
-def content_hash(data: Any) -> str:
-    """32 hex digits that depend on the content of plain data alone, not on its order of keys."""
-    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def content_key(stage: str, version: int, parameters: Mapping[str, Any], *inputs: str) -> str:
-    """The key of an artefact from everything that it depends on."""
-    return content_hash([stage, version, dict(parameters), list(inputs)])
-
-
-def slug(name: str) -> str:
-    """A name as one safe path component; different names give different components.
-
-    Plain names stay as they are; any other is spelled in ASCII with a hash at its end.
-    """
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) and len(name) <= 60:
-        return name
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48] or "name"
-    return f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+JOURNAL_EVERY = 5.0
+"""Seconds between two puts of a journal to object storage."""
 
 
 @dataclass(frozen=True)
@@ -67,38 +46,41 @@ class Artefact:
     about: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-def sha256_of(path: Path) -> str:
-    """The checksum of a file, or of all files of a folder with their names."""
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 class Store:
-    """One run folder. Use `lock` around anything that writes."""
+    """One run folder; on object storage its mirror here. Use `lock` around anything that writes."""
 
-    def __init__(self, root: Path):
-        self.root = root
+    def __init__(self, root: Path, remote: Remote | None = None):
+        self.root, self.remote = root, remote
         self._checked: dict[str, str] = {}
+        self._told: dict[str, float] = {}
+
+    @classmethod
+    def at(cls, place: str | Path) -> Store:
+        """The run at a place: a folder, or an fsspec URL. Raises `UserError` where a URL cannot be used."""
+        url = as_url(str(place))
+        remote = Remote(url) if url else None
+        return cls(remote.mirror if remote else Path(place), remote)
 
     @property
     def location(self) -> str:
-        """Where the run is, for people and for other processes."""
-        return str(self.root.absolute())
+        """Where the run is, for other processes."""
+        return self.remote.url if self.remote else str(self.root.absolute())
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the run is in a folder, which other machines may see or not."""
-        return True
+    def __str__(self) -> str:
+        return self.remote.url if self.remote else str(self.root)
 
     def refresh(self, *under: str) -> None:
-        """Sees what other processes have written in these folders."""
+        """Sees what other processes have marked as done in these folders; all of them where none is
+        given."""
+        if self.remote:
+            for folder in under or ("",):
+                self.remote.pull(f"{MARKERS}/{folder}".rstrip("/"), self.root)
+
+    def pull(self, *under: str) -> None:
+        """Has everything in these folders on this machine."""
+        if self.remote:
+            for folder in under:
+                self.remote.pull(folder, self.root)
 
     # ---- state -------------------------------------------------------------------------
 
@@ -115,9 +97,9 @@ class Store:
             checksum = str(marker["sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if not right or not target.exists():
+        if not right or not (target.exists() or self.remote):
             return None
-        if self._checked.get(marker["path"]) != checksum:
+        if target.exists() and self._checked.get(marker["path"]) != checksum:
             if sha256_of(target) != checksum:
                 self._set_aside(target)
                 return None
@@ -128,11 +110,33 @@ class Store:
         return self.marker(artefact) is not None
 
     def locate(self, artefact: Artefact) -> Path:
-        """Where a finished artefact lies. Raises `KeyError` where it is not done."""
+        """Where a finished artefact lies. Raises `KeyError` where it is not done, and `UserError` where
+        it is damaged on object storage."""
         marker = self.marker(artefact)
         if marker is None:
             raise KeyError(artefact.path)
-        return self.root / str(marker["path"])
+        target = self.root / str(marker["path"])
+        if self.remote and not target.exists():
+            self._fetch(self.remote, artefact, marker, target)
+        return target
+
+    def _fetch(self, remote: Remote, artefact: Artefact, marker: dict[str, Any], target: Path) -> None:
+        """Brings an artefact from object storage; one that is damaged there is set aside, to be made
+        again."""
+        path = str(marker["path"])
+        found = True
+        try:
+            remote.fetch(path, self.root)
+        except FileNotFoundError:
+            found = False
+        if not found or sha256_of(target) != marker["sha256"]:
+            for name in remote.listing(path):
+                remote.move(name, f"damaged/{uuid.uuid4().hex[:8]}-{Path(name).name}")
+            self.remove(artefact)
+            shutil.rmtree(target, ignore_errors=True)
+            what = "this file was damaged, and is set aside" if found else "this file is gone"
+            raise UserError(what, f"{remote.url}/{path}", "the same command makes it again")
+        self._checked[path] = str(marker["sha256"])
 
     def artefacts(self, under: str) -> list[Artefact]:
         """What has a marker in the folder `under`, whole or not, with all that its marker says."""
@@ -149,8 +153,10 @@ class Store:
 
     def remove(self, artefact: Artefact) -> None:
         """Forgets an artefact that is not needed any more: its marker first, then its file."""
-        (self.root / MARKERS / f"{artefact.path}.json").unlink(missing_ok=True)
-        (self.root / artefact.path).unlink(missing_ok=True)
+        for path in (f"{MARKERS}/{artefact.path}.json", artefact.path):
+            if self.remote:
+                self.remote.remove(path)
+            (self.root / path).unlink(missing_ok=True)
 
     def scan(self, artefact: Artefact) -> pl.LazyFrame:
         """A finished table, read lazily."""
@@ -161,7 +167,7 @@ class Store:
 
     def _set_aside(self, target: Path) -> None:
         aside = self.root / "damaged" / f"{uuid.uuid4().hex[:8]}-{target.name}"
-        aside.parent.mkdir(exist_ok=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
         os.replace(target, aside)
 
     # ---- writing -----------------------------------------------------------------------
@@ -207,6 +213,7 @@ class Store:
             if temporary.exists():
                 os.replace(temporary, final)
             sync(final.parent)
+            self._upload(final)
             self._mark(artefact, target, checksum, about)
             return final
 
@@ -221,6 +228,7 @@ class Store:
                 shutil.copytree(source, temporary, copy_function=link_or_copy)
                 final.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(temporary, final)
+            self._upload(final)
             known = {k: marker.pop(k) for k in ("key", "path", "sha256", "written")}
             self._mark(artefact, str(known["path"]), str(known["sha256"]), marker)
 
@@ -243,6 +251,14 @@ class Store:
         final.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, final)
         sync(final.parent)
+        if self.remote:
+            self.remote.write(path, data)
+
+    def _upload(self, folder: Path) -> None:
+        """Puts all files of a folder to object storage, where the run is there."""
+        for file in folder.rglob("*") if self.remote else ():
+            if file.is_file() and self.remote:
+                self.remote.put(file.relative_to(self.root).as_posix(), file)
 
     def write_plain(self, path: str, text: str) -> None:
         """A file without a key (manifest, resolved spec), replaced atomically."""
@@ -250,15 +266,32 @@ class Store:
             self._replace(path, text.encode("utf-8"))
 
     def append_line(self, path: str, line: str) -> None:
-        """One more line of a journal, synced."""
+        """One more line of a journal, synced; on object storage the journal follows every few seconds."""
         with self._telling_of_disk():
             append_line(self.root / path, line.encode())
+            if self.remote and time.monotonic() - self._told.get(path, -JOURNAL_EVERY) >= JOURNAL_EVERY:
+                self._told[path] = time.monotonic()
+                self.remote.put(path, self.root / path)
+
+    def journals(self) -> list[str]:
+        """The text of every journal of the run."""
+        if self.remote:
+            names = [n for n in self.remote.listing("") if n.startswith("journal") and "/" not in n]
+            found = [self.remote.read(name) for name in names]
+            return [data.decode("utf-8", "replace") for data in found if data]
+        return [
+            f.read_text(encoding="utf-8", errors="replace")
+            for f in sorted(self.root.glob("journal*.jsonl"))
+        ]
 
     def parts(self, artefact: Artefact) -> Parts:
-        """The rows of a table that is still being made."""
+        """The rows of a table that is still being made; they stay on this machine."""
         return Parts(self.root / PARTS / f"{artefact.path}.{artefact.key[:12]}.jsonl")
 
     def read_plain(self, path: str) -> str | None:
+        if self.remote:
+            data = self.remote.read(path)
+            return None if data is None else data.decode("utf-8")
         try:
             return (self.root / path).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -286,28 +319,16 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run folder; a second process gets a `UserError` at once."""
-        import filelock
-
+        """Holds the run folder; a second process gets a `UserError`."""
         with self._telling_of_disk():
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.root / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:
-                holder = self.read_plain(".lock-holder") or "another process"
-                raise UserError(
-                    f"{holder.strip()} is working in this run folder",
-                    str(self.root),
-                    "wait for it to end, or choose another folder with --set output=PATH",
-                ) from None
-        try:
-            self.write_plain(
-                ".lock-holder",
-                f"process {os.getpid()} on {socket.gethostname()} "
-                f"(since {time.strftime('%Y-%m-%d %H:%M:%S')})\n",
-            )
+        with folder_lock(self.root):
             shutil.rmtree(self.root / ".tmp", ignore_errors=True)
-            yield
-        finally:
-            lock.release()
+            if self.remote is None:
+                yield
+                return
+            with lease(self.remote):
+                self.refresh()
+                yield
+                for journal in self.root.glob("journal*.jsonl"):
+                    self.remote.put(journal.name, journal)

@@ -23,6 +23,7 @@ from unharm.benchmarks.settings import Benchmarks
 from unharm.engines.settings import Engine, Server
 from unharm.errors import nearest
 from unharm.executors.settings import ExecutorSpec
+from unharm.remote import as_url
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec
 from unharm.spec import Positive, Probability, Spec, one_of, unique
 from unharm.training.recipe import AdapterSource, Training
@@ -216,8 +217,11 @@ class Study(Spec):
         return self.data_file(name)
 
     @property
-    def output_folder(self) -> Path:
-        return Path(self.output).expanduser() if self.output else Path("runs") / self.name
+    def output_place(self) -> str:
+        """The run folder, or an fsspec URL."""
+        if self.output and as_url(self.output):
+            return self.output
+        return str(Path(self.output).expanduser() if self.output else Path("runs") / self.name)
 
     def server_field(self, arm: str) -> str:
         """The field of the spec with the server that completes the prompts of an arm; empty where this

@@ -124,8 +124,8 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
 
 
 def parse_study(text: SpecText, data_needed: bool = True) -> Study:
-    """The study in `text`; its data sets need not be there where they are not needed. Raises one `UserError`
-    with every mistake found."""
+    """The study in `text`; its data sets need not be there where they are not needed. Raises one
+    `UserError` with every mistake found."""
     problems = list(text.problems)
     data = text.data
     try:

@@ -32,9 +32,9 @@ from unharm.analysis.agreement import (
 )
 from unharm.analysis.intervals import mean_interval
 from unharm.errors import UserError
+from unharm.naming import content_hash
 from unharm.records import Estimate
 from unharm.spec_text import read_text
-from unharm.store import content_hash
 
 Array = np.ndarray
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from unharm.benchmarks import KINDS
 from unharm.errors import Problem, nearest, raise_all
+from unharm.naming import content_hash
 from unharm.spec_text import SpecText, read_text
-from unharm.store import content_hash
 from unharm.values import VALUES, canonical
 
 EMBEDDED = "published"

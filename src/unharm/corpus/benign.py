@@ -25,10 +25,10 @@ from typing import Any
 from unharm.delimited import Reader, shortened
 from unharm.draws import rank, split
 from unharm.errors import Problem, UserError, raise_all
+from unharm.naming import content_hash
 from unharm.prompting.pack import Pack
 from unharm.records import Example
 from unharm.spec_text import read_text
-from unharm.store import content_hash
 
 SAFETY_STEMS: tuple[str, ...] = (
     "abus", "assault", "bomb", "crime", "criminal", "drug", "explosi", "fraud", "gun", "hack", "harass",

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from unharm.demo.world import documents
+from unharm.disk import cache_folder
 from unharm.errors import UserError
-from unharm.store import content_hash
+from unharm.naming import content_hash
 
 TOY_VERSION = 1
 TOY_SEED = 7
@@ -48,13 +49,6 @@ def toy_base(report: Report | None = None) -> Path:
     if not (folder / "config.json").exists():
         train_base(texts, folder, shape, TOY_SEED, report or _say)
     return folder
-
-
-def cache_folder() -> Path:
-    """`$UNHARM_CACHE`, else `unharm` in the user's cache folder."""
-    if own := os.environ.get("UNHARM_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unharm"
 
 
 def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Report | None = None) -> float:

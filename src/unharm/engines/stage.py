@@ -50,8 +50,8 @@ def make_completions(run: Run) -> None:
 
 
 def _chunks(run: Run, pending: list[keys.Shard], workers: int) -> list[Chunk]:
-    """The shards that workers are given at a time: all to the only one, so that its engine never waits. What
-    servers complete is done here, where the keys are."""
+    """The shards that workers are given at a time: all to the only one, so that its engine never waits.
+    What servers complete is done here, where the keys are."""
     by_engine: dict[tuple[str, bool], list[keys.Shard]] = {}
     for shard in pending:
         by_engine.setdefault((_engine_name(run, shard), _served(run, shard)), []).append(shard)

@@ -1,4 +1,5 @@
-"""How the chunks of a stage get done: given to workers, given again, cut smaller, and given up in the end."""
+"""How the chunks of a stage get done: given to workers, given again, cut smaller, and given up in the
+end."""
 
 from __future__ import annotations
 
@@ -89,7 +90,9 @@ def carry_out(pool: Pool, chunks: list[Chunk], progress: Progress, give_up: Give
             give_up(chunk, fault)
             given_up += 1
             if given_up >= HOPELESS and progress.count == progress.there:
-                raise RuntimeError(f"nothing of {progress.title} succeeds; the last error:\n{fault.details}")
+                raise RuntimeError(
+                    f"nothing of {progress.title} succeeds; the last error:\n{fault.details}"
+                )
     if problems:
         raise UserError(list(problems))
     if stopping.asked():

@@ -23,7 +23,8 @@ PAYS = {"adapters": 16, "completions": 20_000, "scores": 100_000}
 
 @dataclass
 class Workers:
-    """The workers of a run, started when a stage needs them and kept while the next one asks for the same."""
+    """The workers of a run, started when a stage needs them and kept while the next one asks for the
+    same."""
 
     run: Run
     _pool: Pool | None = None
@@ -34,7 +35,9 @@ class Workers:
     def check(self) -> None:
         """Looks before any work whether the executor can be used. Raises `UserError` with what is wrong."""
         if self.run.study.executor.name == "ray":
-            self.cluster.check(self.run, [self._demand(stage, True) for stage in ("adapters", "completions")])
+            self.cluster.check(
+                self.run, [self._demand(stage, True) for stage in ("adapters", "completions")]
+            )
 
     @property
     def cluster(self) -> Any:
@@ -70,7 +73,10 @@ class Workers:
         here = [c for c in chunks if c.here]
         rest = [c for c in chunks if not c.here]
         counts: dict[str, int] = {}
-        for part, pool in ((rest, self._pool_for(stage, size, with_model) if rest else None), (here, self._here())):
+        for part, pool in (
+            (rest, self._pool_for(stage, size, with_model) if rest else None),
+            (here, self._here()),
+        ):
             if part and pool:
                 for name, count in carry_out(pool, part, progress, self._give_up).items():
                     counts[name] = counts.get(name, 0) + count
@@ -94,10 +100,7 @@ class Workers:
 
     def _demand(self, stage: str, with_model: bool) -> Demand:
         spec = self.run.study.executor
-        if spec.name == "ray":
-            there = self.cluster.has_accelerators
-        else:
-            there = bool(accelerators())
+        there = self.cluster.has_accelerators if spec.name == "ray" else bool(accelerators())
         wanted = self.run.study.engine.device
         return demand(spec, stage, with_model, there and (wanted == "auto" or wanted.startswith("cuda")))
 
@@ -133,7 +136,8 @@ class Workers:
         )
 
     def _bases_that_fit(self) -> int:
-        """How many copies of the base fit into half of the free memory, twice the size of their files each."""
+        """How many copies of the base fit into half of the free memory, twice the size of their files
+        each."""
         import psutil
 
         folder = self.run.base.path
@@ -152,7 +156,11 @@ def accelerators() -> list[str]:
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = [n.strip() for n in given.split(",") if n.strip()] if given is not None else None
-    return seen if seen is not None and torch.cuda.is_available() else list(map(str, range(torch.cuda.device_count())))
+    return (
+        seen
+        if seen is not None and torch.cuda.is_available()
+        else list(map(str, range(torch.cuda.device_count())))
+    )
 
 
 def has_model(run: Run, scorer: str) -> bool:

@@ -1,4 +1,5 @@
-"""What workers are given and what they give back, and a worker itself: the same in every kind of process."""
+"""What workers are given and what they give back, and a worker itself: the same in every kind of
+process."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unharm import stopping
 from unharm.errors import Problem, UserError
-from unharm.progress import Tally, telling_to
+from unharm.progress import Progress, Tally, telling_to
 
 if TYPE_CHECKING:
     from unharm.models import Base
@@ -22,7 +23,8 @@ Piece = tuple[int, str]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some pieces of one stage, done by one worker in one go. `by` is what does them: the engine, the scorer,
+    """Some pieces of one stage, done by one worker in one go. `by` is what does them: the engine, the
+    scorer,
     the training stage. `here`: only the process that leads the run can, as for services with keys."""
 
     stage: str
@@ -76,7 +78,7 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(f"{type(error).__name__}{place}", "".join(traceback.format_exception(error)))
 
 
-def do(run: Run, chunk: Chunk, tally: Tally) -> Outcome:
+def do(run: Run, chunk: Chunk, tally: Tally | Progress) -> Outcome:
     """Does a chunk in this process, whatever comes of it; what was begun earlier is gone on with."""
     try:
         return Outcome("done", _do(run, chunk, tally))
@@ -86,7 +88,7 @@ def do(run: Run, chunk: Chunk, tally: Tally) -> Outcome:
         return Outcome("broken", fault=fault_of(error))
 
 
-def _do(run: Run, chunk: Chunk, tally: Tally) -> dict[str, int]:
+def _do(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, int]:
     if chunk.stage == "adapters":
         from unharm.training.stage import train_chunk
 
@@ -141,7 +143,7 @@ class Worker:
                 os.chdir(self.job.folder)  # relative paths of a study count from there
             study = Study.model_validate(self.job.study)
             plan = Plan(study, sizes_only=self.job.dry is not None)
-            run = Run(study, Store(Path(self.job.root)), plan, dry=self.job.dry, worker=True)
+            run = Run(study, Store.at(self.job.root), plan, dry=self.job.dry, worker=True)
             run.__dict__["base"] = same_base(self.job.base, study)
             self._run = run
         return self._run

@@ -7,6 +7,7 @@ ours is started or stopped.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -67,7 +68,9 @@ class Cluster:
         except RuntimeError as error:
             if "ersion mismatch" not in str(error):
                 raise
-            what = f"the cluster runs another version of Ray or Python: {' '.join(str(error).split())[:400]}"
+            what = (
+                f"the cluster runs another version of Ray or Python: {' '.join(str(error).split())[:400]}"
+            )
             raise UserError(what, "executor", "install the same versions on all nodes") from None
 
     @property
@@ -83,8 +86,8 @@ class Cluster:
         return max(1, sum(_room(node["Resources"], wanted) for node in self.nodes))
 
     def check(self, run: Run, demands: list[Demand]) -> None:
-        """Looks whether every task fits on some node, and whether all nodes have the same packages and see the
-        same files. Raises one `UserError` with all that is wrong."""
+        """Looks whether every task fits on some node, and whether all nodes have the same packages and
+        see the same files. Raises one `UserError` with all that is wrong."""
         problems: dict[Problem, None] = {}
         for wanted in demands:
             problems |= dict.fromkeys(_too_little(self.nodes, wanted))
@@ -108,7 +111,9 @@ class Cluster:
         for answer, node in sent.items():
             name = f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             if answer in late:
-                problems.append(Problem(f"no answer within {PATIENCE:g} s", name, "look at it with 'ray status'"))
+                problems.append(
+                    Problem(f"no answer within {PATIENCE:g} s", name, "look at it with 'ray status'")
+                )
                 continue
             try:
                 versions, missing = self.ray.get(answer)
@@ -159,16 +164,19 @@ def _too_little(nodes: list[dict[str, Any]], wanted: Demand) -> list[Problem]:
 
 
 def paths_of(run: Run) -> list[tuple[str, str]]:
-    """The field and absolute path of everything that a worker reads or writes; the run folder by a file in it
-    with something new."""
+    """The field and absolute path of everything that a worker reads or writes; the run folder by a file
+    in it with something new."""
     study, found = run.study, []
-    if run.store.is_local:
+    if run.store.remote is None:
         found.append(("the run folder (output)", str(Path(run.store.location) / ".seen")))
     if study.needs_base and run.base.path != Path() and not run.base.revision:
         found.append(("the base", str(run.base.path.absolute())))
     if study.data != "toy":
         found.append(("data", str(study.data_folder.absolute())))
-        found += [(f"benchmarks.{b}.file", str(study.prompt_file(b).absolute())) for b in study.benchmarks.chosen()]
+        found += [
+            (f"benchmarks.{b}.file", str(study.prompt_file(b).absolute()))
+            for b in study.benchmarks.chosen()
+        ]
     for place, source in enumerate(study.profiles):
         if source.file:
             found.append((f"profiles[{place}]", str(Path(source.file).expanduser().absolute())))
@@ -203,7 +211,8 @@ def _looker() -> Callable[..., Any]:
 
 
 class Actors:
-    """Workers on a cluster; one that is lost is started again where there is room, its chunk given again."""
+    """Workers on a cluster; one that is lost is started again where there is room, its chunk given
+    again."""
 
     def __init__(self, ray: Any, job: Job, wanted: Demand, size: int):
         self.size = size
@@ -252,16 +261,16 @@ class Actors:
         for worker, _ in self._going.values():
             if worker not in self._told:
                 self._told[worker] = worker.take.remote()
-        answered, silent = self._ray.wait(
-            list(self._told.values()), num_returns=len(self._told), timeout=0.1
-        ) if self._told else ([], [])
+        answered, silent = (
+            self._ray.wait(list(self._told.values()), num_returns=len(self._told), timeout=0.1)
+            if self._told
+            else ([], [])
+        )
         for worker, answer in list(self._told.items()):
             if answer in answered:
                 del self._told[worker]
-                try:
+                with contextlib.suppress(self._ray.exceptions.RayError):  # its chunk tells of it
                     progress.add(self._ray.get(answer))
-                except self._ray.exceptions.RayError:
-                    pass  # its chunk tells of it
         if silent and len(silent) == len(self._going) and now - self._warned > PATIENCE:
             self._warned = now
             say(f"waiting for the cluster: {len(silent)} workers with {self._wanted.cpus} CPUs and "
@@ -279,7 +288,5 @@ class Actors:
 
     def _end(self, worker: Any) -> None:
         self._told.pop(worker, None)
-        try:
+        with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(worker)
-        except self._ray.exceptions.RayError:
-            pass

@@ -1,4 +1,5 @@
-"""What is left of a piece that fails: rows that say so, which the next run makes again, and a file of details."""
+"""What is left of a piece that fails: rows that say so, which the next run makes again, and a file of
+details."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from unharm.study import ProfileSource, Study
 
 
 def select_profiles(study: Study, sizes_only: bool = False) -> list[Profile]:
-    """All profiles in the order of the spec; with `sizes_only` placeholders for a survey that is not at hand.
-    Raises `UserError` for a name used twice."""
+    """All profiles in the order of the spec; with `sizes_only` placeholders for a survey that is not at
+    hand. Raises `UserError` for a name used twice."""
     profiles: dict[str, Profile] = {}
     for source in study.profiles:
         for profile in _profiles_of(study, source, sizes_only):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from unharm.errors import Problem, raise_all
+from unharm.naming import content_hash
 from unharm.records import Argument, Profile
 from unharm.spec_text import SpecText, read_text
-from unharm.store import content_hash
 from unharm.values import VALUES
 
 EMBEDDED: dict[str, str] = {"default": "prompting/default.yaml", "toy": "demo/data/pack.yaml"}

@@ -12,6 +12,7 @@ from typing import Any
 import openai
 
 from unharm.errors import UserError
+from unharm.naming import slug
 from unharm.pipeline import Run
 from unharm.scoring.answers import Answer, key_of
 from unharm.scoring.choose import judge_of
@@ -21,7 +22,6 @@ from unharm.scoring.services import settled
 from unharm.scoring.stage import pending, texts_of
 from unharm.scoring.texts import Text
 from unharm.spec_text import read_text
-from unharm.store import slug
 
 MOST_LINES, MOST_BYTES = 50_000, 150_000_000
 """What a service takes in one file."""

@@ -11,11 +11,11 @@ import polars as pl
 from unharm.analysis.calibration import Calibration, calibrate, save
 from unharm.delimited import Reader
 from unharm.errors import UserError, nearest
+from unharm.naming import sha256_of
 from unharm.pipeline import new_run
 from unharm.reopen import open_run
 from unharm.scoring import SCORERS
 from unharm.scoring.choose import score_texts, scorer_row
-from unharm.store import sha256_of
 from unharm.study_check import load_study
 
 WHAT = "texts to score"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unharm.engines.settings import key_of
 from unharm.errors import Problem, UserError, nearest, raise_all
+from unharm.naming import content_hash
 from unharm.records import Score
 from unharm.scoring import SCORERS, ScorerRow
 from unharm.scoring.offline import FUNCTIONS, Scorer
@@ -23,7 +24,6 @@ from unharm.scoring.settings import (
     ServiceSpec,
 )
 from unharm.scoring.texts import Text
-from unharm.store import content_hash
 
 if TYPE_CHECKING:
     from unharm.dry_run import Dry

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from unharm.errors import Problem, raise_all
+from unharm.naming import content_hash
 from unharm.scoring import FITS
 from unharm.scoring.offline import refuses
 from unharm.scoring.texts import Text
 from unharm.spec_text import SpecText, read_text
-from unharm.store import content_hash
 
 EMBEDDED = ("harmfulness", "harmfulness-reworded", "safety", "safety-reworded", "values")
 FIELDS = ("name", "measures", "scale", "verdicts", "categories", "system", "user")

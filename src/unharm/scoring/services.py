@@ -150,7 +150,12 @@ class ServiceScorer:
         pool = ThreadPoolExecutor(self.service.concurrency)
         try:
             while True:
-                while stop is None and not over and not stopping.asked() and len(going) < 2 * self.service.concurrency:
+                while (
+                    stop is None
+                    and not over
+                    and not stopping.asked()
+                    and len(going) < 2 * self.service.concurrency
+                ):
                     some = next(coming, None)
                     if some is None:
                         break

@@ -40,7 +40,8 @@ READ = [f.name for f in fields(Completion)][:-1]
 TOGETHER = 4096
 """Completions that are before a service at a time: enough to keep its connections busy."""
 SHARDS, ROUNDS = 32, 4
-"""Shards that one of several workers is given at a time, at most; and how often it is given some, at least."""
+"""Shards that one of several workers is given at a time, at most; and how often it is given some, at
+least."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,12 @@ def make_scores(run: Run) -> None:
             with_model = has_model(run, name)
             size = run.workers.size("scores", sum(_texts(run, part) for part in mine), with_model)
             chunks = _chunks(run, mine, size)
-            for count, number in run.workers.carry_out("scores", chunks, progress, size, with_model).items():
+            for count, number in run.workers.carry_out(
+                "scores", chunks, progress, size, with_model
+            ).items():
                 sums[count] = sums.get(count, 0) + number
-            if _is_service(run, name):
-                say(f"scores: {name}: {run.scorers[name].told()}")
+            if isinstance(scorer := run.scorers[name] if chunks[0].here else None, ServiceScorer):
+                say(f"scores: {name}: {scorer.told()}")
     if again := sums.get("repeats", 0):
         say(f"scores: {again:,} of {sums['texts']:,} repeat a text that is scored: each was scored once")
     run.store.refresh("scores")
@@ -101,8 +104,8 @@ def make_scores(run: Run) -> None:
 
 
 def _chunks(run: Run, mine: list[Part], workers: int) -> list[Chunk]:
-    """The parts of one scorer that workers are given at a time. Services are asked from here, where the keys
-    are, so that one rate holds for all."""
+    """The parts of one scorer that workers are given at a time. Services are asked from here, where the
+    keys are, so that one rate holds for all."""
     here = _is_service(run, mine[0].scorer)
     size = len(mine) if here or workers == 1 else min(SHARDS, math.ceil(len(mine) / (ROUNDS * workers)))
     return [

@@ -11,9 +11,10 @@ import polars as pl
 
 from unharm import keys
 from unharm.errors import UserError
+from unharm.naming import content_key
 from unharm.plan import AdapterPlan
 from unharm.records import Subject
-from unharm.store import Artefact, content_key
+from unharm.store import Artefact
 from unharm.training.export import ADAPTER_FILES
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def failure(run: Run, adapter: AdapterPlan) -> str:
 
 
 def will_be_tried_again(run: Run, adapter: AdapterPlan) -> bool:
-    """Whether an adapter failed by an error that says nothing of the adapter: the next run tries it again."""
+    """Whether an adapter failed by an error that says nothing of the adapter: the next run tries it
+    again."""
     text = run.store.read_plain(failed_artefact(run, adapter).path)
     return bool(text and json.loads(text).get("again"))
 

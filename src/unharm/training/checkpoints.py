@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from unharm.naming import content_key
 from unharm.progress import say
-from unharm.store import Artefact, Store, content_key
+from unharm.store import Artefact, Store
 from unharm.training.lockstep import Lockstep
 
 FOLDER = "checkpoints"
@@ -56,7 +57,7 @@ def stacks_begun(store: Store) -> list[list[str]]:
 
 
 def unfinished(store: Store, size: int, among: list[str]) -> list[Lockstep]:
-    """The last sound state of every stack of these adapters that was not finished; they have `size` numbers.
+    """The last sound state of every unfinished stack of these adapters, which have `size` numbers.
 
     A damaged checkpoint is set aside with a message, and the one before it is used.
     """

@@ -85,12 +85,13 @@ def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
     known = {task.key for task in tasks_of(run).values()}
     begun = [keys for keys in stacks_begun(run.store) if set(keys) & set(rest) and set(keys) <= known]
     rest = [key for key in rest if not any(key in keys for keys in begun)]
-    size = run.study.training.stack
-    if size == "auto":
-        device = "cuda" if run.workers.on_accelerators("adapters") else "cpu"
-        size = MOST[device]
-        if device == "cuda":
-            size = max(1, min(size, math.ceil(len(rest) / workers)))
+    wanted = run.study.training.stack
+    if wanted != "auto":
+        size = wanted
+    elif run.workers.on_accelerators("adapters"):
+        size = max(1, min(MOST["cuda"], math.ceil(len(rest) / workers)))
+    else:
+        size = MOST["cpu"]
     stacks = begun + [rest[first : first + size] for first in range(0, len(rest), size)]
     return [Chunk("adapters", stage, tuple((0, key) for key in stack)) for stack in stacks]
 
