@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from unharm.cli import main
 from unharm.errors import UserError
 from unharm.pipeline import Run, run_study
-from unharm.training import loop, stage
+from unharm.training import loop, session
 from unharm.training.attention import label_logits
 
 
@@ -193,7 +193,7 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
     data = vim_study(tiny_study, tmp_path / "run")
     data["arms"] = ["vim", "vim-ag"]
     data["benchmarks"] = {"hexphi": {"file": "hexphi", "limit": 4, "max_tokens": 3}}
-    own = stage._Session._job
+    own = session.Session._job
 
     def poisoned(self: Any, adapter: Any, *words: Any) -> Any:
         job = own(self, adapter, *words)
@@ -201,7 +201,7 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
             job.start = torch.full((words[0].size,), torch.nan)
         return job
 
-    monkeypatch.setattr(stage._Session, "_job", poisoned)
+    monkeypatch.setattr(session.Session, "_job", poisoned)
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(data))
     monkeypatch.setattr(sys, "argv", ["unharm", "run", str(spec), "--json"])

@@ -25,6 +25,7 @@ from unharm.cli import app
 from unharm.errors import UserError
 from unharm.pipeline import Run, run_study
 from unharm.plan import Plan
+from unharm.plan_summary import summary_of
 from unharm.plan_text import plan_text
 from unharm.reopen import open_run, rescore, rewrite_report
 from unharm.scoring.batches import collect, submit, write
@@ -340,7 +341,7 @@ def test_a_plan_tells_what_services_would_be_asked(tiny_study: dict[str, Any], l
     tiny_study["benchmarks"]["rtp"]["scorer"] = "p"
     tiny_study["benchmarks"]["hexphi"] |= {"scorer": "j", "also": ["k"]}
     plan = Plan(load(tiny_study))
-    summary = plan.summary()
+    summary = summary_of(plan)
     subjects = len(plan.subjects)
     rows = {row["scorer"]: row for row in summary["services"]}
     assert rows["p"]["calls"] == subjects * 4 * 3

@@ -8,6 +8,7 @@ import pytest
 
 from unharm.errors import UserError
 from unharm.plan import Plan
+from unharm.plan_summary import summary_of
 from unharm.spec_text import SpecText
 from unharm.study import Study
 from unharm.study_check import load_study, parse_study
@@ -48,7 +49,7 @@ def test_quickstart_is_a_whole_study() -> None:
 
 def test_touche_study_fits_the_real_data(real_data: Path) -> None:
     study = load_study("studies/touche.yaml", [f"data={real_data}"])
-    summary = Plan(study).summary()
+    summary = summary_of(Plan(study))
     assert summary["subjects"] == 30
     assert {r["benchmark"]: r["prompts"] for r in summary["benchmarks"]} == {
         "rtp": 100, "hbr": 160, "beavertails": 140, "questionnaire": 40,

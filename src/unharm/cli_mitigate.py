@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from unharm.cli_common import JsonOption, SetOption
+from unharm.sound import write_sound
 
 
 def mitigate(
@@ -37,7 +38,7 @@ def mitigate(
         stages.make_scores(run)
         stages.make_findings(run)
         tried(run)
-        run.store.write_plain("study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
+        write_sound(run.store, "study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
     report = rewrite_report(folder)
     found = json.loads((folder / "findings" / "guards.json").read_text(encoding="utf-8"))
     if as_json:

@@ -45,6 +45,7 @@ def plan(
 ) -> None:
     """Print what a study would run, without running it. Data sets that are not here count as published."""
     from unharm.plan import Plan
+    from unharm.plan_summary import summary_of
     from unharm.plan_text import plan_text, power_text
     from unharm.study_check import load_study
 
@@ -52,7 +53,7 @@ def plan(
     if not dry_run and (faults or engine_rate or scorer_rate or out):
         raise UserError("this option needs --dry-run", "unharm plan")
     planned = Plan(spec, sizes_only=True)
-    summary = planned.summary()
+    summary = summary_of(planned)
     text = plan_text(summary)
     if power:
         from unharm.analysis.power import power_of

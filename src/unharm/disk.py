@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import shutil
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +35,21 @@ def cache_folder() -> Path:
     if own := os.environ.get("UNHARM_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unharm"
+
+
+@contextlib.contextmanager
+def telling_of_disk(root: Path) -> Iterator[None]:
+    """What the disk refuses becomes the message of `disk_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, root) from error
+    except UserError:
+        raise
+    except Exception as error:  # libraries wrap what the disk says into errors of their own
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise disk_error(OSError(errno.ENOSPC, ""), root) from error
+        raise
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -104,7 +121,8 @@ class Parts:
                 self._file = self.path.open("ab")
                 if not _ends_whole(self.path):
                     self._file.write(b"\n")
-            self._file.write(json.dumps(row).encode() + b"\n")
+            data = json.dumps(row).encode()
+            self._file.write(b"%08x %s\n" % (zlib.crc32(data), data))
             self._file.flush()
             if synced:
                 os.fsync(self._file.fileno())
@@ -113,7 +131,7 @@ class Parts:
             raise disk_error(error, self.path.parent) from error
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows, without a line that was cut."""
+        """All rows, without lines that were cut or damaged: each carries its checksum."""
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -121,11 +139,11 @@ class Parts:
         found = []
         for line in lines:
             try:
-                row = json.loads(line)
+                sound = int(line[:8], 16) == zlib.crc32(line[9:])
             except ValueError:
                 continue
-            if isinstance(row, dict):
-                found.append(row)
+            if sound:
+                found.append(json.loads(line[9:]))
         return found
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ import yaml
 from unharm.errors import UserError, nearest
 from unharm.progress import duration
 from unharm.scoring.settings import ServiceSpec
+from unharm.sound import read_sound
 
 if TYPE_CHECKING:
     from unharm.plan import Plan
@@ -165,7 +166,7 @@ def measured_in(folder: Path, count: int) -> Rates:
     frame = pl.concat([run.store.scan(s.completions).select("tokens") for s in run.shards])
     written = float(frame.mean().collect().item())
     per_example = _training_tokens(run.plan) / _examples(run.plan) if run.plan.trained else 0.0
-    accelerators = json.loads(run.store.read_plain("manifest.json") or "{}")["hardware"]["accelerators"]
+    accelerators = json.loads(read_sound(run.store, "manifest.json") or "{}")["hardware"]["accelerators"]
     return Rates(
         str(folder),
         count,

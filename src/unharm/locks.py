@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unharm import stopping
-from unharm.disk import disk_error
+from unharm.disk import disk_error, telling_of_disk
 from unharm.errors import UserError
 from unharm.progress import say
 
 if TYPE_CHECKING:
     from unharm.remote import Remote
+    from unharm.store import Store
 
 BEAT = 5.0
 """Seconds between two beats of a lease."""
@@ -107,3 +109,20 @@ def lease(remote: Remote, beat: float = BEAT, silent: float = SILENT) -> Iterato
         now = remote.read(".lease")
         if now is not None and json.loads(now)["own"] == own:
             remote.remove(".lease")
+
+
+@contextmanager
+def run_lock(store: Store) -> Iterator[None]:
+    """Holds a run: its folder here, and its place on object storage where it is there."""
+    with telling_of_disk(store.root):
+        store.root.mkdir(parents=True, exist_ok=True)
+    with folder_lock(store.root):
+        shutil.rmtree(store.root / ".tmp", ignore_errors=True)
+        if store.remote is None:
+            yield
+            return
+        with lease(store.remote):
+            store.refresh()
+            yield
+            for journal in store.root.glob("journal*.jsonl"):
+                store.remote.put(journal.name, journal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from typing import Any
 
 from unharm import __version__
 from unharm.models import Base
+from unharm.sound import read_sound
 from unharm.store import Store
 from unharm.study import Study
 
@@ -26,10 +28,8 @@ PACKAGES = (
 def manifest(study: Study, base: Base, store: Store) -> dict[str, Any]:
     """The manifest for a session that begins now, with the sessions before it."""
     before: list[dict[str, Any]] = []
-    try:
-        before = json.loads(store.read_plain("manifest.json") or "{}").get("sessions", [])
-    except (ValueError, AttributeError):
-        before = []
+    with contextlib.suppress(ValueError, AttributeError):
+        before = json.loads(read_sound(store, "manifest.json") or "{}").get("sessions", [])
     session = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],

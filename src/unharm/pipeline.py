@@ -7,7 +7,6 @@ It never knows where it runs; only the store touches files.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unharm import stages, stopping
+from unharm import journal, stages, stopping
 from unharm.engines.settings import key_of
 from unharm.errors import UserError
 from unharm.executors.choose import Workers
@@ -32,6 +31,7 @@ from unharm.progress import Progress, duration, say
 from unharm.records import Subject
 from unharm.scoring.choose import Scorers
 from unharm.scoring.stage import pending
+from unharm.sound import write_sound
 from unharm.status import signs_of_life
 from unharm.store import Artefact, Store
 from unharm.study import Study
@@ -159,24 +159,14 @@ class Run:
     def begun(self, stage: str, artefact: Artefact) -> Callable[[], None]:
         """A line in the journal for a task that begins; call what is given when it is done."""
         began = time.monotonic()
-        self._journal("begin", stage, artefact)
+        name = journal.name_of(leading=not self.worker and self.store.remote is None)
+        journal.note(self.store, name, "begin", stage, artefact)
 
         def done() -> None:
-            self._journal("done", stage, artefact, seconds=round(time.monotonic() - began, 3))
+            seconds = round(time.monotonic() - began, 3)
+            journal.note(self.store, name, "done", stage, artefact, seconds=seconds)
 
         return done
-
-    def _journal(self, event: str, stage: str, artefact: Artefact, **more: Any) -> None:
-        line = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "event": event,
-            "stage": stage,
-            "path": artefact.path,
-            "key": artefact.key,
-            **more,
-        }
-        own = f"-{socket.gethostname()}-{os.getpid()}" if self.worker or self.store.remote else ""
-        self.store.append_line(f"journal{own}.jsonl", json.dumps(line))
 
 
 def new_run(study: Study) -> Run:
@@ -240,7 +230,7 @@ def execute(run: Run, names: Sequence[str]) -> None:
     run.workers.check()
     with stopping.on_interrupt(), store.lock(), signs_of_life(run):
         try:
-            store.write_plain("study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
+            write_sound(store, "study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
             pack = json.dumps(run.plan.pack.data, indent=1, ensure_ascii=False)
             store.write_plain("prompt_pack.json", pack)
             record = manifest(run.study, base, store)
@@ -248,7 +238,7 @@ def execute(run: Run, names: Sequence[str]) -> None:
             stated = {"source": run.study.analysis.hypotheses, "key": run.plan.stated.key}
             record["hypotheses"] = stated | {"n": len(run.plan.stated.hypotheses)}
             record["scorers"] = {name: asdict(row) for name, row in run.plan.scorers.items()}
-            store.write_plain("manifest.json", json.dumps(record, indent=1))
+            write_sound(store, "manifest.json", json.dumps(record, indent=1))
             for name, stage in STAGES:
                 if stopping.asked():
                     raise stopping.Stopped
@@ -258,7 +248,7 @@ def execute(run: Run, names: Sequence[str]) -> None:
             record["sessions"][-1]["seconds"] = round(time.monotonic() - began, 1)
             record["unscored"] = run.unscored
             record["left_out_too_long"] = stages.left_out(run)
-            store.write_plain("manifest.json", json.dumps(record, indent=1))
+            write_sound(store, "manifest.json", json.dumps(record, indent=1))
         finally:
             run.workers.leave()
     run.scorers.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unharm import published_sizes
 from unharm.arms import VIM_STAGES, benign_set, has_profile, own_adapter
@@ -16,12 +16,11 @@ from unharm.corpus.vim import ag_examples, qa_examples
 from unharm.errors import UserError
 from unharm.naming import content_hash, sha256_of
 from unharm.profiles.select import select_profiles
-from unharm.prompting.compose import preamble_of, put
+from unharm.prompting.compose import put
 from unharm.prompting.pack import Pack, load_pack
 from unharm.records import Argument, Example, Profile, Split, Subject
 from unharm.scoring import ScorerRow
 from unharm.scoring.choose import scorer_row, used_scorers
-from unharm.scoring.estimate import services
 from unharm.study import Study
 from unharm.training.export import ADAPTER_FILES, check_base, find_adapter
 from unharm.training.recipe import Recipe
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
     from unharm.analysis.calibration import Calibration
     from unharm.analysis.hypotheses import Stated
-
-CHARACTERS_PER_TOKEN = 4.0
-"""For estimates of prompt tokens without a tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -255,59 +251,3 @@ class Plan:
             first = adapter.profile is None or adapter.profile == self.profiles[0]
             if first and not any(e.split == "train" for e in self.examples(adapter)):
                 raise UserError(f"no example to train {adapter.label} on", "corpus")
-
-    def summary(self) -> dict[str, Any]:
-        """The size of the study in numbers; tokens of prompts are estimated from characters."""
-        study = self.study
-        rows: list[dict[str, Any]] = []
-        asked = services(self)
-        for name, spec in study.benchmarks.chosen().items():
-            prompt_set = self.prompts[name]
-            aside = study.prompting.aside("all")
-            before = sum(len(preamble_of(self.pack, s, aside)) for s in self.subjects)
-            own = sum(len(put(self.pack, p.text, prompt_set.kind.mode)) for p in prompt_set.prompts)
-            characters = before * len(prompt_set.prompts) + own * len(self.subjects)
-            completions = len(self.subjects) * len(prompt_set.prompts) * spec.samples
-            rows.append(
-                {
-                    "benchmark": name,
-                    "prompts": len(prompt_set.prompts),
-                    "categories": len({p.category for p in prompt_set.prompts}),
-                    "samples": spec.samples,
-                    "completions": completions,
-                    "prompt_tokens": round(characters / CHARACTERS_PER_TOKEN),
-                    "most_new_tokens": completions * spec.max_tokens,
-                    "scorer": ", ".join(spec.scorers),
-                    "judge_calls": sum(s["calls"] for s in asked if s["benchmark"] == name),
-                    "notes": prompt_set.notes,
-                }
-            )
-        per_stage = {
-            a.stage: sum(e.split == "train" for e in self.examples(a))
-            for a in {a.stage: a for a in self.trained}.values()
-        }
-        return {
-            "study": study.name,
-            "base": study.base,
-            "profiles": len(self.profiles),
-            "arms": study.arms,
-            "strategies": study.strategies,
-            "subjects": len(self.subjects),
-            "adapters": len(self.trained),
-            "training_examples": sum(per_stage[a.stage] for a in self.trained),
-            "benchmarks": rows,
-            "completions": sum(r["completions"] for r in rows),
-            "prompt_tokens": sum(r["prompt_tokens"] for r in rows),
-            "most_new_tokens": sum(r["most_new_tokens"] for r in rows),
-            "judge_calls": sum(r["judge_calls"] for r in rows),
-            "services": asked,
-            "notes": [
-                *(f"{n}: {note}" for n, found in self._benign.items() for note in found.notes),
-                *(
-                    ["mitigation runs half of prompts and profiles again, under four strategies"]
-                    if study.mitigation
-                    else []
-                ),
-            ],
-            "output": study.output_place,
-        }

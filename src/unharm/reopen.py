@@ -16,6 +16,7 @@ from unharm.pipeline import Run, check_scorers, execute
 from unharm.plan import Plan
 from unharm.scoring import BESIDE, SCORERS
 from unharm.scoring.choose import scorer_row
+from unharm.sound import read_sound
 from unharm.spec_text import SpecText, read_text
 from unharm.store import Store
 from unharm.study import Study
@@ -24,7 +25,7 @@ from unharm.study_check import parse_study
 
 def stored_study(folder: Path) -> SpecText:
     """The study that a run folder was made by. Raises `UserError` where the folder is no run."""
-    text = Store.at(folder).read_plain("study.json")
+    text = read_sound(Store.at(folder), "study.json")
     if text is None:
         raise UserError("no run in this folder", str(folder), "give a folder such as runs/quickstart")
     return SpecText(text, str(folder / "study.json"))

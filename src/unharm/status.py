@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unharm import journal
 from unharm.errors import UserError
 from unharm.progress import duration
 from unharm.store import Store
@@ -104,19 +105,14 @@ def status(folder: str) -> dict[str, Any]:
 
 def _open_tasks(store: Store) -> list[str]:
     """The tasks that this session has begun and not finished, by the journals."""
-    open_: dict[tuple[str, str], str] = {}
-    for text in store.journals():
-        for line in text.splitlines():
-            try:
-                row = json.loads(line)
-                at = (row["stage"], row["path"])
-                if row["event"] == "begin":
-                    open_[at] = f"{row['stage']}: {row['path']}"
-                else:
-                    open_.pop(at, None)
-            except (ValueError, KeyError):
-                continue
-    return list(open_.values())
+    begun: dict[tuple[str, str], str] = {}
+    for row in journal.rows(store):
+        at = (row["stage"], row["path"])
+        if row["event"] == "begin":
+            begun[at] = f"{row['stage']}: {row['path']}"
+        else:
+            begun.pop(at, None)
+    return list(begun.values())
 
 
 def status_text(told: dict[str, Any]) -> str:

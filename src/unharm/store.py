@@ -9,7 +9,6 @@ Only this module touches the files of a run.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -17,15 +16,15 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unharm.disk import Parts, append_line, disk_error, link_or_copy, sync, write_synced
+from unharm.disk import Parts, append_line, link_or_copy, sync, telling_of_disk, write_synced
 from unharm.errors import UserError
-from unharm.locks import folder_lock, lease
+from unharm.locks import run_lock
 from unharm.naming import sha256_of
 from unharm.remote import Remote, as_url
 
@@ -273,17 +272,6 @@ class Store:
                 self._told[path] = time.monotonic()
                 self.remote.put(path, self.root / path)
 
-    def journals(self) -> list[str]:
-        """The text of every journal of the run."""
-        if self.remote:
-            names = [n for n in self.remote.listing("") if n.startswith("journal") and "/" not in n]
-            found = [self.remote.read(name) for name in names]
-            return [data.decode("utf-8", "replace") for data in found if data]
-        return [
-            f.read_text(encoding="utf-8", errors="replace")
-            for f in sorted(self.root.glob("journal*.jsonl"))
-        ]
-
     def parts(self, artefact: Artefact) -> Parts:
         """The rows of a table that is still being made; they stay on this machine."""
         return Parts(self.root / PARTS / f"{artefact.path}.{artefact.key[:12]}.jsonl")
@@ -302,33 +290,11 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / uuid.uuid4().hex
 
-    @contextmanager
-    def _telling_of_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise disk_error(error, self.root) from error
-        except UserError:
-            raise
-        except Exception as error:  # libraries wrap what the disk says into errors of their own
-            if os.strerror(errno.ENOSPC) in str(error):
-                raise disk_error(OSError(errno.ENOSPC, ""), self.root) from error
-            raise
+    def _telling_of_disk(self) -> AbstractContextManager[None]:
+        return telling_of_disk(self.root)
 
     # ---- one process at a time ---------------------------------------------------------
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Holds the run folder; a second process gets a `UserError`."""
-        with self._telling_of_disk():
-            self.root.mkdir(parents=True, exist_ok=True)
-        with folder_lock(self.root):
-            shutil.rmtree(self.root / ".tmp", ignore_errors=True)
-            if self.remote is None:
-                yield
-                return
-            with lease(self.remote):
-                self.refresh()
-                yield
-                for journal in self.root.glob("journal*.jsonl"):
-                    self.remote.put(journal.name, journal)
+        return run_lock(self)

@@ -14,6 +14,7 @@ from unharm.analysis.schemas import SCHEMAS
 from unharm.analysis.tables import scorer_columns
 from unharm.arms import VIM_STAGES, has_profile
 from unharm.benchmarks.load import TABLE
+from unharm.errors import UserError
 from unharm.keys import Shard
 from unharm.report import sections
 from unharm.report.answers import answers, halved, read_from
@@ -41,6 +42,7 @@ from unharm.report.words import (
     spread,
     spread_of_shares,
 )
+from unharm.sound import read_sound
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
@@ -53,7 +55,10 @@ def write_report(run: Run, shards: list[Shard]) -> Path:
         name: pl.read_csv(run.store.root / "findings" / f"{name}.csv", schema=schema)
         for name, schema in SCHEMAS.items()
     }
-    record = json.loads(run.store.read_plain("manifest.json") or "{}")
+    manifest = read_sound(run.store, "manifest.json")
+    if manifest is None:
+        raise UserError("this run has no manifest", str(run.store), "write it again: unharm run STUDY")
+    record = json.loads(manifest)
     html = render(run, shards, tables, loss_curves(run), record)
     run.store.write_plain("report.html", html)
     return run.store.root / "report.html"

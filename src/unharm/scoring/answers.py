@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB NOT NULL, attempt INTEGER NOT NULL, scorer TEXT NOT NULL, kind TEXT NOT NULL,
     raw TEXT NOT NULL, reason TEXT NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL,
-    cost REAL NOT NULL, at REAL NOT NULL, PRIMARY KEY (key, attempt)) WITHOUT ROWID;
+    cost REAL NOT NULL, at REAL NOT NULL, sum INTEGER, PRIMARY KEY (key, attempt)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_scorer ON answers (scorer, cost);
 """
+COLUMNS = "key, attempt, scorer, kind, raw, reason, sent, received, cost, at, sum"
+PUT = f"INSERT OR IGNORE INTO answers ({COLUMNS}) VALUES ({', '.join('?' * 11)})"
 AT_ONCE = 500
 """Keys of one look-up."""
 
@@ -66,43 +69,60 @@ class Answers:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = self._open()
-        except sqlite3.DatabaseError as error:
-            if not isinstance(error, sqlite3.OperationalError):
-                aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-                os.replace(path, aside)
-                say(f"{path.name} is damaged: set aside as {aside.name}; what was in it is asked again")
-                self._file = self._open()
-                return
+        except sqlite3.OperationalError as error:
             raise UserError(f"the file of answers cannot be used: {error}", str(path)) from None
+        except sqlite3.DatabaseError:
+            self._file = self._without_damage()
 
     def _open(self) -> sqlite3.Connection:
+        """The file, whole and with all columns. Raises `sqlite3.DatabaseError` where it is damaged."""
         file = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
             file.execute("PRAGMA synchronous = FULL")
             file.execute("PRAGMA journal_mode = TRUNCATE")  # a write-ahead log does not work on NFS
             file.executescript(TABLE)
+            if "sum" not in [row[1] for row in file.execute("PRAGMA table_info(answers)")]:
+                file.execute("ALTER TABLE answers ADD COLUMN sum INTEGER")
+            if (found := file.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+                raise sqlite3.DatabaseError(str(found))
         except sqlite3.DatabaseError:
             file.close()
             raise
         return file
 
+    def _without_damage(self) -> sqlite3.Connection:
+        """Sets the damaged file aside and begins another with all of its answers that can still be read."""
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+        os.replace(self.path, aside)
+        file = self._open()
+        kept = 0
+        before = sqlite3.connect(aside)
+        try:
+            for row in before.execute(f"SELECT {COLUMNS} FROM answers"):
+                if row[10] == _sum(*row[:2], *row[3:9]):
+                    file.execute(PUT, row)
+                    kept += 1
+        except sqlite3.DatabaseError:
+            pass  # what comes after the damage cannot be read
+        finally:
+            before.close()
+        say(
+            f"{self.path.name} is damaged: set aside as {aside.name}; {kept:,} answers of it are kept, "
+            "the others asked again"
+        )
+        return file
+
     def put(self, key: bytes, attempt: int, scorer: str, answer: Answer) -> None:
         """Keeps an answer; it is on the disk when this returns."""
         with self._guard, self._telling_of_disk():
-            self._file.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                _row(key, attempt, scorer, answer),
-            )
+            self._file.execute(PUT, _row(key, attempt, scorer, answer))
 
     def put_all(self, rows: Iterable[tuple[bytes, int, str, Answer]]) -> None:
         """Keeps many answers in one go: all of them, or none."""
         with self._guard, self._telling_of_disk():
             self._file.execute("BEGIN")
             try:
-                self._file.executemany(
-                    "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (_row(*row) for row in rows),
-                )
+                self._file.executemany(PUT, (_row(*row) for row in rows))
                 self._file.execute("COMMIT")
             except BaseException:
                 self._file.execute("ROLLBACK")
@@ -120,12 +140,17 @@ class Answers:
         places = ",".join("?" * len(keys))
         with self._guard:
             rows = self._file.execute(
-                "SELECT key, raw, kind, reason, sent, received, cost FROM answers "
+                "SELECT key, attempt, kind, raw, reason, sent, received, cost, sum FROM answers "
                 f"WHERE key IN ({places}) ORDER BY key, attempt",
                 keys,
             ).fetchall()
-        for key, *rest in rows:
-            yield bytes(key), Answer(*rest)
+        for *row, kept in rows:
+            key, attempt, kind, raw, *rest = row
+            if kept is None or kept == _sum(*row):
+                yield bytes(key), Answer(raw, kind, *rest)
+            else:  # damaged: it is asked for again
+                with self._guard:
+                    self._file.execute("DELETE FROM answers WHERE key = ? AND attempt = ?", (key, attempt))
 
     def spent(self, scorer: str) -> tuple[int, float]:
         """How many answers of a scorer there are, and what they cost together."""
@@ -152,7 +177,10 @@ class Answers:
 
 
 def _row(key: bytes, attempt: int, scorer: str, answer: Answer) -> tuple[object, ...]:
-    return (
-        key, attempt, scorer, answer.kind, answer.raw, answer.reason, answer.sent, answer.received,
-        answer.cost, time.time(),
-    )  # fmt: skip
+    own = (answer.kind, answer.raw, answer.reason, answer.sent, answer.received, float(answer.cost))
+    return key, attempt, scorer, *own, time.time(), _sum(key, attempt, *own)
+
+
+def _sum(*row: object) -> int:
+    """The checksum of a row: key, attempt, kind, raw, reason, sent, received, cost."""
+    return zlib.crc32("\0".join(map(repr, row)).encode("utf-8", "surrogatepass"))

@@ -39,6 +39,12 @@ def failure(run: Run, adapter: AdapterPlan) -> str:
     return str(json.loads(text)["why"]) if text else ""
 
 
+def fail(run: Run, adapter: AdapterPlan, why: str, again: bool = False) -> None:
+    """Records why an adapter is left out of the study; `again`: the next run tries it once more."""
+    about = {"arm": adapter.arm, "profile": adapter.profile_name, "why": why, "again": again}
+    run.store.put_text(failed_artefact(run, adapter), json.dumps(about))
+
+
 def will_be_tried_again(run: Run, adapter: AdapterPlan) -> bool:
     """Whether an adapter failed by an error that says nothing of the adapter: the next run tries it
     again."""
