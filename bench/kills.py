@@ -1,46 +1,167 @@
-"""Kill a run at random moments, resume it, and count what was done twice.
+"""Kill a run at random moments, again and again, and count what was lost, done twice, or came out otherwise.
 
-    python bench/kills.py quickstart --kills 3 --seed 1 [--set key=value ...]
+    python bench/kills.py quickstart --kills 30 --seed 1 [--ray] [--workers 2] [--set key=value ...]
 
-Prints a table and, as its last line, JSON: kills, tasks, begun_twice (tasks that were on their way at a
-kill; what was completed of them before it is kept), finished_twice (must be 0), completions,
-unique_completions, unreadable (must be 0).
+The process that leads the run, a worker, or (with --ray) a node of a cluster of two gets SIGKILL; a node comes back,
+a leading process is started again with the same command. In the end the run is compared with one that nobody
+disturbed.
+
+The last line is JSON: kills by kind; tasks; begun_again (shards and stacks that were on their way at a kill: most of
+`most_at_once` for one worker at one kill); kept_share (of the completions of shards that were begun again, those
+that were not made again); finished_twice; completions, unique_completions, scores, unique_scores; unreadable (files
+without their checksum); differing (files of completions, scores, adapters and findings that differ from those of the
+undisturbed run).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from clusters import Nodes, cluster
+from unharm import journal
+from unharm.naming import sha256_of
+from unharm.store import Store
+
+PARTS = ("completions", "scores", "adapters", "examples", "findings")
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """The lines of the journal; one that a kill has cut is left out."""
-    file = folder / "journal.jsonl"
-    found = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
+def workers_of(leading: subprocess.Popen[bytes], ray: bool) -> list[psutil.Process]:
+    """The processes that work for the run now."""
+    found = psutil.process_iter() if ray else psutil.Process(leading.pid).children(recursive=True)
+    mine = []
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if (ray and words and words[0].startswith("ray::Worker")) or (not ray and "unharm.executors.processes" in words):
+                mine.append(process)
+    return mine
 
 
-def events(folder: Path, event: str) -> Counter[str]:
-    """How often each task (path and key) has this event in the journal, without the report."""
-    return Counter(
-        f"{r['stage']} {r['path']} {r['key']}"
-        for r in rows(folder)
-        if r["event"] == event and r["stage"] != "report"
-    )
+def disturbed(
+    command: list[str], words: argparse.Namespace, nodes: Nodes | None, folder: Path
+) -> Counter[str]:
+    """Runs to the end with so many kills; gives how many of each kind there were."""
+    draw = random.Random(words.seed)
+    kinds = ["driver", "worker", *(["node"] if nodes else [])]
+    kills: Counter[str] = Counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    print(f"{'kill':>4}  {'after s':>7}  {'kind':<7} {'done':>5}")
+    while kills.total() < words.kills:
+        wait = draw.uniform(words.shortest, words.longest)
+        until = time.monotonic() + wait
+        while time.monotonic() < until and process.poll() is None:
+            time.sleep(0.05)
+        if process.poll() is not None:
+            if process.returncode not in (0, 3):
+                sys.exit(
+                    f"the run failed ({process.returncode}):\n{process.stderr.read().decode()[-3000:]}"
+                )
+            print("the run ended before the kill")
+            break
+        kind = draw.choice(kinds)
+        if kind == "worker":
+            mine = workers_of(process, nodes is not None)
+            if not mine:
+                continue
+            with contextlib.suppress(psutil.Error):
+                draw.choice(sorted(mine, key=lambda p: p.pid)).kill()
+        elif kind == "node" and nodes:
+            nodes.tell("remove")
+            nodes.tell("add")
+        else:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        kills[kind] += 1
+        done = sum(row["event"] == "done" for row in journal.rows(Store(folder)))
+        print(f"{kills.total():>4}  {wait:7.1f}  {kind:<7} {done:>5}", flush=True)
+    told = process.communicate()[1].decode()
+    if process.returncode not in (0, 3):
+        sys.exit(f"the run failed ({process.returncode}):\n{told[-3000:]}")
+    return kills
+
+
+def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
+    rows = [r for r in journal.rows(Store(folder)) if r["stage"] in ("adapters", "completions", "scores")]
+    begun = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "begin")
+    done = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "done")
+    again = [r for r in rows if r["event"] == "begin" and r.get("kept")]
+    of_scores = Counter(r["path"] for r in rows if r["event"] == "begin" and r["stage"] == "scores")
+    completions, scores = frame_of(folder / "completions"), frame_of(folder / "scores")
+    store = Store(folder)
+    every = [a for part in ("completions", "scores", "adapters", "examples") for a in store.artefacts(part)]
+    bad = [a for a in every if sha256_of(folder / a.about["path"]) != a.about["sha256"]]
+    wanted = sum(r["wanted"] for r in again)
+    return {
+        "kills": dict(kills),
+        "tasks": len(done),
+        "begun_again": sum(begun.values()) - len(begun),
+        "scores_begun_again": sum(of_scores.values()) - len(of_scores),
+        "kept_share": round(sum(r["kept"] for r in again) / wanted, 3) if wanted else None,
+        "finished_twice": sum(done.values()) - len(done),
+        "completions": completions.height,
+        "unique_completions": completions["completion_id"].n_unique(),
+        "scores": scores.height,
+        "unique_scores": scores.select("completion_id", "scorer").n_unique(),
+        "unreadable": len(bad),
+        "differing": len(differing(folder, plain)),
+    }
+
+
+def frame_of(folder: Path) -> pl.DataFrame:
+    """The ids in all tables of a folder; `scorer` stands for the scorer's own file of a shard."""
+    frames = []
+    for file in sorted(folder.rglob("*.parquet")):
+        start = file.stem.rpartition("-")[0]
+        same = sorted(f.name for f in file.parent.glob(f"{start}-*.parquet"))
+        frames.append(
+            pl.read_parquet(file, columns=["completion_id"]).with_columns(
+                scorer=pl.lit(same.index(file.name))
+            )
+        )
+    return pl.concat(frames)
+
+
+def differing(folder: Path, plain: Path) -> list[str]:
+    """Files that only one of two runs has, or that differ."""
+
+    def files(root: Path) -> dict[str, Path]:
+        every = (f for part in PARTS for f in (root / part).rglob("*") if f.is_file())
+        return {f.relative_to(root).as_posix(): f for f in every}
+
+    one, other = files(folder), files(plain)
+    return [
+        name
+        for name in sorted(one.keys() | other.keys())
+        if name not in one or name not in other or one[name].read_bytes() != other[name].read_bytes()
+    ]
+
+
+@contextlib.contextmanager
+def perhaps_cluster(wanted: bool) -> Iterator[Nodes | None]:
+    if not wanted:
+        yield None
+        return
+    with cluster(2, 1) as nodes:
+        yield nodes
 
 
 def main() -> None:
@@ -48,50 +169,31 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--longest", type=float, default=40.0, help="most seconds until a kill")
+    parser.add_argument("--shortest", type=float, default=4.0, help="least seconds until a kill")
+    parser.add_argument("--longest", type=float, default=16.0, help="most seconds until a kill")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--ray", action="store_true", help="on a cluster of two nodes of one processor each"
+    )
     parser.add_argument("--set", action="append", default=[])
     words = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="unharm-kills-")) / "run"
-    command = [sys.executable, "-m", "unharm", "run", words.study, "--set", f"output={folder}"]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    home = Path(tempfile.mkdtemp(prefix="unharm-kills-"))
+    folder, plain = home / "run", home / "plain"
+    command = [sys.executable, "-m", "unharm", "run", words.study, "--set", "training.save_every=2"]
     command += [part for change in words.set for part in ("--set", change)]
-    draw = random.Random(words.seed)
-    kills = 0
-    print(f"{'kill':>4}  {'after s':>7}  {'done':>5}  in flight")
-    for number in range(words.kills):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait = draw.uniform(6.0, words.longest)
-        time.sleep(wait)
-        if process.poll() is not None:
-            print("the run ended before the kill")
-            break
-        process.kill()
-        process.wait()
-        kills += 1
-        last = rows(folder)[-1:]
-        flying = [r["path"] for r in last if r["event"] == "begin"]
-        print(f"{number + 1:>4}  {wait:7.1f}  {events(folder, 'done').total():>5}  {', '.join(flying)}")
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode not in (0, 3):
-        sys.exit(result.stderr)
-    begun, done = events(folder, "begin"), events(folder, "done")
-    unreadable = 0
-    frames = []
-    for file in (folder / "completions").rglob("*.parquet"):
-        try:
-            frames.append(pl.read_parquet(file, columns=["completion_id"]))
-        except (OSError, pl.exceptions.PolarsError):
-            unreadable += 1
-    ids = pl.concat(frames)["completion_id"]
-    tally = {
-        "kills": kills,
-        "tasks": len(done),
-        "begun_twice": sum(begun.values()) - len(begun),
-        "finished_twice": sum(done.values()) - len(done),
-        "completions": len(ids),
-        "unique_completions": ids.n_unique(),
-        "unreadable": unreadable,
-    }
-    print(json.dumps(tally))
+    alone = subprocess.run(
+        [*command, "--set", f"output={plain}"], capture_output=True, text=True, check=False
+    )
+    if alone.returncode not in (0, 3):
+        sys.exit(alone.stderr)
+    with perhaps_cluster(words.ray) as nodes:
+        command += ["--set", f"output={folder}", "--set", f"executor.workers={words.workers}"]
+        if nodes:
+            command += ["--executor", "ray", "--set", f"executor.address={nodes.address}"]
+        kills = disturbed(command, words, nodes, folder)
+    print(json.dumps(tally(folder, plain, kills)))
+    shutil.rmtree(home)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -168,6 +169,7 @@ def main() -> None:
         print(f"unharm: {error}" if count == 1 else f"unharm: {count} problems\n{error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more says nothing new
         print("\nunharm: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def name_of(leading: bool) -> str:
-    """The journal of this process: that of the process that leads the run, or one of its own."""
-    return "journal.jsonl" if leading else f"journal-{socket.gethostname()}-{os.getpid()}.jsonl"
+    """The journal of this process: that of the process that leads the run, or one of its own, whose name
+    nobody has had before (hosts and processes have theirs again)."""
+    return "journal.jsonl" if leading else f"journal-{socket.gethostname()}-{uuid.uuid4().hex[:12]}.jsonl"
 
 
 def note(store: Store, name: str, event: str, stage: str, artefact: Artefact, **more: Any) -> None:

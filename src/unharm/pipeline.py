@@ -156,11 +156,15 @@ class Run:
         yield
         done()
 
-    def begun(self, stage: str, artefact: Artefact) -> Callable[[], None]:
+    @cached_property
+    def _journal(self) -> str:
+        return journal.name_of(leading=not self.worker and self.store.remote is None)
+
+    def begun(self, stage: str, artefact: Artefact, **about: Any) -> Callable[[], None]:
         """A line in the journal for a task that begins; call what is given when it is done."""
         began = time.monotonic()
-        name = journal.name_of(leading=not self.worker and self.store.remote is None)
-        journal.note(self.store, name, "begin", stage, artefact)
+        name = self._journal
+        journal.note(self.store, name, "begin", stage, artefact, **about)
 
         def done() -> None:
             seconds = round(time.monotonic() - began, 3)
@@ -225,20 +229,13 @@ def run_study(study: Study, last: str = "report") -> Run:
 def execute(run: Run, names: Sequence[str]) -> None:
     """Runs the stages of these names in their order, alone in the run folder; the manifest tells of it."""
     began = time.monotonic()
-    base, store = run.base, run.store  # the base is found, or trained, before anything is written
+    store = run.store
+    _ = run.base  # is found, or trained, before anything is written
     use_threads(run.study)
-    run.workers.check()
-    with stopping.on_interrupt(), store.lock(), signs_of_life(run):
-        try:
-            write_sound(store, "study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
-            pack = json.dumps(run.plan.pack.data, indent=1, ensure_ascii=False)
-            store.write_plain("prompt_pack.json", pack)
-            record = manifest(run.study, base, store)
-            record["prompt_pack"] = {"name": run.study.prompting.pack, "key": run.plan.pack.key}
-            stated = {"source": run.study.analysis.hypotheses, "key": run.plan.stated.key}
-            record["hypotheses"] = stated | {"n": len(run.plan.stated.hypotheses)}
-            record["scorers"] = {name: asdict(row) for name, row in run.plan.scorers.items()}
-            write_sound(store, "manifest.json", json.dumps(record, indent=1))
+    try:
+        run.workers.check()
+        with stopping.on_interrupt(), store.lock(), signs_of_life(run):
+            record = _begin(run)
             for name, stage in STAGES:
                 if stopping.asked():
                     raise stopping.Stopped
@@ -249,10 +246,25 @@ def execute(run: Run, names: Sequence[str]) -> None:
             record["unscored"] = run.unscored
             record["left_out_too_long"] = stages.left_out(run)
             write_sound(store, "manifest.json", json.dumps(record, indent=1))
-        finally:
-            run.workers.leave()
+    finally:
+        run.workers.leave()
     run.scorers.close()
     say(f"done in {duration(time.monotonic() - began)}: {store}")
+
+
+def _begin(run: Run) -> dict[str, Any]:
+    """Writes what the run is made of, and gives its manifest."""
+    store = run.store
+    write_sound(store, "study.json", json.dumps(run.study.model_dump(mode="json"), indent=1))
+    pack = json.dumps(run.plan.pack.data, indent=1, ensure_ascii=False)
+    store.write_plain("prompt_pack.json", pack)
+    record = manifest(run.study, run.base, store)
+    record["prompt_pack"] = {"name": run.study.prompting.pack, "key": run.plan.pack.key}
+    stated = {"source": run.study.analysis.hypotheses, "key": run.plan.stated.key}
+    record["hypotheses"] = stated | {"n": len(run.plan.stated.hypotheses)}
+    record["scorers"] = {name: asdict(row) for name, row in run.plan.scorers.items()}
+    write_sound(store, "manifest.json", json.dumps(record, indent=1))
+    return record
 
 
 def use_threads(study: Study) -> None:

@@ -37,7 +37,7 @@ def open_run(folder: Path, study: Study | None = None) -> Run:
     study = study or parse_study(stored_study(folder))
     run = Run(study, Store.at(folder), Plan(study))
     run.store.refresh()
-    run.store.pull("findings", f"{FOLDER}/findings", "adapters/curves.csv")
+    run.store.pull("findings", f"{FOLDER}/findings")
     with_completions(run)
     return run
 

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from unharm import journal
 from unharm.errors import UserError
@@ -93,10 +94,16 @@ def status(folder: str) -> dict[str, Any]:
     if text is None:
         todo = "give a folder such as runs/quickstart"
         raise UserError("no run in this folder", folder, todo)
-    told: dict[str, Any] = json.loads(text)
-    told["age"] = max(0.0, time.time() - told["at"])
-    gone = told["host"] == socket.gethostname() and not Path(f"/proc/{told['process']}").exists()
-    if told["state"] == "running" and (told["age"] > SILENT or (gone and Path("/proc/self").exists())):
+    try:
+        told: dict[str, Any] = json.loads(text)
+        told["age"] = max(0.0, time.time() - told["at"])
+        here = told["host"] == socket.gethostname()
+    except (ValueError, KeyError, TypeError):
+        todo = "the next run writes it again"
+        raise UserError("the status of this run cannot be read", f"{store}/{FILE}", todo) from None
+    # on this machine its process is looked for; a clock of another one may go otherwise
+    there = psutil.pid_exists(told["process"]) if here else told["age"] <= SILENT
+    if told["state"] == "running" and not there:
         told["state"] = "silent"
     told["now"] = _open_tasks(store) if told["state"] == "running" else []
     told["run"] = store.location

@@ -8,8 +8,10 @@ from pathlib import Path
 from unharm.arms import has_adapter, has_profile
 from unharm.errors import Problem, nearest
 from unharm.prompting.pack import EMBEDDED
+from unharm.remote import as_url
 from unharm.scoring import BESIDE, SCORERS
 from unharm.scoring.choose import scorer_problems, scorer_row
+from unharm.scoring.settings import ServiceSpec
 from unharm.spec_text import SpecText
 from unharm.study import TOY, Study
 
@@ -18,7 +20,7 @@ FROM_DATA = "file names count from 'data'; 'unharm data list' says where each da
 
 def unmet_needs(study: Study, text: SpecText, data_needed: bool = True) -> list[Problem]:
     """Everything that a part of the study needs and does not find; its data only where they are needed."""
-    checks = [_mitigation_problems, _scorer_problems, _engine_problems, _file_problems]
+    checks = [_mitigation_problems, _scorer_problems, _engine_problems, _file_problems, _place_problems]
     checks += [_data_problems] if data_needed else []
     return [problem for check in checks for problem in check(study, text)]
 
@@ -95,6 +97,17 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
         if server and server.model is None and loc[0] == "served":
             add("the field 'model' is missing", loc, "give the name that the server knows it by")
     return problems
+
+
+def _place_problems(study: Study, text: SpecText) -> list[Problem]:
+    """What a run on object storage needs besides."""
+    used = {name for spec in study.benchmarks.chosen().values() for name in spec.scorers}
+    paid = [name for name in used if isinstance(study.scorers.get(name), ServiceSpec)]
+    if as_url(study.output_place) and paid and study.answers is None:
+        what = f"the answers of {paid[0]} need a file of answers: 'output' is object storage"
+        todo = "give answers: PATH, a file on a disk that outlives this machine"
+        return [Problem(what, text.where(("output",)), todo)]
+    return []
 
 
 def _data_problems(study: Study, text: SpecText) -> list[Problem]:

@@ -182,7 +182,8 @@ def _task(run: Run, shard: keys.Shard, progress: Tally | Progress) -> tuple[Task
     have = {c.completion_id: c for c in _before(run, shard, parts)}
     have = {r.completion_id: have[r.completion_id] for r in wanted if r.completion_id in have}
     progress.skip(len(have))
-    state = _Going(shard, wanted, have, parts, run.begun("completions", shard.completions))
+    done = run.begun("completions", shard.completions, kept=len(have), wanted=len(wanted))
+    state = _Going(shard, wanted, have, parts, done)
     spec = run.study.benchmarks.chosen()[shard.benchmark]
     sampling = Sampling(spec.max_tokens, spec.temperature, spec.top_p, tuple(spec.stop))
     missing = tuple(r for r in wanted if r.completion_id not in have)

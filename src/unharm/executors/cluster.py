@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import platform
+import socket
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -49,28 +50,20 @@ class Cluster:
         self.ray: Any = ray
         self.ours = not ray.is_initialized()
         if self.ours:
-            self._connect(spec.address or os.environ.get("RAY_ADDRESS") or "auto")
+            self._connect(_address(spec))
 
     def _connect(self, address: str) -> None:
         try:
             self.ray.init(
-                address=address,
-                namespace="unharm",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                ignore_reinit_error=True,
+                address=address, namespace="unharm", log_to_driver=False, logging_level=logging.ERROR
             )
         except (ConnectionError, TimeoutError, ValueError):
-            where = "executor.address" if address != "auto" else "executor"
-            what = "no Ray cluster here" if address == "auto" else f"no Ray cluster at {address}"
-            todo = "start one with 'ray start --head', or name its address (executor.address, RAY_ADDRESS)"
-            raise UserError(what, where, todo) from None
+            raise _no_cluster(address) from None
         except RuntimeError as error:
             if "ersion mismatch" not in str(error):
                 raise
-            what = (
-                f"the cluster runs another version of Ray or Python: {' '.join(str(error).split())[:400]}"
-            )
+            told = " ".join(str(error).split())[:400]
+            what = f"the cluster runs another version of Ray or Python: {told}"
             raise UserError(what, "executor", "install the same versions on all nodes") from None
 
     @property
@@ -128,6 +121,11 @@ class Cluster:
             for field, path in missing:
                 todo = "put it on a disk that all nodes share"
                 problems.append(Problem(f"{field} is not to be seen from there: {path}", name, todo))
+        if run.store.remote is None:  # a run that is refused leaves nothing behind
+            with contextlib.suppress(OSError):
+                (run.store.root / ".seen").unlink()
+                (run.store.root / ".tmp").rmdir()
+                run.store.root.rmdir()
         return problems
 
     def actors(self, job: Job, wanted: Demand, size: int) -> Actors:
@@ -137,6 +135,30 @@ class Cluster:
         """Ends the connection, where it is ours; the cluster goes on."""
         if self.ours:
             self.ray.shutdown()
+
+
+def _address(spec: ExecutorSpec) -> str:
+    """Where the cluster is, once something answers there: Ray itself would wait a minute, and then end this
+    process. Raises `UserError` where nothing does."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    wanted = spec.address or os.environ.get("RAY_ADDRESS") or "auto"
+    if wanted.startswith("ray://"):
+        todo = "start unharm on a node of the cluster, and name its address as host:port, or leave it out"
+        raise UserError("the address of a Ray client", "executor.address", todo)
+    try:
+        found = wanted if wanted != "auto" else canonicalize_bootstrap_address("auto")
+        host, _, port = str(found or "").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError, ConnectionError):
+        raise _no_cluster(wanted) from None
+    return str(found)
+
+
+def _no_cluster(address: str) -> UserError:
+    what = "no Ray cluster here" if address == "auto" else f"no Ray cluster at {address}"
+    todo = "start one with 'ray start --head', or name its address (executor.address, RAY_ADDRESS)"
+    return UserError(what, "executor.address" if address != "auto" else "executor", todo)
 
 
 def _room(resources: dict[str, float], wanted: Demand) -> int:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 def write_report(run: Run, shards: list[Shard]) -> Path:
     """Renders `report.html` from the stored tables of a run and returns its path."""
+    run.store.pull("findings", "mitigation/findings")
     tables = {
         name: pl.read_csv(run.store.root / "findings" / f"{name}.csv", schema=schema)
         for name, schema in SCHEMAS.items()

@@ -53,6 +53,7 @@ def make_adapters(run: Run) -> None:
             size = run.workers.size("adapters", len(rest))
             run.workers.carry_out("adapters", _chunks(run, stage, rest, size), progress, size)
             run.store.refresh("adapters", "failed", FOLDER)
+    run.look_again()
     write_curves(run)
 
 

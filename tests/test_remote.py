@@ -1,0 +1,213 @@
+"""Runs on object storage: the same bytes, from several machines, with a lease that needs no clock."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import study_data
+from unharm import journal, stopping
+from unharm.errors import UserError
+from unharm.locks import lease
+from unharm.pipeline import run_study
+from unharm.remote import Remote, as_url
+from unharm.reopen import rewrite_report
+from unharm.spec_text import SpecText
+from unharm.status import status
+from unharm.store import Artefact, Store
+from unharm.study_check import parse_study
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place of one's own: in memory, or a folder that is used as if it were a bucket."""
+    if request.param == "memory":
+        return f"memory://bucket/{uuid.uuid4().hex}"
+    (tmp_path / "bucket").mkdir()
+    return f"file://{tmp_path / 'bucket'}/run"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes this process a machine of another name: with a mirror of its own."""
+
+    def use(name: str) -> None:
+        monkeypatch.setenv("UNHARM_CACHE", str(tmp_path / name))
+
+    use("one")
+    return use
+
+
+def parsed(base: Path, output: str, **changes: Any) -> Any:
+    data = study_data(base, Path("x")) | {"arms": ["vanilla", "vim"], "output": output} | changes
+    return parse_study(SpecText(yaml.safe_dump(data), "study.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("s3://bucket/runs/a", "s3://bucket/runs/a"),
+        ("s3:/bucket/runs/a/", "s3://bucket/runs/a"),  # as a path it has lost a slash
+        ("file:///tmp/x", "file:///tmp/x"),
+        ("runs/quickstart", None),
+        ("/tmp/a:b", None),
+        ("C:/x", None),
+    ],
+)
+def test_what_is_a_url(text: str, found: str | None) -> None:
+    assert as_url(text) == found
+
+
+def test_a_url_with_a_password_or_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(UserError, match="name or password"):
+        Store.at("s3://me:secret@host/bucket")
+    with pytest.raises(UserError, match="no access to nosuchthing"):
+        Store.at("nosuchthing://bucket/run")
+
+
+def test_a_file_and_its_marker_come_to_another_machine(url: str, machine: Any) -> None:
+    artefact = Artefact("a/b.txt", "k1")
+    Store.at(url).put_text(artefact, "hello")
+    machine("two")
+    store = Store.at(url)
+    assert not store.done(artefact)  # it has not looked yet
+    store.refresh("a")
+    assert store.done(artefact)
+    assert not (store.root / "a/b.txt").exists()  # and nothing is fetched before it is needed
+    assert store.locate(artefact).read_text() == "hello"
+    store.remove(artefact)
+    machine("one")
+    again = Store.at(url)
+    again.refresh()
+    assert not again.done(artefact)
+
+
+def test_what_is_damaged_on_the_storage_is_set_aside(url: str, machine: Any) -> None:
+    artefact = Artefact("a/b.txt", "k1")
+    first = Store.at(url)
+    first.put_text(artefact, "hello")
+    assert first.remote is not None
+    first.remote.write("a/b.txt", b"hellp")
+    machine("two")
+    store = Store.at(url)
+    store.refresh()
+    with pytest.raises(UserError, match="damaged") as error:
+        store.locate(artefact)
+    assert "the same command makes it again" in str(error.value)
+    assert not store.done(artefact)
+    assert store.remote is not None
+    assert [name for name in store.remote.listing("") if name.startswith("damaged/")]
+
+
+def test_a_run_on_object_storage_leaves_the_same_and_goes_on_elsewhere(
+    url: str, machine: Any, tiny_base: Path, tmp_path: Path
+) -> None:
+    run_study(parsed(tiny_base, str(tmp_path / "local")))
+    run = run_study(parsed(tiny_base, url))
+    assert run.store.remote is not None
+    there = run.store.remote.listing("")
+    for part in ("findings", "completions", "scores", "adapters"):
+        for file in (tmp_path / "local" / part).rglob("*"):
+            name = file.relative_to(tmp_path / "local").as_posix()
+            if file.is_file():
+                assert run.store.remote.read(name) == file.read_bytes(), name
+    assert {"report.html", "manifest.json", "study.json", "status.json"} <= set(there)
+    assert ".lease" not in there
+    assert not any("secret" in name or name.startswith(".tmp") for name in there)
+    done = [row for row in journal.rows(run.store) if row["event"] == "done" and row["stage"] != "report"]
+    assert done
+    machine("two")
+    assert status(url)["state"] == "done"
+    again = run_study(parsed(tiny_base, url))
+    later = [
+        row for row in journal.rows(again.store) if row["event"] == "done" and row["stage"] != "report"
+    ]
+    assert len(later) == len(done)  # nothing was done twice
+    assert (again.scored, again.unscored) == (run.scored, run.unscored)
+    machine("three")
+    page = rewrite_report(Path(url))  # as the command line gives it
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_paid_answers_need_a_file_that_outlives_the_machine(
+    tiny_base: Path, load: Any, tmp_path: Path
+) -> None:
+    data = study_data(tiny_base, Path("x")) | {"output": "memory://bucket/x"}
+    data["scorers"] = {"j": {"kind": "judge", "server": {"url": "http://127.0.0.1:1/v1"}, "model": "m"}}
+    data["benchmarks"]["hexphi"]["scorer"] = "j"
+    with pytest.raises(UserError, match="file of answers"):
+        load(data)
+    load(data | {"answers": str(tmp_path / "answers.sqlite")})
+
+
+# ---- the lease ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place() -> Iterator[Remote]:
+    stopping._asked.clear()
+    yield Remote(f"memory://bucket/{uuid.uuid4().hex}")
+    stopping._asked.clear()
+
+
+def test_a_second_process_is_told_and_the_lease_ends_with_its_holder(place: Remote) -> None:
+    with lease(place, beat=0.05, silent=1.0):
+        with pytest.raises(UserError, match="is working in this run folder"), lease(place, 0.05, 1.0):
+            pass
+        assert not stopping.asked()
+    assert place.read(".lease") is None
+    with lease(place, 0.05, 1.0):
+        assert place.read(".lease") is not None
+
+
+def test_a_lease_that_nobody_renews_is_taken_over(place: Remote) -> None:
+    place.create(".lease", json.dumps({"own": "dead", "beat": 3, "who": "process 1 on gone"}).encode())
+    began = time.monotonic()
+    with lease(place, beat=0.05, silent=0.5):
+        assert time.monotonic() - began >= 0.5
+        assert json.loads(place.read(".lease") or b"")["own"] != "dead"
+
+
+def test_of_two_that_want_a_dead_lease_only_one_gets_it(place: Remote) -> None:
+    place.create(".lease", json.dumps({"own": "dead", "beat": 3, "who": "process 1 on gone"}).encode())
+    got, refused = [], []
+    both = threading.Barrier(2)
+    done = threading.Event()
+
+    def want(name: str) -> None:
+        both.wait()
+        try:
+            with lease(place, beat=0.1, silent=0.5):
+                got.append(name)
+                done.wait(5)
+        except UserError:
+            refused.append(name)
+            done.set()
+
+    threads = [threading.Thread(target=want, args=(n,)) for n in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
+    assert len(refused) == 1
+
+
+def test_who_was_taken_over_from_stops(place: Remote) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(lease(place, beat=0.05, silent=1.0))
+        place.write(".lease", json.dumps({"own": "other", "beat": 0, "who": "process 2 on there"}).encode())
+        until = time.monotonic() + 5
+        while not stopping.asked() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert stopping.asked()
+    assert json.loads(place.read(".lease") or b"")["own"] == "other"
