@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from clusters import cluster
 from unharm.arms import ARMS, STRATEGIES
 from unharm.benchmarks import KINDS
 from unharm.scoring import SCORERS
@@ -59,10 +62,14 @@ def test_every_command_runs(path: Path, tiny_base: Path, tmp_path: Path, request
         (tmp_path / "texts.csv").write_text("\n".join(["text,published", *rows]))
     for program, *words in found:
         assert program == ".venv/bin/unharm"
-        result = subprocess.run(
-            [sys.executable, "-m", "unharm", *smaller(words, tiny_base)],
-            capture_output=True, text=True, cwd=tmp_path, check=False,
-        )  # fmt: skip
+        with ExitStack() as stack:
+            more = {"OMP_NUM_THREADS": "1"}
+            if "ray" in words:
+                more["RAY_ADDRESS"] = stack.enter_context(cluster(1, 2)).address
+            result = subprocess.run(
+                [sys.executable, "-m", "unharm", *smaller(words, tiny_base)],
+                capture_output=True, text=True, cwd=tmp_path, check=False, env=os.environ | more,
+            )  # fmt: skip
         assert result.returncode in (0, 3), f"{words}\n{result.stderr}"
 
 

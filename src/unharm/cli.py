@@ -160,6 +160,10 @@ def demo_base(
         say(f"base: {out} (loss {loss:.2f}, {duration(seconds)})")
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
 def main() -> None:
     """The entry point: user mistakes become one message and exit code 2."""
     try:
@@ -168,10 +172,10 @@ def main() -> None:
         count = len(error.problems)
         print(f"unharm: {error}" if count == 1 else f"unharm: {count} problems\n{error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more says nothing new
-        print("\nunharm: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more says nothing new
+        raise
 
 
 if __name__ == "__main__":

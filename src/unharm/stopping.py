@@ -46,6 +46,9 @@ def on_interrupt() -> Iterator[None]:
     signal.signal(signal.SIGINT, handle)
     try:
         yield
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
         _asked.clear()
