@@ -79,6 +79,9 @@ def disturbed(
         kind = draw.choice(kinds)
         if kind == "worker":
             mine = workers_of(process, nodes is not None)
+            while not mine and process.poll() is None:  # it is still starting
+                time.sleep(0.2)
+                mine = workers_of(process, nodes is not None)
             if not mine:
                 continue
             with contextlib.suppress(psutil.Error):

@@ -73,6 +73,9 @@ def carry_out(pool: Pool, chunks: list[Chunk], progress: Progress, give_up: Give
             for name, count in outcome.counts.items():
                 counts[name] = counts.get(name, 0) + count
             problems |= dict.fromkeys(outcome.problems)
+            if outcome.kind == "gone":  # which says nothing of the chunk
+                waiting.appendleft(chunk)
+                continue
             if outcome.kind == "lost" and chunk.lost + 1 < LOSSES:
                 waiting.appendleft(replace(chunk, lost=chunk.lost + 1))
                 continue

@@ -51,9 +51,9 @@ class Fault:
 @dataclass
 class Outcome:
     """What became of a chunk. `done`; `wrong`: a mistake of the user's, with its problems; `broken`: an
-    error of ours or of a library's; `lost`: its worker died."""
+    error of ours or of a library's; `lost`: its worker died; `gone`: the machine of its worker is gone."""
 
-    kind: Literal["done", "wrong", "broken", "lost"]
+    kind: Literal["done", "wrong", "broken", "lost", "gone"]
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     fault: Fault | None = None

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unharm.errors import Problem, UserError, raise_all
-from unharm.executors.chunks import Chunk, Job, Outcome, Worker
+from unharm.executors.actors import Actors
+from unharm.executors.chunks import Job
 from unharm.executors.settings import Demand, ExecutorSpec
-from unharm.progress import Progress, say
 
 if TYPE_CHECKING:
     from unharm.pipeline import Run
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
 PACKAGES = ("unharm", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "polars",
             "scikit-learn", "alt-profanity-check", "vaderSentiment")  # fmt: skip
 """Packages whose versions results may depend on: the same on every node."""
-MOMENT = 1.0
-TOLD_EVERY = 5.0
 PATIENCE = 60.0
-"""Seconds that a node has to answer, and between two words about workers that wait for room."""
-STARTS = 3
-"""So many workers in a row that cannot even be started mean that none can."""
+"""Seconds that a node has to answer."""
+TURNS = 5
+"""How often nodes that give no answer are asked, a second apart: some have just gone or come."""
 
 
 class Cluster:
@@ -88,45 +86,55 @@ class Cluster:
         raise_all(list(problems))
 
     def _differences(self, run: Run) -> list[Problem]:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+        """What is otherwise on some node than here. A node that leaves meanwhile is no problem, one that
+        has just come is asked again."""
         run.store.write_plain(".seen", f"{time.time_ns()}")
-        needed, same = paths_of(run), _versions()
-        look = self.ray.remote(num_cpus=0, max_retries=0)(_looker())
-        sent = {
-            look.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(needed, PACKAGES): node
-            for node in self.nodes
-        }
-        _, late = self.ray.wait(list(sent), num_returns=len(sent), timeout=PATIENCE)
-        problems = []
-        for answer, node in sent.items():
-            name = f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            if answer in late:
-                problems.append(
-                    Problem(f"no answer within {PATIENCE:g} s", name, "look at it with 'ray status'")
-                )
-                continue
-            try:
-                versions, missing = self.ray.get(answer)
-            except self.ray.exceptions.RayError as error:
-                problems.append(Problem(f"it cannot work: {type(error).__name__}", name))
-                continue
-            for package, here in same.items():
-                if versions.get(package) != here:
-                    there = versions.get(package) or "not installed"
-                    what = f"{package} {there}, but {here} where the run is started"
-                    problems.append(Problem(what, name, "install the same versions on all nodes"))
-            for field, path in missing:
-                todo = "put it on a disk that all nodes share"
-                problems.append(Problem(f"{field} is not to be seen from there: {path}", name, todo))
+        needed, here = paths_of(run), _versions()
+        problems: list[Problem] = []
+        asked: set[str] = set()
+        for turn in range(TURNS):
+            new = [node for node in self.nodes if node["NodeID"] not in asked]
+            if not new:
+                break
+            for node, answer in zip(new, self._looked(new, needed), strict=True):
+                name = f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+                if isinstance(answer, str) and turn < TURNS - 1:
+                    continue
+                asked.add(node["NodeID"])
+                if isinstance(answer, str):
+                    problems.append(Problem(answer, name, "look at it with 'ray status'"))
+                else:
+                    problems += _different(name, here, *answer)
+            time.sleep(1.0 if len(asked) < len(self.nodes) else 0)
         if run.store.remote is None:  # a run that is refused leaves nothing behind
             with contextlib.suppress(OSError):
                 (run.store.root / ".seen").unlink()
                 (run.store.root / ".tmp").rmdir()
                 run.store.root.rmdir()
         return problems
+
+    def _looked(self, nodes: list[dict[str, Any]], needed: list[tuple[str, str]]) -> list[Any]:
+        """What each node has seen: versions and what it does not see, or why it gave no answer."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        look = self.ray.remote(num_cpus=0, max_retries=0)(_looker())
+        sent = [
+            look.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(needed, PACKAGES)
+            for node in nodes
+        ]
+        _, late = self.ray.wait(sent, num_returns=len(sent), timeout=PATIENCE)
+        found: list[Any] = []
+        for answer in sent:
+            if answer in late:
+                found.append(f"no answer within {PATIENCE:g} s")
+                continue
+            try:
+                found.append(self.ray.get(answer))
+            except self.ray.exceptions.RayError as error:
+                found.append(f"it cannot work: {type(error).__name__}")
+        return found
 
     def actors(self, job: Job, wanted: Demand, size: int) -> Actors:
         return Actors(self.ray, job, wanted, size)
@@ -185,6 +193,22 @@ def _too_little(nodes: list[dict[str, Any]], wanted: Demand) -> list[Problem]:
     return found or [Problem("no node has all that one task asks for", "executor", "ask for less")]
 
 
+def _different(
+    name: str, here: dict[str, str], versions: dict[str, str], missing: list[tuple[str, str]]
+) -> list[Problem]:
+    """The problems of a node with other versions, or that does not see some files."""
+    problems = []
+    for package, version in here.items():
+        if versions.get(package) != version:
+            there = versions.get(package) or "not installed"
+            what = f"{package} {there}, but {version} where the run is started"
+            problems.append(Problem(what, name, "install the same versions on all nodes"))
+    for field, path in missing:
+        todo = "put it on a disk that all nodes share"
+        problems.append(Problem(f"{field} is not to be seen from there: {path}", name, todo))
+    return problems
+
+
 def paths_of(run: Run) -> list[tuple[str, str]]:
     """The field and absolute path of everything that a worker reads or writes; the run folder by a file
     in it with something new."""
@@ -230,85 +254,3 @@ def _looker() -> Callable[..., Any]:
         return versions, [(field, path) for field, path in needed if not os.path.exists(path)]
 
     return look
-
-
-class Actors:
-    """Workers on a cluster; one that is lost is started again where there is room, its chunk given
-    again."""
-
-    def __init__(self, ray: Any, job: Job, wanted: Demand, size: int):
-        self.size = size
-        self._ray, self._job, self._wanted = ray, job, wanted
-        self._make = ray.remote(
-            num_cpus=wanted.cpus,
-            num_gpus=wanted.gpus,
-            memory=int(wanted.memory * 2**30) if wanted.memory else None,
-            max_concurrency=2,
-            max_restarts=0,
-            max_task_retries=0,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(job.threads)}},
-        )(Worker)
-        self._idle: list[Any] = []
-        self._going: dict[Any, tuple[Any, Chunk]] = {}
-        self._told: dict[Any, Any] = {}
-        self._heard = self._warned = time.monotonic()
-
-    def give(self, chunk: Chunk) -> None:
-        worker = self._idle.pop() if self._idle else self._make.remote(self._job)
-        self._going[worker.do.remote(chunk)] = worker, chunk
-
-    def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
-        ready, _ = self._ray.wait(list(self._going), num_returns=1, timeout=MOMENT)
-        found = []
-        for answer in ready:
-            worker, chunk = self._going.pop(answer)
-            try:
-                outcome = self._ray.get(answer)
-                progress.add(self._ray.get(worker.take.remote()))
-                self._idle.append(worker)
-            except self._ray.exceptions.RayError as error:
-                say(f"a worker was lost ({type(error).__name__}); its work is given to another")
-                self._end(worker)
-                outcome = Outcome("lost")
-            found.append((chunk, outcome))
-        self._hear(progress)
-        return found
-
-    def _hear(self, progress: Progress) -> None:
-        """Asks workers that are busy what they have done; says where they wait for room."""
-        now = time.monotonic()
-        if now - self._heard < TOLD_EVERY:
-            return
-        self._heard = now
-        for worker, _ in self._going.values():
-            if worker not in self._told:
-                self._told[worker] = worker.take.remote()
-        answered, silent = (
-            self._ray.wait(list(self._told.values()), num_returns=len(self._told), timeout=0.1)
-            if self._told
-            else ([], [])
-        )
-        for worker, answer in list(self._told.items()):
-            if answer in answered:
-                del self._told[worker]
-                with contextlib.suppress(self._ray.exceptions.RayError):  # its chunk tells of it
-                    progress.add(self._ray.get(answer))
-        if silent and len(silent) == len(self._going) and now - self._warned > PATIENCE:
-            self._warned = now
-            say(f"waiting for the cluster: {len(silent)} workers with {self._wanted.cpus} CPUs and "
-                f"{self._wanted.gpus:g} GPUs each do not answer yet")  # fmt: skip
-
-    def stop(self) -> None:
-        for worker, _ in self._going.values():
-            worker.stop.remote()
-
-    def close(self) -> None:
-        for worker in [*self._idle, *(worker for worker, _ in self._going.values())]:
-            self._end(worker)
-        self._idle.clear()
-        self._going.clear()
-
-    def _end(self, worker: Any) -> None:
-        self._told.pop(worker, None)
-        with contextlib.suppress(self._ray.exceptions.RayError):
-            self._ray.kill(worker)
