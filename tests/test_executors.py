@@ -22,7 +22,7 @@ from conftest import study_data
 from unharm import stopping
 from unharm.dry_run import Dry
 from unharm.errors import Problem, UserError
-from unharm.executors import choose
+from unharm.executors import choose, settings
 from unharm.executors.carry import HOPELESS, LOSSES, carry_out
 from unharm.executors.chunks import Chunk, Fault, Job, Outcome
 from unharm.executors.processes import Processes
@@ -140,19 +140,23 @@ def test_a_run_that_is_asked_to_stop_begins_nothing_more(monkeypatch: pytest.Mon
 
 def test_what_a_task_asks_for() -> None:
     spec = ExecutorSpec(cpus=4, stages={"scores": Asked(gpus=0.5)})
-    with_gpus = {s: demand(spec, s, True, True) for s in ("adapters", "scores")}
+    with_gpus = {s: demand(spec, s, True, True, 0) for s in ("adapters", "scores")}
     assert (with_gpus["adapters"].gpus, with_gpus["scores"].gpus) == (1.0, 0.5)
-    assert demand(spec, "scores", False, True).gpus == 0
-    assert demand(spec, "scores", False, True).cpus == 1  # nothing of torch in it
+    assert demand(spec, "scores", False, True, 0).gpus == 0
+    assert demand(spec, "scores", False, True, 0).cpus == 1  # nothing of torch in it
 
 
 def test_threads_are_those_of_the_study_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert threads(ExecutorSpec(cpus=3)) == 3
+    assert threads(ExecutorSpec(cpus=3), 0) == 3
+    assert threads(ExecutorSpec(), 10**8) == 2
+    monkeypatch.setattr(settings, "processors", lambda: 48)
+    assert threads(ExecutorSpec(), 10**10) == 48  # such a base is worth all of them
+    assert threads(ExecutorSpec(name="ray"), 10**10) == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert threads(ExecutorSpec(cpus=3)) == 5
+    assert threads(ExecutorSpec(cpus=3), 0) == 5
 
 
 def test_processes_are_started_where_they_pay(
@@ -357,6 +361,26 @@ def test_a_lost_node_is_made_up_for(tiny_study: dict[str, Any], tmp_path: Path) 
     assert process.returncode in (0, 3), told
     completions = pl.read_parquet(tmp_path / "run" / "completions" / "**" / "*.parquet")
     assert completions["completion_id"].n_unique() == completions.height == 8 * (4 * 3 + 8 + 10 + 14 + 30)
+
+
+def test_a_node_that_is_lost_for_good_holds_nothing_up(tiny_study: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'unharm[ray]'")
+    with cluster(2, 1) as own:
+        data = tiny_study | {"executor": {"name": "ray", "address": own.address, "cpus": 1}}
+        data["training"] |= {"stack": 1}
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
+        command = [sys.executable, "-m", "unharm", "run", str(tmp_path / "study.yaml"), "--json"]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        )
+        until = time.monotonic() + 120
+        while len(list((tmp_path / "run").glob("journal-*.jsonl"))) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        own.tell("remove")
+        told, words = process.communicate(timeout=200)
+    assert process.returncode in (0, 3), words
+    assert json.loads(told)["failed_tasks"] == []
 
 
 def test_a_base_that_differs_is_refused(

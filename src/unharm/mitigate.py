@@ -189,6 +189,7 @@ def mitigate(run: Run) -> Run:
             raise UserError(f"unknown category {category!r}", "mitigation.values", todo)
     if reason := too_small(run):
         raise UserError(reason, str(run.store.root), "use more prompts and profiles")
+    run.workers.close()  # those of the second half need the room
     learned = learn(run, arm, benchmarks)
     study = second_half(run, arm, learned)
     tried = Run(study, Store.at(str(study.output)), Plan(study), _models=run._models)

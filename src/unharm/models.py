@@ -25,6 +25,11 @@ class Base:
     key: str
     revision: str = ""
 
+    @property
+    def bytes(self) -> int:
+        """The size of its weights; 0 where it is not on this machine."""
+        return sum(f.stat().st_size for f in self.path.glob("*.safetensors")) if self.path != Path() else 0
+
 
 def resolve_base(study: Study) -> Base:
     """Finds the base of a study: the toy (trained on first use), a folder, or a hub id; only its name

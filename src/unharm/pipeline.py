@@ -231,7 +231,7 @@ def execute(run: Run, names: Sequence[str]) -> None:
     began = time.monotonic()
     store = run.store
     _ = run.base  # is found, or trained, before anything is written
-    use_threads(run.study)
+    use_threads(run)
     try:
         run.workers.check()
         with stopping.on_interrupt(), store.lock(), signs_of_life(run):
@@ -267,8 +267,8 @@ def _begin(run: Run) -> dict[str, Any]:
     return record
 
 
-def use_threads(study: Study) -> None:
+def use_threads(run: Run) -> None:
     """Torch uses as many threads here as in every worker: on a CPU the last bits of a sum depend on it."""
     import torch
 
-    torch.set_num_threads(threads(study.executor))
+    torch.set_num_threads(threads(run.study.executor, run.base.bytes))

@@ -165,7 +165,6 @@ def make_mitigation(run: Run) -> None:
     if reason := too_small(run):
         say(f"mitigation: not tried, {reason}")
     else:
-        run.workers.close()  # those of the second half need the room
         mitigate(run)
 
 

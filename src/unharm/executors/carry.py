@@ -20,9 +20,12 @@ HOPELESS = 8
 
 
 class Pool(Protocol):
-    """Workers that do chunks. `size`: how many at a time."""
+    """Workers that do chunks."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many chunks at a time, as things stand."""
+        ...
 
     def give(self, chunk: Chunk) -> None:
         """Has a free worker do a chunk; at most `size` at a time."""
@@ -68,7 +71,7 @@ def carry_out(pool: Pool, chunks: list[Chunk], progress: Progress, give_up: Give
             chunk = waiting.popleft()
             going.add(chunk)
             pool.give(chunk)
-        for chunk, outcome in pool.wait(progress) if going else []:
+        for chunk, outcome in pool.wait(progress) if going or waiting else []:
             going.discard(chunk)
             for name, count in outcome.counts.items():
                 counts[name] = counts.get(name, 0) + count

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unharm.executors.carry import Here, Pool, carry_out
 from unharm.executors.chunks import Chunk, Job, do
 from unharm.executors.faults import give_up
-from unharm.executors.settings import Demand, demand, threads
+from unharm.executors.settings import Demand, demand, processors, threads
 from unharm.progress import Progress
 from unharm.scoring.settings import ClassifierSpec, PerplexitySpec
 
@@ -35,9 +35,9 @@ class Workers:
     def check(self) -> None:
         """Looks before any work whether the executor can be used. Raises `UserError` with what is wrong."""
         if self.run.study.executor.name == "ray":
-            self.cluster.check(
-                self.run, [self._demand(stage, True) for stage in ("adapters", "completions")]
-            )
+            scored = any(has_model(self.run, name) for name in self.run.plan.scorers)
+            stages = ["adapters", "completions", *(["scores"] if scored else [])]
+            self.cluster.check(self.run, [self._demand(stage, True) for stage in stages])
 
     @property
     def cluster(self) -> Any:
@@ -102,7 +102,8 @@ class Workers:
         spec = self.run.study.executor
         there = self.cluster.has_accelerators if spec.name == "ray" else bool(accelerators())
         wanted = self.run.study.engine.device
-        return demand(spec, stage, with_model, there and (wanted == "auto" or wanted.startswith("cuda")))
+        on_gpu = there and (wanted == "auto" or wanted.startswith("cuda"))
+        return demand(spec, stage, with_model, on_gpu, self.run.base.bytes)
 
     def _pool_for(self, stage: str, size: int, with_model: bool) -> Pool:
         spec, wanted = self.run.study.executor, self._demand(stage, with_model)
@@ -131,7 +132,7 @@ class Workers:
             str(run.store.location),
             str(Path.cwd()),
             run.base,
-            min(threads(run.study.executor), wanted.cpus),
+            min(threads(run.study.executor, run.base.bytes), wanted.cpus),
             run.dry,
         )
 
@@ -140,14 +141,7 @@ class Workers:
         each."""
         import psutil
 
-        folder = self.run.base.path
-        size = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder != Path() else 0
-        return max(1, int(psutil.virtual_memory().available / 2 / max(1, 2 * size)))
-
-
-def processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, int(psutil.virtual_memory().available / 2 / max(1, 2 * self.run.base.bytes)))
 
 
 def accelerators() -> list[str]:

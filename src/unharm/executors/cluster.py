@@ -55,6 +55,8 @@ class Cluster:
             self.ray.init(
                 address=address, namespace="unharm", log_to_driver=False, logging_level=logging.ERROR
             )
+            # what Ray has to say of its nodes would go to standard output, where our JSON goes
+            self.ray._private.worker._worker_logs_enabled = False
         except (ConnectionError, TimeoutError, ValueError):
             raise _no_cluster(address) from None
         except RuntimeError as error:
@@ -136,8 +138,8 @@ class Cluster:
                 found.append(f"it cannot work: {type(error).__name__}")
         return found
 
-    def actors(self, job: Job, wanted: Demand, size: int) -> Actors:
-        return Actors(self.ray, job, wanted, size)
+    def actors(self, job: Job, wanted: Demand, most: int) -> Actors:
+        return Actors(self.ray, job, wanted, most)
 
     def leave(self) -> None:
         """Ends the connection, where it is ours; the cluster goes on."""
