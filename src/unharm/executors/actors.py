@@ -126,11 +126,8 @@ class Actors:
 
     def close(self) -> None:
         """Ends all workers, those that wait for room too."""
-        for worker in [
-            *self._idle,
-            *self._starting.values(),
-            *(worker for worker, _ in self._going.values()),
-        ]:
+        busy = [worker for worker, _ in self._going.values()]
+        for worker in [*self._idle, *self._starting.values(), *busy]:
             self._end(worker)
         self._idle.clear()
         self._starting.clear()

@@ -32,8 +32,8 @@ class ExecutorSpec(Spec):
     """`local`: this machine; `ray`: a Ray cluster that is there already.
 
     `cpus` are the processors of one task and torch's threads in it, on every executor: on a CPU the last
-    bits of a sum depend on how many threads share it. `auto`: 2; for a base of more than half a gigabyte all
-    of this machine, or 8 on a cluster. `OMP_NUM_THREADS`, where it is set, counts instead.
+    bits of a sum depend on how many threads share it. `auto`: 2; for a base of more than half a gigabyte
+    all of this machine, or 8 on a cluster. `OMP_NUM_THREADS`, where it is set, counts instead.
     """
 
     name: Literal["local", "ray"] = "local"
