@@ -34,7 +34,7 @@ class Actors:
             max_concurrency=2,
             max_restarts=0,
             max_task_retries=0,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(job.threads)}},
+            runtime_env={"env_vars": job.environment},
         )(Worker)
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []

@@ -70,6 +70,11 @@ class Job:
     threads: int
     dry: Any = None
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that keep a worker's libraries to its own processors."""
+        return {"OMP_NUM_THREADS": str(self.threads), "POLARS_MAX_THREADS": str(self.threads)}
+
 
 def fault_of(error: BaseException) -> Fault:
     """An error by its kind and place; its message may quote a text and stays with the details."""

@@ -76,7 +76,7 @@ class Processes:
         """
         self._end(place)
         mine, its = Pipe()
-        environment = os.environ | {"OMP_NUM_THREADS": str(self._job.threads)}
+        environment = os.environ | self._job.environment
         if self._accelerators:
             environment["CUDA_VISIBLE_DEVICES"] = self._accelerators[place % len(self._accelerators)]
         process = subprocess.Popen(
