@@ -173,6 +173,22 @@ def test_processes_are_started_where_they_pay(
     assert run.workers.size("adapters", 1) == 3
 
 
+def test_accelerators_are_dealt_to_workers() -> None:
+    assert choose.dealt(["0", "1", "2"], 1) == ["0", "1", "2"]
+    assert choose.dealt(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
+    assert choose.dealt(["3"], 0.5) == ["3"]  # two workers share it
+    assert choose.dealt(["0"], 0) == []
+
+
+def test_a_task_that_asks_for_more_than_there_is_is_refused(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "accelerators", list)
+    with pytest.raises(UserError, match="one task asks for 2 gpus, this machine has 0"):
+        run_study(small(tiny_base, tmp_path / "run", executor={"gpus": 2}))
+    assert not (tmp_path / "run").exists()
+
+
 # ---- processes of this machine -----------------------------------------------------------
 
 

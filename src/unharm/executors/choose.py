@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unharm.errors import UserError
 from unharm.executors.carry import Here, Pool, carry_out
 from unharm.executors.chunks import Chunk, Job, do
 from unharm.executors.faults import give_up
@@ -34,10 +35,14 @@ class Workers:
 
     def check(self) -> None:
         """Looks before any work whether the executor can be used. Raises `UserError` with what is wrong."""
+        scored = any(has_model(self.run, name) for name in self.run.plan.scorers)
+        stages = ["adapters", "completions", *(["scores"] if scored else [])]
+        demands = [self._demand(stage, True) for stage in stages]
         if self.run.study.executor.name == "ray":
-            scored = any(has_model(self.run, name) for name in self.run.plan.scorers)
-            stages = ["adapters", "completions", *(["scores"] if scored else [])]
-            self.cluster.check(self.run, [self._demand(stage, True) for stage in stages])
+            self.cluster.check(self.run, demands)
+        elif (asked := max(wanted.gpus for wanted in demands)) > (there := len(accelerators())):
+            what = f"one task asks for {asked:g} gpus, this machine has {there}"
+            raise UserError(what, "executor.gpus", "ask for less, or use a larger machine")
 
     @property
     def cluster(self) -> Any:
@@ -118,7 +123,7 @@ class Workers:
             else:
                 from unharm.executors.processes import Processes
 
-                self._pool = Processes(job, size, accelerators() if wanted.gpus else [])
+                self._pool = Processes(job, size, dealt(accelerators(), wanted.gpus))
             self._of = wanted, size
         return self._pool
 
@@ -142,6 +147,15 @@ class Workers:
         import psutil
 
         return max(1, int(psutil.virtual_memory().available / 2 / max(1, 2 * self.run.base.bytes)))
+
+
+def dealt(accelerators: list[str], each: float) -> list[str]:
+    """What each worker sees of the accelerators: so many of them, or one that it shares."""
+    if not each:
+        return []
+    size = max(1, int(each))
+    groups = [accelerators[i : i + size] for i in range(0, len(accelerators), size)]
+    return [",".join(group) for group in groups if len(group) == size]
 
 
 def accelerators() -> list[str]:
