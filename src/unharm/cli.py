@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from unharm import __version__
-from unharm.cli_common import ExecutorOption, JsonOption, SetOption, StudyArg, run_to
+from unharm.cli_common import ExecutorOption, JsonOption, RunArg, SetOption, StudyArg, run_to
 from unharm.cli_compare import compare
 from unharm.cli_data import data
 from unharm.cli_inputs import corpus, profiles
@@ -104,7 +104,7 @@ for _verb, _stage, _about in (
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")],
+    folder: RunArg,
     latex: Annotated[
         bool, typer.Option("--latex", help="Write the tables as LaTeX too: findings/tables.tex.")
     ] = False,

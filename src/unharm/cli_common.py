@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unharm.pipeline import Run
 
 StudyArg = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or 'quickstart'.")]
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the study.")
 ]

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from unharm.cli_common import JsonOption, SetOption, told_of
+from unharm.cli_common import JsonOption, RunArg, SetOption, told_of
 from unharm.errors import UserError
 
 batch = typer.Typer(help="Judging through batch files, at half price.", no_args_is_help=True)
 
-RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")]
 JudgeOption = Annotated[str, typer.Option("--scorer", help="The judge, by its name in the study.")]
 
 

@@ -54,6 +54,7 @@ class Run:
     scored: int = 0
     dry: Dry | None = None
     worker: bool = False
+    steps: dict[str, str] = field(default_factory=dict)
     stages: list[Progress] = field(default_factory=list)
     _models: dict[str, Any] = field(default_factory=dict)
     _kept: dict[str, Any] = field(default_factory=dict)
@@ -236,11 +237,14 @@ def execute(run: Run, names: Sequence[str]) -> None:
         run.workers.check()
         with stopping.on_interrupt(), store.lock(), signs_of_life(run):
             record = _begin(run)
+            run.steps = {name: "waiting" for name, _ in STAGES if name in names}
             for name, stage in STAGES:
                 if stopping.asked():
                     raise stopping.Stopped
                 if name in names:
+                    run.steps[name] = "running"
                     stage(run)
+                    run.steps[name] = "done"
             record["sessions"][-1]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             record["sessions"][-1]["seconds"] = round(time.monotonic() - began, 1)
             record["unscored"] = run.unscored

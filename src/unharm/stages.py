@@ -165,7 +165,8 @@ def make_mitigation(run: Run) -> None:
     if reason := too_small(run):
         say(f"mitigation: not tried, {reason}")
     else:
-        mitigate(run)
+        tried = mitigate(run)
+        run.workers.failures += [f"{tried.study.name}: {name}" for name in tried.workers.failures]
 
 
 def _labels(run: Run, benchmark: str) -> list[list[str | float]]:

@@ -64,6 +64,7 @@ def _write(run: Run, state: str, began: float) -> None:
         "began": began,
         "process": os.getpid(),
         "host": socket.gethostname(),
+        "steps": dict(run.steps),
         "stages": {
             stage.title: {
                 "done": stage.count,
@@ -86,6 +87,7 @@ def _write(run: Run, state: str, began: float) -> None:
 def status(folder: str) -> dict[str, Any]:
     """Where the run in a folder stands. Raises `UserError` where there is no run.
 
+    `steps` are the stages of this session: `done`, `running`, `waiting`; `stages` have items to count.
     `state`: `running`; `silent`, when it should be running and has given no sign of life for a minute, or
     its process is gone; `done`, `stopped`, `failed`. `now`: the tasks that were begun and are not done.
     """
@@ -133,16 +135,18 @@ def status_text(told: dict[str, Any]) -> str:
         "failed": "ended with an error; the same command goes on from here",
     }
     lines = [f"{told['run']}: {words[told['state']]} ({duration(told['age'])} ago)"]
-    for title, stage in told["stages"].items():
-        line = f"{title:<14}{stage['done']:>12,} of {stage['total']:,} {stage['unit']}"
-        if told["state"] == "running" and not stage["ended"]:
+    for step in told["steps"] | dict.fromkeys(told["stages"], ""):
+        stage, where = told["stages"].get(step), told["steps"].get(step, "")
+        line = f"{step:<14}{where:<9}"
+        if stage:
+            line += f"{stage['done']:>12,} of {stage['total']:,} {stage['unit']}"
+        if stage and told["state"] == "running" and not stage["ended"]:
             rate, left = stage["rate"], stage["total"] - stage["done"]
-            ends = (
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + left / rate)) if rate else "?"
-            )
-            line += f", {rate:,.3g}/s, {duration(left / rate) if rate else '?'} left (until {ends})"
+            until = time.localtime(time.time() + left / rate) if rate else None
+            line += f", {rate:,.3g}/s, {duration(left / rate) if rate else '?'} left"
+            line += f" (until {time.strftime('%Y-%m-%d %H:%M', until)})" if until else ""
             line += f" ({stage['note']})" if stage["note"] else ""
-        lines.append(line)
+        lines.append(line.rstrip())
     if told["now"]:
         shown = told["now"][:8]
         lines += ["now"] + [f"    {name}" for name in shown]
