@@ -84,7 +84,8 @@ def lease(remote: Remote, beat: float = BEAT, silent: float = SILENT) -> Iterato
                 raise held(json.loads(now)["who"], remote.url)
         remote.write(".lease", content())
         time.sleep(min(1.0, beat))
-        if remote.read(".lease") != content():
+        now = remote.read(".lease")
+        if now is None or json.loads(now)["own"] != own:
             raise held("another process", remote.url)
     ended = threading.Event()
 
