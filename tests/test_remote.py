@@ -91,6 +91,18 @@ def test_a_file_and_its_marker_come_to_another_machine(url: str, machine: Any) -
     assert not again.done(artefact)
 
 
+def test_what_another_machine_makes_anew_replaces_what_is_here(url: str, machine: Any) -> None:
+    artefact = Artefact("a/b.txt", "k1")
+    Store.at(url).put_text(artefact, "unanswered")
+    machine("two")
+    Store.at(url).put_text(artefact, "answered")
+    machine("one")
+    store = Store.at(url)
+    store.refresh("a")
+    assert store.locate(artefact).read_text() == "answered"
+    assert not (store.root / "damaged").exists()
+
+
 def test_what_is_damaged_on_the_storage_is_set_aside(url: str, machine: Any) -> None:
     artefact = Artefact("a/b.txt", "k1")
     first = Store.at(url)

@@ -143,13 +143,12 @@ class Remote:
         for where, data in found.items():
             yield where[start:], data
 
-    def fetch(self, path: str, into: Path) -> None:
-        """Brings a file, or all files of a folder, into the mirror. Raises `FileNotFoundError` for none."""
+    def fetch(self, path: str, into: Path) -> bool:
+        """Brings a file, or all files of a folder, into the mirror; False where there is none."""
         names = [path] if self.fs.isfile(self._at(path)) else list(self.listing(path))
-        if not names:
-            raise FileNotFoundError(self._at(path))
         for name, data in self._several(names):
             keep(into / name, data)
+        return bool(names)
 
 
 def keep(path: Path, data: bytes) -> None:

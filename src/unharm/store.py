@@ -69,8 +69,7 @@ class Store:
         return self.remote.url if self.remote else str(self.root)
 
     def refresh(self, *under: str) -> None:
-        """Sees what other processes have marked as done in these folders; all of them where none is
-        given."""
+        """Sees what other processes have marked as done in these folders, or in all."""
         if self.remote:
             for folder in under or ("",):
                 self.remote.pull(f"{MARKERS}/{folder}".rstrip("/"), self.root)
@@ -99,18 +98,21 @@ class Store:
         if not right or not (target.exists() or self.remote):
             return None
         if target.exists() and self._checked.get(marker["path"]) != checksum:
-            if sha256_of(target) != checksum:
+            if sha256_of(target) == checksum:
+                self._checked[marker["path"]] = checksum
+            elif self.remote:  # another machine has made it anew: it is fetched when it is needed
+                shutil.rmtree(target) if target.is_dir() else target.unlink()
+            else:
                 self._set_aside(target)
                 return None
-            self._checked[marker["path"]] = checksum
         return dict(marker)
 
     def done(self, artefact: Artefact) -> bool:
         return self.marker(artefact) is not None
 
     def locate(self, artefact: Artefact) -> Path:
-        """Where a finished artefact lies. Raises `KeyError` where it is not done, and `UserError` where
-        it is damaged on object storage."""
+        """Where a finished artefact lies. Raises `KeyError` where it is not done, `UserError` where it
+        is damaged on object storage."""
         marker = self.marker(artefact)
         if marker is None:
             raise KeyError(artefact.path)
@@ -120,14 +122,9 @@ class Store:
         return target
 
     def _fetch(self, remote: Remote, artefact: Artefact, marker: dict[str, Any], target: Path) -> None:
-        """Brings an artefact from object storage; one that is damaged there is set aside, to be made
-        again."""
+        """Brings an artefact from object storage; one that is damaged there is set aside."""
         path = str(marker["path"])
-        found = True
-        try:
-            remote.fetch(path, self.root)
-        except FileNotFoundError:
-            found = False
+        found = remote.fetch(path, self.root)
         if not found or sha256_of(target) != marker["sha256"]:
             for name in remote.listing(path):
                 remote.move(name, f"damaged/{uuid.uuid4().hex[:8]}-{Path(name).name}")
