@@ -27,9 +27,36 @@ from unharm.store import Artefact, Store
 from unharm.study_check import parse_study
 
 
-@pytest.fixture(params=["memory", "file"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A place of one's own: in memory, or a folder that is used as if it were a bucket."""
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A server that speaks S3 on loopback, where the packages for it are installed."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install s3fs 'moto[server]'")
+    server = pytest.importorskip(
+        "moto.server", reason="moto is not installed: pip install s3fs 'moto[server]'"
+    )
+    running = server.ThreadedMotoServer(port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of one's own: in memory, a folder that is used as if it were a bucket, a bucket."""
+    if request.param == "s3":
+        endpoint = request.getfixturevalue("s3_server")
+        for name, value in {
+            "ACCESS_KEY_ID": "k",
+            "SECRET_ACCESS_KEY": "s",
+            "ENDPOINT_URL": endpoint,
+        }.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        import boto3
+
+        bucket = f"bucket-{uuid.uuid4().hex}"
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
+        return f"s3://{bucket}/runs/one"
     if request.param == "memory":
         return f"memory://bucket/{uuid.uuid4().hex}"
     (tmp_path / "bucket").mkdir()
