@@ -6,11 +6,11 @@ The process that leads the run, a worker, or (with --ray) a node of a cluster of
 a leading process is started again with the same command. In the end the run is compared with one that nobody
 disturbed.
 
-The last line is JSON: kills by kind; tasks; begun_again (shards and stacks that were on their way at a kill: most of
-`most_at_once` for one worker at one kill); kept_share (of the completions of shards that were begun again, those
-that were not made again); finished_twice; completions, unique_completions, scores, unique_scores; unreadable (files
-without their checksum); differing (files of completions, scores, adapters and findings that differ from those of the
-undisturbed run).
+The last line is JSON: kills by kind; tasks; begun_again by stage (tasks that were on their way at a kill: adapters,
+of which a stack has several; shards of completions, of which an engine has several on their way; shards of scores);
+kept_share (of the completions of shards that were begun again, those that were kept and not made again);
+finished_twice; completions, unique_completions, scores, unique_scores; unreadable (files without their checksum);
+differing (files of completions, scores, adapters and findings that differ from those of the undisturbed run).
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def workers_of(leading: subprocess.Popen[bytes], ray: bool) -> list[psutil.Proce
     for process in found:
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if (ray and words and words[0].startswith("ray::Worker")) or (not ray and "unharm.executors.processes" in words):
+            if (ray and words and words[0].startswith("ray::Worker")) or (
+                not ray and "unharm.executors.processes" in words
+            ):
                 mine.append(process)
     return mine
 
@@ -107,7 +109,10 @@ def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
     begun = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "begin")
     done = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "done")
     again = [r for r in rows if r["event"] == "begin" and r.get("kept")]
-    of_scores = Counter(r["path"] for r in rows if r["event"] == "begin" and r["stage"] == "scores")
+    stage_of = {f"{r['path']} {r['key']}": r["stage"] for r in rows}
+    twice = Counter({stage: 0 for stage in ("adapters", "completions", "scores")})
+    for task, times in begun.items():
+        twice[stage_of[task]] += times - 1
     completions, scores = frame_of(folder / "completions"), frame_of(folder / "scores")
     store = Store(folder)
     every = [a for part in ("completions", "scores", "adapters", "examples") for a in store.artefacts(part)]
@@ -116,8 +121,7 @@ def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
     return {
         "kills": dict(kills),
         "tasks": len(done),
-        "begun_again": sum(begun.values()) - len(begun),
-        "scores_begun_again": sum(of_scores.values()) - len(of_scores),
+        "begun_again": dict(twice),
         "kept_share": round(sum(r["kept"] for r in again) / wanted, 3) if wanted else None,
         "finished_twice": sum(done.values()) - len(done),
         "completions": completions.height,

@@ -58,7 +58,12 @@ def signs_of_life(run: Run) -> Iterator[None]:
 
 
 def _write(run: Run, state: str, began: float) -> None:
-    told = {
+    with contextlib.suppress(OSError, UserError):  # the stage itself tells of a full disk
+        run.store.write_plain(FILE, json.dumps(_told(run, state, began), indent=1))
+
+
+def _told(run: Run, state: str, began: float) -> dict[str, Any]:
+    return {
         "state": state,
         "at": time.time(),
         "began": began,
@@ -80,8 +85,6 @@ def _write(run: Run, state: str, began: float) -> None:
         "failed_adapters": {} if state == "running" else run.failed,
         "unscored": run.unscored,
     }
-    with contextlib.suppress(OSError, UserError):  # the stage itself tells of a full disk
-        run.store.write_plain(FILE, json.dumps(told, indent=1))
 
 
 def status(folder: str) -> dict[str, Any]:
