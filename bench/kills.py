@@ -110,7 +110,7 @@ def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
     done = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "done")
     again = [r for r in rows if r["event"] == "begin" and r.get("kept")]
     stage_of = {f"{r['path']} {r['key']}": r["stage"] for r in rows}
-    twice = Counter({stage: 0 for stage in ("adapters", "completions", "scores")})
+    twice = Counter(dict.fromkeys(("adapters", "completions", "scores"), 0))
     for task, times in begun.items():
         twice[stage_of[task]] += times - 1
     completions, scores = frame_of(folder / "completions"), frame_of(folder / "scores")
