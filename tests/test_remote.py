@@ -241,6 +241,27 @@ def test_of_two_that_want_a_dead_lease_only_one_gets_it(place: Remote) -> None:
     assert len(refused) == 1
 
 
+def test_a_lease_outlives_storage_that_is_away_for_a_moment(
+    place: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, calls = place.write, []
+
+    def failing(path: str, data: bytes) -> None:
+        calls.append(path)
+        if len(calls) < 4:
+            raise ConnectionError("away")
+        own(path, data)
+
+    with lease(place, beat=0.05, silent=1.0):
+        first = place.read(".lease")
+        monkeypatch.setattr(place, "write", failing)
+        until = time.monotonic() + 5
+        while len(calls) < 6 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert place.read(".lease") != first
+        assert not stopping.asked()
+
+
 def test_who_was_taken_over_from_stops(place: Remote) -> None:
     with ExitStack() as stack:
         stack.enter_context(lease(place, beat=0.05, silent=1.0))

@@ -92,13 +92,16 @@ def lease(remote: Remote, beat: float = BEAT, silent: float = SILENT) -> Iterato
     def renew() -> None:
         nonlocal beats
         while not ended.wait(beat):
-            now = remote.read(".lease")
-            if now is not None and json.loads(now)["own"] != own:
-                say("another process has taken over this run folder; stopping")
-                stopping.ask()
-                return
-            beats += 1
-            remote.write(".lease", content())
+            try:
+                now = remote.read(".lease")
+                if now is not None and json.loads(now)["own"] != own:
+                    say("another process has taken over this run folder; stopping")
+                    stopping.ask()
+                    return
+                beats += 1
+                remote.write(".lease", content())
+            except Exception:  # storage that is away for a moment, whatever its library raises then
+                continue
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
