@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete."""
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete, 130 stopped."""
 
 from __future__ import annotations
 
