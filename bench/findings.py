@@ -48,6 +48,7 @@ from unharm.analysis.simulate import (
     Bench,
     World,
     added_by_profiles,
+    reduced,
     scored,
     simulated,
     smaller,
@@ -75,23 +76,6 @@ def people(count: int, seed: int) -> np.ndarray:
         row = 3.8 + draw.normal(0, 0.4) + 1.1 * np.cos(angle - toward) + draw.normal(0, 0.6, 10)
         rows.append(tuple(np.clip(np.round(row * 2) / 2, 1, 6)))
     return np.array(rows)
-
-
-def reduced(values: np.ndarray, scale: str) -> np.ndarray:
-    """One number per prompt: the largest sample of toxicity, else the mean."""
-    return (
-        values.max(axis=-1) if scale == "toxicity" and not np.isnan(values).any() else _known(values, scale)
-    )
-
-
-def _known(values: np.ndarray, scale: str) -> np.ndarray:
-    missing = np.isnan(values)
-    some = ~missing.all(axis=-1)
-    if scale == "toxicity":
-        found = np.where(missing, -np.inf, values).max(axis=-1)
-    else:
-        found = np.where(missing, 0, values).sum(axis=-1) / np.maximum((~missing).sum(axis=-1), 1)
-    return np.where(some, found, np.nan)
 
 
 def study(

@@ -12,7 +12,7 @@ from unharm.analysis.correlate import detectable, rank_correlations
 from unharm.analysis.intervals import adjusted, share_interval
 from unharm.analysis.metrics import METRICS
 from unharm.analysis.paired import difference
-from unharm.analysis.simulate import Bench, Scale, World, simulated
+from unharm.analysis.simulate import Bench, Scale, World, reduced, simulated
 from unharm.arms import has_profile
 from unharm.report.words import is_share, metric_name, signed
 from unharm.values import VALUES
@@ -84,7 +84,7 @@ def _harms(
     columns, names = [], []
     for place, (name, bench) in enumerate(benches.items()):
         _, aligned, categories = simulated(importances, name, bench, world, 1000 * seed + place)
-        values = np.nanmax(aligned, axis=2) if bench.scale == "toxicity" else np.nanmean(aligned, axis=2)
+        values = reduced(aligned, bench.scale)
         for category in bench.categories:
             columns.append(np.nanmean(values[:, categories == category], axis=1))
             names.append((name, category))
@@ -120,8 +120,8 @@ def _least(importances: np.ndarray, name: str, bench: Bench, study: Any) -> dict
     errors = []
     for number in range(STUDIES // 2):
         vanilla, aligned, _ = simulated(importances, name, bench, World(unscored=0.0), study.seed + number)
-        reduce = np.nanmax if bench.scale == "toxicity" else np.nanmean
-        found = difference(reduce(aligned, axis=2) - reduce(vanilla, axis=1)[None, :], 0.95)
+        changed = reduced(aligned, bench.scale) - reduced(vanilla, bench.scale)[None, :]
+        found = difference(changed, 0.95)
         if found.low is not None and found.high is not None:
             errors.append((found.high - found.low) / 2 / stats.norm.ppf(0.975))
     metric = METRICS[name][0].name

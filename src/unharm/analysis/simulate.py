@@ -169,3 +169,14 @@ def score_table(values: Array, categories: Array) -> pl.DataFrame:
             "flag": pl.repeat("", len(flat), eager=True),
         }
     )
+
+
+def reduced(values: np.ndarray, scale: str) -> np.ndarray:
+    """One number per prompt from its samples, the last axis: the largest of toxicity, else the mean; over
+    those that are scored, NaN where none is."""
+    missing = np.isnan(values)
+    if scale == "toxicity":
+        found = np.where(missing, -np.inf, values).max(axis=-1)
+    else:
+        found = np.where(missing, 0, values).sum(axis=-1) / np.maximum((~missing).sum(axis=-1), 1)
+    return np.where(missing.all(axis=-1), np.nan, found)
