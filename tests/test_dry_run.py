@@ -159,7 +159,7 @@ def test_an_estimate_by_hand() -> None:
     summary = summary_of(plan)
     from unharm import hardware
 
-    row = hardware._estimate(plan, summary, Rates("x", 2, 1.0, 1e6, 1000.0, "by hand", price=3.0), 7e9)
+    row = hardware._estimate(plan, summary, Rates("x", 2, 1.0, 1e6, 1000.0, "by hand", price=3.0), 7e9, 0.0)
     seconds = (330 * 64 / 1000 + summary["prompt_tokens"] / 2.5 / 1e6) / 2
     assert row["hours"]["completions"] == pytest.approx(seconds / 3600, abs=0.01)
     assert row["hours"]["adapters"] == 0

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import yaml
 
 from unharm.errors import UserError, nearest
 from unharm.progress import duration
+from unharm.scoring.estimate import CHARACTERS_PER_TOKEN
 from unharm.scoring.settings import ServiceSpec
 from unharm.sound import read_sound
 
@@ -62,7 +63,8 @@ def estimates(plan: Plan, summary: dict[str, Any], names: list[str]) -> list[dic
     Raises `UserError` for a name that is not known, or a base that does not fit.
     """
     parameters = parameters_of(plan.study.base)
-    return [_estimate(plan, summary, rates_of(name, parameters), parameters) for name in names]
+    _, tokens = training_of(plan)
+    return [_estimate(plan, summary, rates_of(name, parameters), parameters, tokens) for name in names]
 
 
 def rates_of(name: str, parameters: float) -> Rates:
@@ -128,8 +130,7 @@ def measured_here(count: int, parameters: float) -> Rates:
     sheet = {"tflops": flops / 1e12, "bandwidth": bandwidth / 1e9, "memory": memory}
     name = torch.cuda.get_device_name(0) if device == "cuda" else "this machine's processors"
     told = f"measured here: {flops / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s; assumed efficiencies"
-    found = _by_sheet(name, count, parameters, sheet, told)
-    return Rates(**asdict(found) | {"gpu": device == "cuda"})
+    return replace(_by_sheet(name, count, parameters, sheet, told), gpu=device == "cuda")
 
 
 def _seconds(do: Any, device: str, least: float = 0.5) -> float:
@@ -165,12 +166,12 @@ def measured_in(folder: Path, count: int) -> Rates:
         raise UserError("its last session made no completions", str(folder), todo)
     frame = pl.concat([run.store.scan(s.completions).select("tokens") for s in run.shards])
     written = float(frame.mean().collect().item())
-    per_example = _training_tokens(run.plan) / _examples(run.plan) if run.plan.trained else 0.0
+    examples, tokens = training_of(run.plan)
     accelerators = json.loads(read_sound(run.store, "manifest.json") or "{}")["hardware"]["accelerators"]
     return Rates(
         str(folder),
         count,
-        training=rates["adapters"] * per_example,
+        training=rates["adapters"] * tokens / max(examples, 1),
         reading=math.inf,  # is in the rate of writing
         writing=rates["completions"] * written,
         source=f"measured in {folder}",
@@ -193,29 +194,28 @@ def parameters_of(base: str) -> float:
     return float(match[1]) * (1e9 if match[2] == "b" else 1e6)
 
 
-def _examples(plan: Plan) -> int:
-    """Examples that all adapters learn, every epoch counted."""
-    sizes: dict[str, int] = {}
+def training_of(plan: Plan) -> tuple[int, float]:
+    """Examples that all adapters learn, and their tokens by their characters, every epoch counted."""
+    sizes: dict[str, tuple[int, float]] = {}
+    examples, tokens = 0, 0.0
     for adapter in plan.trained:
         if adapter.stage not in sizes:
-            sizes[adapter.stage] = sum(e.split == "train" for e in plan.examples(adapter))
-    return sum(sizes[a.stage] * plan.recipe(a).epochs for a in plan.trained)
+            own = [e for e in plan.examples(adapter) if e.split == "train"]
+            characters = sum(len(e.prompt) + len(e.answer) for e in own)
+            sizes[adapter.stage] = len(own), characters / CHARACTERS_PER_TOKEN
+        epochs = plan.recipe(adapter).epochs
+        examples += sizes[adapter.stage][0] * epochs
+        tokens += sizes[adapter.stage][1] * epochs
+    return examples, tokens
 
 
-def _training_tokens(plan: Plan) -> float:
-    """Tokens of all training examples, every epoch counted, by their characters."""
-    lengths: dict[str, float] = {}
-    for adapter in plan.trained:
-        if adapter.stage not in lengths:
-            examples = [e for e in plan.examples(adapter) if e.split == "train"]
-            lengths[adapter.stage] = sum(len(e.prompt) + len(e.answer) for e in examples) / 4
-    return sum(lengths[a.stage] * plan.recipe(a).epochs for a in plan.trained)
-
-
-def _estimate(plan: Plan, summary: dict[str, Any], rates: Rates, parameters: float) -> dict[str, Any]:
+def _estimate(
+    plan: Plan, summary: dict[str, Any], rates: Rates, parameters: float, tokens: float
+) -> dict[str, Any]:
+    """The estimate for some rates; `tokens` are those of the training examples."""
     completions = summary["completions"]
     seconds = {
-        "adapters": _training_tokens(plan) / rates.training if plan.trained and rates.training else 0.0,
+        "adapters": tokens / rates.training if rates.training else 0.0,
         "completions": summary["prompt_tokens"] / SHARED / rates.reading
         + summary["most_new_tokens"] / rates.writing,
         "scores": completions * OWN_MS / 1000,

@@ -6,10 +6,7 @@ from typing import Any
 
 from unharm.plan import Plan
 from unharm.prompting.compose import preamble_of, put
-from unharm.scoring.estimate import services
-
-CHARACTERS_PER_TOKEN = 4.0
-"""For estimates of prompt tokens without a tokenizer."""
+from unharm.scoring.estimate import CHARACTERS_PER_TOKEN, services
 
 
 def summary_of(plan: Plan) -> dict[str, Any]:

@@ -44,6 +44,10 @@ PREMISE, INSTRUCTION, ANSWER = 160, 200, 250
 """Characters of an argument, an instruction and its answer, about."""
 
 
+def _absent(count: int) -> str:
+    return f"its file is not here; planned at the published size ({count:,})"
+
+
 def prompts(name: str, limit: int | None) -> PromptSet:
     """Placeholders for the prompts of a benchmark; the categories of a questionnaire are the ten values."""
     size = PROMPTS[name]
@@ -58,7 +62,7 @@ def prompts(name: str, limit: int | None) -> PromptSet:
         )
         for n in range(count)
     ]  # fmt: skip
-    return PromptSet(name, found, [f"its file is not here; planned at the published size ({count:,})"])
+    return PromptSet(name, found, [_absent(count)])
 
 
 def profiles(source: ProfileSource) -> list[Profile]:
@@ -102,7 +106,7 @@ def benign(name: str, limit: int | None, shares: tuple[float, float, float]) -> 
             Example(f"{name}-{n}", filled(f"{name} {n}", INSTRUCTION), "x" * ANSWER, part(n), str(n))
             for n in range(count)
         ],
-        [f"its file is not here; planned at the published size ({count:,})"],
+        [_absent(count)],
     )
 
 

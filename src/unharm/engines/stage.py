@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from unharm import keys, stopping
 from unharm.disk import Parts
 from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task, failed
 from unharm.errors import UserError
-from unharm.executors.chunks import Chunk, Fault
+from unharm.executors.chunks import Chunk, Fault, cut
 from unharm.progress import Progress, Tally, say
 from unharm.prompting.compose import style_of
 from unharm.records import Completion, schema_of
@@ -27,8 +26,6 @@ COMPLETIONS = schema_of(Completion)
 
 TOGETHER = 8
 """Shards that one of several workers is given at a time, at most."""
-ROUNDS = 4
-"""Each of several workers is given work so many times at least, so that none waits long for the last."""
 
 
 def make_completions(run: Run) -> None:
@@ -50,19 +47,16 @@ def make_completions(run: Run) -> None:
 
 
 def _chunks(run: Run, pending: list[keys.Shard], workers: int) -> list[Chunk]:
-    """The shards that workers are given at a time: all to the only one, so that its engine never waits.
-    What servers complete is done here, where the keys are."""
+    """The shards that workers are given at a time. What servers complete is done here, where the keys
+    are."""
     by_engine: dict[tuple[str, bool], list[keys.Shard]] = {}
     for shard in pending:
         by_engine.setdefault((_engine_name(run, shard), _served(run, shard)), []).append(shard)
-    chunks = []
-    for (name, served), mine in by_engine.items():
-        alone = served or workers == 1
-        size = len(mine) if alone else min(TOGETHER, math.ceil(len(mine) / (ROUNDS * workers)))
-        for first in range(0, len(mine), size):
-            pieces = tuple(run.piece(s) for s in mine[first : first + size])
-            chunks.append(Chunk("completions", name, pieces, here=served))
-    return chunks
+    return [
+        chunk
+        for (name, served), mine in by_engine.items()
+        for chunk in cut("completions", name, [run.piece(s) for s in mine], workers, TOGETHER, here=served)
+    ]
 
 
 def complete_chunk(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, int]:

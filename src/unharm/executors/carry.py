@@ -1,9 +1,8 @@
-"""How the chunks of a stage get done: given to workers, given again, cut smaller, and given up in the
-end."""
+"""How the chunks of a stage get done: given to workers, given again, cut smaller, given up in the end."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -11,7 +10,7 @@ from typing import Protocol
 from unharm import stopping
 from unharm.errors import Problem, UserError
 from unharm.executors.chunks import Chunk, Fault, Outcome
-from unharm.progress import Progress, say
+from unharm.progress import Progress
 
 LOSSES = 3
 """A chunk whose worker died so often is cut smaller, or given up: it may be what kills them."""
@@ -47,7 +46,7 @@ class Pool(Protocol):
 GiveUp = Callable[[Chunk, Fault], None]
 
 
-def carry_out(pool: Pool, chunks: list[Chunk], progress: Progress, give_up: GiveUp) -> dict[str, int]:
+def carry_out(pool: Pool, chunks: list[Chunk], progress: Progress, give_up: GiveUp) -> Counter[str]:
     """Has all chunks done and sums their counts. A chunk that fails is cut in halves until the piece that
     fails is alone, which is given up after a second try; the others go on.
 
@@ -56,7 +55,7 @@ def carry_out(pool: Pool, chunks: list[Chunk], progress: Progress, give_up: Give
     """
     waiting = deque(chunks)
     going: set[Chunk] = set()
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     problems: dict[Problem, None] = {}
     tried: set[tuple[str, ...]] = set()
     given_up = 0
@@ -73,8 +72,7 @@ def carry_out(pool: Pool, chunks: list[Chunk], progress: Progress, give_up: Give
             pool.give(chunk)
         for chunk, outcome in pool.wait(progress) if going or waiting else []:
             going.discard(chunk)
-            for name, count in outcome.counts.items():
-                counts[name] = counts.get(name, 0) + count
+            counts.update(outcome.counts)
             problems |= dict.fromkeys(outcome.problems)
             if outcome.kind == "gone":  # which says nothing of the chunk
                 waiting.appendleft(chunk)
@@ -127,7 +125,3 @@ class Here:
 
     def close(self) -> None:
         pass
-
-
-def told_given_up(stage: str, piece: str, fault: Fault) -> None:
-    say(f"{stage}: {piece}: failed twice and is left out ({fault.what}); the same command tries it again")

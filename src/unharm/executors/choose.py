@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unharm.errors import UserError
 from unharm.executors.carry import Here, Pool, carry_out
-from unharm.executors.chunks import Chunk, Job, do
+from unharm.executors.chunks import Chunk, Fault, Job, do
 from unharm.executors.faults import give_up
 from unharm.executors.settings import Demand, demand, processors, threads
 from unharm.progress import Progress
@@ -73,18 +74,16 @@ class Workers:
 
     def carry_out(
         self, stage: str, chunks: list[Chunk], progress: Progress, size: int, with_model: bool = True
-    ) -> dict[str, int]:
+    ) -> Counter[str]:
         """Has chunks done by so many workers; see `carry.carry_out`."""
         here = [c for c in chunks if c.here]
         rest = [c for c in chunks if not c.here]
-        counts: dict[str, int] = {}
-        for part, pool in (
-            (rest, self._pool_for(stage, size, with_model) if rest else None),
-            (here, self._here()),
-        ):
-            if part and pool:
-                for name, count in carry_out(pool, part, progress, self._give_up).items():
-                    counts[name] = counts.get(name, 0) + count
+        counts: Counter[str] = Counter()
+        if rest:
+            pool = self._pool_for(stage, size, with_model)
+            counts += carry_out(pool, rest, progress, self._give_up)
+        if here:
+            counts += carry_out(self._here(), here, progress, self._give_up)
         return counts
 
     def close(self) -> None:
@@ -100,7 +99,7 @@ class Workers:
             self._cluster.leave()
             self._cluster = None
 
-    def _give_up(self, chunk: Chunk, fault: Any) -> None:
+    def _give_up(self, chunk: Chunk, fault: Fault) -> None:
         self.failures.append(give_up(self.run, chunk, fault))
 
     def _demand(self, stage: str, with_model: bool) -> Demand:

@@ -1,8 +1,8 @@
-"""What workers are given and what they give back, and a worker itself: the same in every kind of
-process."""
+"""What workers are given and give back, and a worker itself: the same in every kind of process."""
 
 from __future__ import annotations
 
+import math
 import os
 import traceback
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ Piece = tuple[int, str]
 @dataclass(frozen=True)
 class Chunk:
     """Some pieces of one stage, done by one worker in one go. `by` is what does them: the engine, the
-    scorer,
-    the training stage. `here`: only the process that leads the run can, as for services with keys."""
+    scorer, the training stage. `here`: only the process that leads the run can, as where keys are needed;
+    `lost`: how many workers died with it."""
 
     stage: str
     by: str
@@ -37,6 +37,21 @@ class Chunk:
         middle = len(self.pieces) // 2
         parts = self.pieces[:middle], self.pieces[middle:]
         return [Chunk(self.stage, self.by, part, self.here) for part in parts if part]
+
+
+ROUNDS = 4
+"""Each of several workers is given work so many times at least, so that none waits long for the last."""
+
+
+def cut(
+    stage: str, by: str, pieces: list[Piece], workers: int, most: int, here: bool = False
+) -> list[Chunk]:
+    """Pieces as chunks of `most` at most; all in one for the only worker, so that it never waits."""
+    size = len(pieces) if here or workers == 1 else min(most, math.ceil(len(pieces) / (ROUNDS * workers)))
+    return [
+        Chunk(stage, by, tuple(pieces[first : first + size]), here)
+        for first in range(0, len(pieces), max(size, 1))
+    ]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unharm.plan import Plan
 
 CHARACTERS_PER_TOKEN = 4.0
+"""For estimates without a tokenizer."""
 VERDICT_TOKENS = 60
 """What a verdict with its reason has, about."""
 

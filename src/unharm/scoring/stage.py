@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import polars as pl
 
 from unharm import stopping
 from unharm.executors.choose import has_model
-from unharm.executors.chunks import Chunk, Fault
+from unharm.executors.chunks import Chunk, Fault, cut
 from unharm.keys import Shard
 from unharm.progress import Progress, Tally, say
 from unharm.records import Completion, Score, schema_of
@@ -39,9 +39,8 @@ READ = [f.name for f in fields(Completion)][:-1]
 
 TOGETHER = 4096
 """Completions that are before a service at a time: enough to keep its connections busy."""
-SHARDS, ROUNDS = 32, 4
-"""Shards that one of several workers is given at a time, at most; and how often it is given some, at
-least."""
+SHARDS = 32
+"""Shards that one of several workers is given at a time, at most."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +77,17 @@ def make_scores(run: Run) -> None:
     """
     every = parts(run)
     left = pending(run, every)
-    sums: dict[str, int] = {}
+    sums: Counter[str] = Counter()
     with run.progress("scores", len(every), "shards", len(every) - len(left)) as progress:
         for name in dict.fromkeys(part.scorer for part in left):
             mine = [part for part in left if part.scorer == name]
             with_model = has_model(run, name)
             size = run.workers.size("scores", sum(_texts(run, part) for part in mine), with_model)
             chunks = _chunks(run, mine, size)
-            for count, number in run.workers.carry_out(
-                "scores", chunks, progress, size, with_model
-            ).items():
-                sums[count] = sums.get(count, 0) + number
+            sums += run.workers.carry_out("scores", chunks, progress, size, with_model)
             if isinstance(scorer := run.scorers[name] if chunks[0].here else None, ServiceScorer):
                 say(f"scores: {name}: {scorer.told()}")
-    if again := sums.get("repeats", 0):
+    if again := sums["repeats"]:
         say(f"scores: {again:,} of {sums['texts']:,} repeat a text that is scored: each was scored once")
     run.store.refresh("scores")
     frames = [run.store.scan(part.artefact).select("status") for part in every]
@@ -106,12 +102,9 @@ def make_scores(run: Run) -> None:
 def _chunks(run: Run, mine: list[Part], workers: int) -> list[Chunk]:
     """The parts of one scorer that workers are given at a time. Services are asked from here, where the
     keys are, so that one rate holds for all."""
-    here = _is_service(run, mine[0].scorer)
-    size = len(mine) if here or workers == 1 else min(SHARDS, math.ceil(len(mine) / (ROUNDS * workers)))
-    return [
-        Chunk("scores", mine[0].scorer, tuple(run.piece(p.shard) for p in mine[first : first + size]), here)
-        for first in range(0, len(mine), size)
-    ]
+    name = mine[0].scorer
+    pieces = [run.piece(part.shard) for part in mine]
+    return cut("scores", name, pieces, workers, SHARDS, here=_is_service(run, name))
 
 
 def score_chunk(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, int]:
