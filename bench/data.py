@@ -28,11 +28,11 @@ from pathlib import Path
 
 import numpy as np
 
+from unharm.core.values import VALUES
 from unharm.corpus.stage_one import argument_scores
 from unharm.profiles.extreme import TARGETS, extreme
 from unharm.profiles.similar import most_similar
 from unharm.profiles.survey import load_items, read_survey
-from unharm.values import VALUES
 
 Row = dict[str, str]
 

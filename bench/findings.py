@@ -54,8 +54,8 @@ from unharm.analysis.simulate import (
     smaller,
     without_difference,
 )
+from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.profiles.extreme import extreme
-from unharm.values import HIGHER_ORDER, VALUES
 
 CONFIDENCE, LEVEL, R = 0.95, 0.05, 0.4
 SCORER = {"scorer": "simulated", "scorer_version": "1", "stand_in": True}
@@ -273,9 +273,9 @@ def write_data(folder: Path) -> None:
 
 def full_size(folder: Path) -> dict[str, Any]:
     """A run with 7.5 million simulated scores, analysed by `unharm analyze` in a process of its own."""
-    from unharm.pipeline import new_run
-    from unharm.scoring.stage import SCORES
-    from unharm.study_check import load_study
+    from unharm.run.pipeline import new_run
+    from unharm.run.stages.scores import SCORES
+    from unharm.study.check import load_study
 
     write_data(folder)
     spec = {

@@ -37,14 +37,14 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from unharm.benchmarks.load import load
+from unharm.benchmarks.registry import load
+from unharm.core.errors import UserError
+from unharm.core.models.transformers import quiet_libraries
 from unharm.demo.base import Shape, train_tokenizer
 from unharm.demo.world import data_folder, documents
 from unharm.engines import rows as engine_rows
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
-from unharm.errors import UserError
-from unharm.models import quiet_libraries
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import judges
 from servers import Faulty, serving
-from unharm.scoring.answers import Answer, Answers, key_of
+from unharm.scoring.answer_store import Answer, Answers, key_of
 
 ATTEMPTS, TRIES = 3, 3
 
@@ -201,8 +201,8 @@ def main() -> None:
 
 def fill_keys(folder: Path, texts: int) -> None:
     """The key of every text's answers, as the run has them."""
-    from unharm.scoring.choose import answers_version
-    from unharm.study_check import load_study
+    from unharm.scoring.registry import answers_version
+    from unharm.study.check import load_study
 
     version = answers_version(load_study(str(folder / "study.yaml")), "judge")
     KEYS.clear()

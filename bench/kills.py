@@ -36,9 +36,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from clusters import Nodes, cluster
-from unharm import journal
-from unharm.naming import sha256_of
-from unharm.store import Store
+from unharm.core.hashing import sha256_of
+from unharm.store import journal
+from unharm.store.store import Store
 
 PARTS = ("completions", "scores", "adapters", "examples", "findings")
 

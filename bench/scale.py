@@ -22,15 +22,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from unharm import stages
-from unharm.dry_run import Dry
+from unharm.core.pace import Dry
+from unharm.core.progress import Progress
+from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.executors.chunks import Chunk
-from unharm.pipeline import Run, execute
-from unharm.plan import Plan
-from unharm.progress import Progress
-from unharm.store import Store
-from unharm.study_check import load_study
-from unharm.values import HIGHER_ORDER, VALUES
+from unharm.run.pipeline import Run, execute
+from unharm.run.plan import Plan
+from unharm.store.store import Store
+from unharm.study.check import load_study
 
 PAPER = Path(__file__).parents[1] / "studies" / "paper.yaml"
 FIRST = ["profiles", "examples", "adapters", "completions"]
@@ -90,7 +89,7 @@ def speedup(profiles: int) -> tuple[float, float, float]:
             ready = [Chunk("scores", "offline-regard", (), lost=n) for n in range(workers)]
             run.workers.carry_out("scores", ready, Progress("workers", 0, "workers"), workers, False)
             began = time.perf_counter()
-            stages.make_scores(run)
+            profiles.make_scores(run)
             seconds.append(time.perf_counter() - began)
             run.workers.leave()
     finally:

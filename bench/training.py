@@ -41,20 +41,21 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from unharm.core.models.memory import keep_freed_memory
+from unharm.core.models.peft_folder import Lora
+from unharm.core.models.transformers import quiet_libraries
 from unharm.corpus.valueeval import read_arguments
 from unharm.corpus.vim import qa_examples
 from unharm.demo.base import Shape, train_tokenizer
 from unharm.demo.world import data_folder
-from unharm.models import quiet_libraries
 from unharm.profiles.extreme import TARGETS, extreme, reverse
 from unharm.prompting.pack import load_pack
-from unharm.training import tree
+from unharm.training import prefix_tree
 from unharm.training.attention import packing
-from unharm.training.lockstep import Job
 from unharm.training.loop import Watch, begin, train_stack
-from unharm.training.memory import keep_freed_memory
-from unharm.training.recipe import Lora, Recipe
-from unharm.training.stacked import Stack
+from unharm.training.settings import Recipe
+from unharm.training.stacked_lora import Stack
+from unharm.training.state import Job
 from unharm.training.tokens import Tokenizer, Tokens
 
 PADDED = 128
@@ -135,7 +136,7 @@ def ours(
             if len(marks) > steps:
                 raise Enough
 
-        packer = tree._shared if shared else lambda one, other: 0
+        packer = prefix_tree._shared if shared else lambda one, other: 0
         one_turn = suppress(Enough)
         with packing(model), stack.attached(), patch.object(tree, "_shared", packer), one_turn:
             train_stack(stack, state, jobs, recipe, 4096, Watch(step=step))

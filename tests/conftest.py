@@ -81,8 +81,8 @@ def load() -> Any:
     """From plain data to a checked study, as from a file."""
     import yaml
 
-    from unharm.spec_text import SpecText
-    from unharm.study_check import parse_study
+    from unharm.core.files.yaml_text import SpecText
+    from unharm.study.check import parse_study
 
     def parse(data: dict[str, Any], *overrides: str) -> Any:
         text = SpecText(yaml.safe_dump(data, sort_keys=False), "study.yaml")

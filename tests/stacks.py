@@ -18,11 +18,12 @@ from transformers import (
     Qwen3Config,
 )
 
+from unharm.core.models.peft_folder import Lora
 from unharm.training.attention import packing
-from unharm.training.lockstep import Job, Lockstep
 from unharm.training.loop import Watch, begin, train_stack
-from unharm.training.recipe import Lora, Recipe
-from unharm.training.stacked import Stack
+from unharm.training.settings import Recipe
+from unharm.training.stacked_lora import Stack
+from unharm.training.state import Job, Lockstep
 from unharm.training.tokens import Tokens
 
 VOCABULARY = 120

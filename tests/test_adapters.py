@@ -18,10 +18,11 @@ import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from unharm.cli import main
-from unharm.errors import UserError
-from unharm.pipeline import Run, run_study
-from unharm.training import loop, session
+from unharm.cli.app import main
+from unharm.core.errors import UserError
+from unharm.run.pipeline import Run, run_study
+from unharm.run.stages import training_session
+from unharm.training import loop
 from unharm.training.attention import label_logits
 
 
@@ -44,8 +45,8 @@ def made(run: Run) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
     from conftest import study_data
-    from unharm.spec_text import SpecText
-    from unharm.study_check import parse_study
+    from unharm.core.files.yaml_text import SpecText
+    from unharm.study.check import parse_study
 
     folder = tmp_path_factory.mktemp("trained")
     data = vim_study(study_data(tiny_base, folder), folder / "run")
@@ -193,7 +194,7 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
     data = vim_study(tiny_study, tmp_path / "run")
     data["arms"] = ["vim", "vim-ag"]
     data["benchmarks"] = {"hexphi": {"file": "hexphi", "limit": 4, "max_tokens": 3}}
-    own = session.Session._job
+    own = training_session.Session._job
 
     def poisoned(self: Any, adapter: Any, *words: Any) -> Any:
         job = own(self, adapter, *words)
@@ -201,7 +202,7 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
             job.start = torch.full((words[0].size,), torch.nan)
         return job
 
-    monkeypatch.setattr(session.Session, "_job", poisoned)
+    monkeypatch.setattr(training_session.Session, "_job", poisoned)
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(data))
     monkeypatch.setattr(sys, "argv", ["unharm", "run", str(spec), "--json"])
@@ -272,8 +273,8 @@ def test_an_adapter_made_elsewhere_is_an_arm(
 
 
 def test_profiles_alike_share_their_adapter(tiny_study: dict[str, Any], load: Any, tmp_path: Path) -> None:
+    from unharm.core.values import VALUES
     from unharm.profiles.extreme import extreme
-    from unharm.values import VALUES
 
     table = tmp_path / "twin.csv"
     numbers = ",".join(str(extreme("power")[v]) for v in VALUES)
@@ -366,7 +367,7 @@ def test_a_profile_with_nothing_to_say_trains_on_its_negatives(
     data["arms"] = ["vim-ag"]
     data["corpus"]["threshold"] = 6
     low = tmp_path / "low.csv"
-    from unharm.values import VALUES
+    from unharm.core.values import VALUES
 
     low.write_text("name," + ",".join(VALUES) + "\nlow," + ",".join("1" for _ in VALUES) + "\n")
     data["profiles"] = [str(low)]

@@ -16,8 +16,8 @@ from unharm.analysis.intervals import adjusted, mean_interval, share_interval, s
 from unharm.analysis.metrics import benchmark_metrics, nmse, questionnaire_means
 from unharm.analysis.schemas import SUBJECTS_SCHEMA
 from unharm.analysis.tables import arms_table
+from unharm.core.values import VALUES
 from unharm.profiles.extreme import TARGETS, extreme
-from unharm.values import VALUES
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from unharm.benchmarks import questionnaire
-from unharm.benchmarks.load import load
-from unharm.errors import UserError
-from unharm.values import VALUES
+from unharm.benchmarks.registry import load
+from unharm.core.errors import UserError
+from unharm.core.values import VALUES
 
 
 @pytest.mark.parametrize(

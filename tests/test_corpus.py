@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unharm.core.draws import uniform
+from unharm.core.errors import UserError
+from unharm.core.records import Argument, Profile
+from unharm.core.values import VALUES
 from unharm.corpus.benign import load_benign
 from unharm.corpus.valueeval import draw, read_arguments, split_of
 from unharm.corpus.vim import ag_examples, qa_examples, rounded, would_say
-from unharm.draws import uniform
-from unharm.errors import UserError
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack
-from unharm.records import Argument, Profile
-from unharm.values import VALUES
 
 HEADER = "\tConclusion\tStance\tPremise\t" + "\t".join(v.capitalize() for v in VALUES)
 

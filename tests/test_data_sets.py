@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from unharm.benchmarks import KINDS
-from unharm.cli import main
+from unharm.cli.app import main
+from unharm.core.hashing import sha256_of
 from unharm.corpus import benign
-from unharm.data_sets import DATA_SETS, check_data
-from unharm.naming import sha256_of
+from unharm.corpus.data_sets import DATA_SETS
+from unharm.study.data_check import check_data
 
 
 def test_every_benchmark_and_benign_set_is_listed() -> None:

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from clusters import cluster
-from unharm.arms import ARMS, STRATEGIES
 from unharm.benchmarks import KINDS
+from unharm.core.arms import ARMS, STRATEGIES
 from unharm.scoring import SCORERS
-from unharm.study import Study
+from unharm.study.spec import Study
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

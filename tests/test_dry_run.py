@@ -11,14 +11,22 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from unharm.cli import app
-from unharm.dry_run import Dry, rehearsal_text, rehearse
-from unharm.errors import UserError
-from unharm.hardware import Rates, estimates, measured_here, measured_in, parameters_of, rates_of
-from unharm.pipeline import run_study
-from unharm.plan import Plan
-from unharm.plan_summary import summary_of
-from unharm.study_check import load_study
+from unharm.cli.app import app
+from unharm.core.errors import UserError
+from unharm.core.pace import Dry
+from unharm.run.pipeline import run_study
+from unharm.run.plan import Plan
+from unharm.run.planning.hardware import (
+    Rates,
+    estimates,
+    measured_here,
+    measured_in,
+    parameters_of,
+    rates_of,
+)
+from unharm.run.planning.rehearsal import rehearsal_text, rehearse
+from unharm.run.planning.summary import summary_of
+from unharm.study.check import load_study
 
 PAPER = str(Path(__file__).parents[1] / "studies" / "paper.yaml")
 
@@ -94,7 +102,7 @@ def test_a_dry_run_leaves_the_same_whoever_does_it(tmp_path: Path) -> None:
 def test_a_dry_run_keeps_to_its_rates(tmp_path: Path) -> None:
     import time
 
-    from unharm.dry_run import DryScorer
+    from unharm.scoring.fake import DryScorer
     from unharm.scoring.texts import Text
 
     scorer = DryScorer(Dry(scorer_rate=400.0), "harmfulness")
@@ -157,7 +165,7 @@ def test_an_estimate_by_hand() -> None:
     """One subject, one benchmark: 330 prompts of 64 new tokens, at 1,000 tokens written and 10⁶ read a second."""
     plan = Plan(paper("arms=[vanilla]", "benchmarks={hexphi: {file: none}}"), sizes_only=True)
     summary = summary_of(plan)
-    from unharm import hardware
+    from unharm.run.planning import hardware
 
     row = hardware._estimate(plan, summary, Rates("x", 2, 1.0, 1e6, 1000.0, "by hand", price=3.0), 7e9, 0.0)
     seconds = (330 * 64 / 1000 + summary["prompt_tokens"] / 2.5 / 1e6) / 2

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from unharm.pipeline import run_study
-from unharm.records import Score
+from unharm.core.records import Score
+from unharm.run.pipeline import run_study
 from unharm.scoring.offline import FUNCTIONS, unscored
 from unharm.scoring.texts import Text
 

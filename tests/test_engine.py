@@ -15,12 +15,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stacks import configs
-from unharm.engines.cells import celled
+from unharm.core.errors import UserError
 from unharm.engines.hf import HfEngine
+from unharm.engines.kv_cache import celled
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
 from unharm.engines.rows import Rows, Unit
 from unharm.engines.sampling import pick
-from unharm.errors import UserError
 
 TEXTS = [
     "The driver behind us shouted",

@@ -19,21 +19,21 @@ from hypothesis import strategies as st
 
 from clusters import Nodes, cluster
 from conftest import study_data
-from unharm import stopping
-from unharm.dry_run import Dry
-from unharm.errors import Problem, UserError
-from unharm.executors import choose, settings
-from unharm.executors.carry import HOPELESS, LOSSES, carry_out
+from unharm.core import interrupt
+from unharm.core.errors import Problem, UserError
+from unharm.core.files.yaml_text import SpecText
+from unharm.core.pace import Dry
+from unharm.core.progress import Progress, Tally
+from unharm.executors import settings, workers
 from unharm.executors.chunks import Chunk, Fault, Job, Outcome
+from unharm.executors.dispatch import HOPELESS, LOSSES, carry_out
 from unharm.executors.processes import Processes
 from unharm.executors.settings import Asked, ExecutorSpec, demand, threads
-from unharm.models import Base
-from unharm.pipeline import Run, run_study
-from unharm.plan import Plan
-from unharm.progress import Progress, Tally
-from unharm.spec_text import SpecText
-from unharm.store import Store
-from unharm.study_check import parse_study
+from unharm.run.base import Base
+from unharm.run.pipeline import Run, run_study
+from unharm.run.plan import Plan
+from unharm.store.store import Store
+from unharm.study.check import parse_study
 
 
 class Scripted:
@@ -132,7 +132,7 @@ def test_a_users_mistake_stops_the_rest_and_is_told_whole() -> None:
 def test_a_run_that_is_asked_to_stop_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Scripted(size=1)
     monkeypatch.setattr(stopping, "asked", lambda: pool.done.total() >= 2)
-    with pytest.raises(stopping.Stopped):
+    with pytest.raises(interrupt.Stopped):
         carried(pool, chunks_of(6, 1))
     assert pool.done.total() == 2
     assert pool.stopped == 1
@@ -174,10 +174,10 @@ def test_processes_are_started_where_they_pay(
 
 
 def test_accelerators_are_dealt_to_workers() -> None:
-    assert choose.dealt(["0", "1", "2"], 1) == ["0", "1", "2"]
-    assert choose.dealt(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
-    assert choose.dealt(["3"], 0.5) == ["3"]  # two workers share it
-    assert choose.dealt(["0"], 0) == []
+    assert workers.dealt(["0", "1", "2"], 1) == ["0", "1", "2"]
+    assert workers.dealt(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
+    assert workers.dealt(["3"], 0.5) == ["3"]  # two workers share it
+    assert workers.dealt(["0"], 0) == []
 
 
 def test_a_task_that_asks_for_more_than_there_is_is_refused(
@@ -314,7 +314,7 @@ def test_two_nodes_of_ray_leave_the_same_bytes(
 def test_nodes_are_looked_over_before_any_work(
     tiny_base: Path, tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unharm.executors import cluster as module
+    from unharm.executors import ray_cluster as module
 
     own = module._versions
     monkeypatch.setattr(module, "_versions", lambda: own() | {"torch": "0.1", "peft": "0.1"})
@@ -348,7 +348,7 @@ def test_no_cluster_at_the_address(tiny_base: Path, tmp_path: Path) -> None:
 def test_without_ray_the_command_that_installs_it(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unharm.executors import cluster as module
+    from unharm.executors import ray_cluster as module
 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="Ray is not installed") as error:
@@ -384,14 +384,14 @@ def test_a_node_that_is_lost_for_good_holds_nothing_up(tiny_study: dict[str, Any
 def test_a_base_that_differs_is_refused(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unharm import models
+    from unharm.run import base
 
     study = small(tiny_base, tmp_path / "run")
     there = Base("b", tmp_path / "not here", "another key")
     with pytest.raises(UserError, match="another one than where the run was started"):
-        models.same_base(there, study)
-    here = models.resolve_base(study)
-    assert models.same_base(here, study) == here
+        base.same_base(there, study)
+    here = base.resolve_base(study)
+    assert base.same_base(here, study) == here
 
 
 def test_a_job_holds_no_secret(

@@ -21,20 +21,20 @@ import yaml
 from typer.testing import CliRunner
 
 from conftest import study_data
-from unharm import journal
-from unharm.cli import app
-from unharm.disk import Parts
+from unharm.cli.app import app
+from unharm.core.errors import UserError
+from unharm.core.files.disk import Parts
+from unharm.core.files.yaml_text import SpecText
 from unharm.engines.hf import HfEngine
-from unharm.errors import UserError
-from unharm.pipeline import Run, run_study
-from unharm.reopen import rewrite_report
+from unharm.run.pipeline import Run, run_study
+from unharm.run.stages import training_session
+from unharm.run.status import status, status_text
+from unharm.run.tools.rescore import rewrite_report
 from unharm.scoring import offline
-from unharm.scoring.answers import Answer, Answers, key_of
-from unharm.spec_text import SpecText
-from unharm.status import status, status_text
-from unharm.store import Store
-from unharm.study_check import parse_study
-from unharm.training import session
+from unharm.scoring.answer_store import Answer, Answers, key_of
+from unharm.store import journal
+from unharm.store.store import Store
+from unharm.study.check import parse_study
 
 TOGETHER = ("completions", "scores", "adapters", "findings")
 
@@ -142,7 +142,7 @@ def test_a_scorer_that_fails_on_a_shard_leaves_its_scores_unanswered(
 def test_an_adapter_whose_training_raises_is_tried_again_by_the_next_run(
     tiny_base: Path, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = session.Session._job
+    own = training_session.Session._job
 
     def failing(self: Any, adapter: Any, *words: Any) -> Any:
         if adapter.stage == "ag":
@@ -150,7 +150,7 @@ def test_an_adapter_whose_training_raises_is_tried_again_by_the_next_run(
         return own(self, adapter, *words)
 
     study = parsed(study_in(tiny_base, tmp_path / "run"))
-    monkeypatch.setattr(session.Session, "_job", failing)
+    monkeypatch.setattr(training_session.Session, "_job", failing)
     run = run_study(study)
     assert len(run.workers.failures) == 3
     assert {why.partition(" at ")[0] for why in run.failed.values()} == {

@@ -21,7 +21,7 @@ from unharm.analysis.associations import (
     regressions_table,
 )
 from unharm.analysis.comparisons import Cells, comparisons_table, pairs
-from unharm.analysis.correlate import (
+from unharm.analysis.correlations import (
     axes,
     bootstrapped,
     detectable,
@@ -31,12 +31,11 @@ from unharm.analysis.correlate import (
     rank_correlations,
     ridge,
 )
-from unharm.analysis.expression import aims, expressed, expression_table
+from unharm.analysis.expressed_values import aims, expressed, expression_table
 from unharm.analysis.gate import gate
 from unharm.analysis.hypotheses import Hypothesis, load_hypotheses
 from unharm.analysis.intervals import holm, spearman
 from unharm.analysis.metrics import benchmark_metrics
-from unharm.analysis.moved import moved_table
 from unharm.analysis.paired import _bent, _unbent, difference
 from unharm.analysis.schemas import ALIGNMENT_SCHEMA, SUBJECTS_SCHEMA
 from unharm.analysis.simulate import (
@@ -49,10 +48,11 @@ from unharm.analysis.simulate import (
     true_difference,
     without_difference,
 )
-from unharm.errors import UserError
+from unharm.analysis.value_shift import moved_table
+from unharm.core.errors import UserError
+from unharm.core.records import Profile, Subject
+from unharm.core.values import VALUES
 from unharm.profiles.extreme import TARGETS, extreme
-from unharm.records import Profile, Subject
-from unharm.values import VALUES
 
 SCORER = {"scorer": "s", "scorer_version": "1", "stand_in": False}
 EXTREMES = [extreme(name) for name in TARGETS]

@@ -13,14 +13,14 @@ import polars as pl
 import pytest
 from transformers import AutoTokenizer
 
-from unharm import keys
-from unharm.disk import Parts
+from unharm.core.errors import UserError
+from unharm.core.files.disk import Parts
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Request, Sampling, Task
-from unharm.errors import UserError
-from unharm.pipeline import Run, run_study
 from unharm.prompting.compose import Composer, as_text
 from unharm.prompting.pack import load_pack
+from unharm.run import keys
+from unharm.run.pipeline import Run, run_study
 
 
 def completions(run: Run) -> pl.DataFrame:

@@ -15,20 +15,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unharm.corpus.audit import audit, audit_text
+from unharm.core.errors import UserError
+from unharm.core.records import Argument, Profile
+from unharm.core.values import VALUES
 from unharm.corpus.benign import KINDS, load_benign
 from unharm.corpus.stage_one import argument_scores, importance_matrix, label_matrix
 from unharm.corpus.valueeval import read_arguments, split_of
 from unharm.corpus.vim import qa_examples, shifted, would_say
-from unharm.errors import UserError
-from unharm.pipeline import new_run
-from unharm.plan import Plan
 from unharm.profiles.extreme import TARGETS, extreme, reverse
-from unharm.profiles.picture import bars, compared, compared_text, named, svg
 from unharm.profiles.table import read_profiles
 from unharm.prompting.pack import load_pack
-from unharm.records import Argument, Profile
-from unharm.values import VALUES
+from unharm.report.profile_picture import bars, compared, compared_text, named, svg
+from unharm.run.pipeline import new_run
+from unharm.run.plan import Plan
+from unharm.run.tools.audit import audit, audit_text
 
 PACK = load_pack("default")
 ROWS: dict[str, list[dict[str, str]]] = {
@@ -218,7 +218,7 @@ def test_three_quarters_of_the_published_pairs_name_a_wrong_value(real_data: Pat
 
 
 def test_fidelity_changes_the_keys_of_stage_two_alone(load: Any, tiny_study: dict[str, Any]) -> None:
-    from unharm import keys
+    from unharm.run import keys
 
     corrected, published = Plan(load(tiny_study)), Plan(load(tiny_study, "fidelity=published"))
     same = {
@@ -367,6 +367,6 @@ def test_stage_one_counts_of_the_reference(real_data: Path, monkeypatch: pytest.
 
 
 def test_every_benign_set_is_an_arm() -> None:
-    from unharm.arms import BENIGN_SETS
+    from unharm.core.arms import BENIGN_SETS
 
     assert set(KINDS) == set(BENIGN_SETS)

@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 
 import judges
 from servers import Faulty, serving
-from unharm.errors import UserError
-from unharm.pipeline import run_study
-from unharm.records import Score
-from unharm.scoring.answers import Answer, Answers, key_of
+from unharm.core.errors import UserError
+from unharm.core.records import Score
+from unharm.run.pipeline import run_study
+from unharm.scoring.answer_store import Answer, Answers, key_of
 from unharm.scoring.judge import Judge
 from unharm.scoring.rubric import EMBEDDED, Rubric, load_rubric
-from unharm.scoring.services import Limits, ServiceScorer
+from unharm.scoring.service_scorer import Limits, ServiceScorer
 from unharm.scoring.settings import JudgeSpec
 from unharm.scoring.texts import Text
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unharm.scoring.http.FIRST", 0.01)
+    monkeypatch.setattr("unharm.scoring.service_calls.FIRST", 0.01)
 
 
 @pytest.fixture

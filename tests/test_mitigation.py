@@ -19,23 +19,23 @@ from scipy.stats import rankdata
 from typer.testing import CliRunner
 
 from conftest import study_data
-from unharm import keys
-from unharm.benchmarks.load import half_of, load
-from unharm.cli import app
-from unharm.errors import UserError
-from unharm.mitigate import Learned, aligned_arm, halves, learn, second_half
-from unharm.pipeline import Run, run_study
-from unharm.plan import Plan
+from unharm.benchmarks.registry import half_of, load
+from unharm.cli.app import app
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import SpecText
+from unharm.core.records import Score, Subject
 from unharm.prompting.compose import preamble_of
 from unharm.prompting.pack import load_pack
-from unharm.records import Score, Subject
-from unharm.reopen import rescore
 from unharm.report.latex import escaped
-from unharm.report.page import write_report
+from unharm.run import keys
+from unharm.run.pipeline import Run, run_study
+from unharm.run.plan import Plan
+from unharm.run.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
+from unharm.run.stages.report import write_report
+from unharm.run.tools.rescore import rescore
 from unharm.scoring.offline import FUNCTIONS
 from unharm.scoring.texts import Text
-from unharm.spec_text import SpecText
-from unharm.study_check import parse_study
+from unharm.study.check import parse_study
 
 
 def by_text(texts: Sequence[Text]) -> list[Score]:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from unharm.errors import UserError
+from unharm.core.errors import UserError
+from unharm.core.records import Subject
+from unharm.core.values import VALUES
 from unharm.profiles.extreme import extreme
 from unharm.prompting.compose import as_text, preamble_of, put
 from unharm.prompting.pack import EMBEDDED, load_pack
-from unharm.records import Subject
-from unharm.values import VALUES
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -91,9 +91,9 @@ def test_chat_without_a_template_is_a_users_mistake() -> None:
 def test_what_is_shown_is_what_a_subject_receives(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
-    from unharm import keys
-    from unharm.plan import Plan
     from unharm.prompting.show import EXAMPLES, shown
+    from unharm.run import keys
+    from unharm.run.plan import Plan
 
     (tmp_path / "beavertails.csv").write_text(
         f'prompt,category,category_id\n"{EXAMPLES["ask"]}",terrorism organized crime,1\n'
@@ -132,7 +132,7 @@ def test_prompts_show_on_the_command_line(
     import json
     import sys
 
-    from unharm.cli import main
+    from unharm.cli.app import main
     from unharm.prompting.show import EXAMPLES
 
     for words, code in (([], 0), (["--json"], 0), (["--profile", "powr"], 2)):

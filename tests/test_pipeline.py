@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from conftest import study_data
-from unharm.errors import UserError
-from unharm.pipeline import Run, run_study
-from unharm.spec_text import SpecText
-from unharm.study_check import parse_study
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import SpecText
+from unharm.run.pipeline import Run, run_study
+from unharm.study.check import parse_study
 
 
 def journal(run_folder: Path, event: str = "done") -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ def test_a_damaged_shard_is_redone(finished: tuple[Run, dict[str, Any]], load: A
 
 
 def test_a_second_process_stops_with_a_message(tiny_study: dict[str, Any], load: Any) -> None:
-    from unharm.store import Store
+    from unharm.store.store import Store
 
     with Store(Path(tiny_study["output"])).lock(), pytest.raises(UserError) as caught:
         run_study(load(tiny_study))
@@ -223,7 +223,7 @@ def test_pickled_weights_are_not_loaded(tiny_study: dict[str, Any], load: Any, t
 
 
 def test_hostile_names_and_texts_stay_text(tiny_study: dict[str, Any], load: Any, tmp_path: Path) -> None:
-    from unharm.values import VALUES
+    from unharm.core.values import VALUES
 
     attack = "<script>alert(1)</script>"
     table = tmp_path / "p.csv"

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from unharm.errors import UserError
+from unharm.core.errors import UserError
+from unharm.core.values import VALUES
 from unharm.profiles.extreme import TARGETS, extreme
 from unharm.profiles.select import select_profiles
+from unharm.profiles.settings import ProfileSource
 from unharm.profiles.table import read_profiles
-from unharm.study import Benchmarks, ProfileSource, Study
-from unharm.values import VALUES
+from unharm.study.spec import Benchmarks, Study
 
 HEADER = "name," + ",".join(VALUES)
 

@@ -28,10 +28,10 @@ from unharm.analysis.agreement import (
     table_parts,
 )
 from unharm.analysis.calibration import Calibration, calibrate, load, pooled, save
+from unharm.analysis.human_labels import read_people
 from unharm.analysis.metrics import benchmark_metrics
-from unharm.analysis.people import read_people
 from unharm.analysis.quality import agreement_rows, levels_of, scorer_rows
-from unharm.errors import UserError
+from unharm.core.errors import UserError
 from unharm.scoring import ScorerRow
 
 LEVELS = np.arange(1.0, 6.0)

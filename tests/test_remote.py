@@ -15,16 +15,17 @@ import pytest
 import yaml
 
 from conftest import study_data
-from unharm import journal, stopping
-from unharm.errors import UserError
-from unharm.locks import lease
-from unharm.pipeline import run_study
-from unharm.remote import Remote, as_url
-from unharm.reopen import rewrite_report
-from unharm.spec_text import SpecText
-from unharm.status import status
-from unharm.store import Artefact, Store
-from unharm.study_check import parse_study
+from unharm.core import interrupt
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import SpecText
+from unharm.run.pipeline import run_study
+from unharm.run.status import status
+from unharm.run.tools.rescore import rewrite_report
+from unharm.store import journal
+from unharm.store.locks import lease
+from unharm.store.object_storage import Remote, as_url
+from unharm.store.store import Artefact, Store
+from unharm.study.check import parse_study
 
 
 @pytest.fixture(scope="session")
@@ -193,16 +194,16 @@ def test_paid_answers_need_a_file_that_outlives_the_machine(
 
 @pytest.fixture
 def place() -> Iterator[Remote]:
-    stopping._asked.clear()
+    interrupt._asked.clear()
     yield Remote(f"memory://bucket/{uuid.uuid4().hex}")
-    stopping._asked.clear()
+    interrupt._asked.clear()
 
 
 def test_a_second_process_is_told_and_the_lease_ends_with_its_holder(place: Remote) -> None:
     with lease(place, beat=0.05, silent=1.0):
         with pytest.raises(UserError, match="is working in this run folder"), lease(place, 0.05, 1.0):
             pass
-        assert not stopping.asked()
+        assert not interrupt.asked()
     assert place.read(".lease") is None
     with lease(place, 0.05, 1.0):
         assert place.read(".lease") is not None
@@ -259,7 +260,7 @@ def test_a_lease_outlives_storage_that_is_away_for_a_moment(
         while len(calls) < 6 and time.monotonic() < until:
             time.sleep(0.01)
         assert place.read(".lease") != first
-        assert not stopping.asked()
+        assert not interrupt.asked()
 
 
 def test_who_was_taken_over_from_stops(place: Remote) -> None:
@@ -267,7 +268,7 @@ def test_who_was_taken_over_from_stops(place: Remote) -> None:
         stack.enter_context(lease(place, beat=0.05, silent=1.0))
         place.write(".lease", json.dumps({"own": "other", "beat": 0, "who": "process 2 on there"}).encode())
         until = time.monotonic() + 5
-        while not stopping.asked() and time.monotonic() < until:
+        while not interrupt.asked() and time.monotonic() < until:
             time.sleep(0.01)
-        assert stopping.asked()
+        assert interrupt.asked()
     assert json.loads(place.read(".lease") or b"")["own"] == "other"

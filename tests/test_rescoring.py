@@ -21,16 +21,17 @@ import judges
 from conftest import study_data
 from servers import serving
 from unharm.analysis.calibration import load as load_map
-from unharm.cli import app
-from unharm.errors import UserError
-from unharm.pipeline import Run, run_study
-from unharm.plan import Plan
-from unharm.plan_summary import summary_of
-from unharm.plan_text import plan_text
-from unharm.reopen import open_run, rescore, rewrite_report
-from unharm.scoring.batches import collect, submit, write
-from unharm.spec_text import SpecText
-from unharm.study_check import parse_study
+from unharm.cli.app import app
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import SpecText
+from unharm.run.pipeline import Run, run_study
+from unharm.run.plan import Plan
+from unharm.run.planning.summary import summary_of
+from unharm.run.planning.text import plan_text
+from unharm.run.reopen import open_run
+from unharm.run.tools.batches import collect, submit, write
+from unharm.run.tools.rescore import rescore, rewrite_report
+from unharm.study.check import parse_study
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +266,7 @@ def result_of(request: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, dict[str, Any], int]]:
     """A run with completions and a judge that is only reached through batches."""
-    monkeypatch.setattr("unharm.scoring.http.FIRST", 0.01)
+    monkeypatch.setattr("unharm.scoring.service_calls.FIRST", 0.01)
     count = 3 * len(judges.NAMES)
     with serving(judges.judge()) as faulty, batch_service() as (url, state):
         data = judges.judged_study(tmp_path, faulty, count)

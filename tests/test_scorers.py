@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 import torch
 
-from unharm.errors import UserError
-from unharm.pipeline import run_study
-from unharm.records import Score
-from unharm.scoring.answers import Answer, Answers
-from unharm.scoring.choose import scorer_row
+from unharm.core.errors import UserError
+from unharm.core.records import Score
+from unharm.run.pipeline import run_study
+from unharm.scoring.answer_store import Answer, Answers
 from unharm.scoring.classifier import Classifier, check_labels
 from unharm.scoring.moderation import Moderation
 from unharm.scoring.perplexity import Perplexity
 from unharm.scoring.perspective import Perspective
-from unharm.scoring.services import Limits, ServiceScorer
+from unharm.scoring.registry import scorer_row
+from unharm.scoring.service_scorer import Limits, ServiceScorer
 from unharm.scoring.settings import (
     ATTRIBUTES,
     ClassifierSpec,
@@ -229,7 +229,7 @@ def perspective(body: dict[str, Any], headers: dict[str, str]) -> tuple[int, Any
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unharm.scoring.http.FIRST", 0.01)
+    monkeypatch.setattr("unharm.scoring.service_calls.FIRST", 0.01)
     monkeypatch.setenv("PERSPECTIVE_API_KEY", "right")
     monkeypatch.setattr("unharm.scoring.perspective.today", lambda: datetime.date(2026, 12, 31))
 

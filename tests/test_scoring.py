@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unharm.benchmarks.load import load as load_prompts
-from unharm.pipeline import run_study
-from unharm.records import Completion, Prompt, Score
+from unharm.benchmarks.registry import load as load_prompts
+from unharm.core.records import Completion, Prompt, Score
+from unharm.run.pipeline import run_study
 from unharm.scoring import SCORERS
 from unharm.scoring.coherence import NOISE, coherence_flag
 from unharm.scoring.offline import FUNCTIONS, RATING

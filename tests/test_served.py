@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 
 from servers import Faulty, answer_to, serving
+from unharm.core.errors import UserError
+from unharm.core.records import Completion
 from unharm.engines.openai import OpenAIEngine
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
 from unharm.engines.settings import Server
-from unharm.errors import UserError
-from unharm.pipeline import run_study
-from unharm.records import Completion
+from unharm.run.pipeline import run_study
 
 PLAIN = Sampling(8, 0.1, 0.75)
 

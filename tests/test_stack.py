@@ -16,17 +16,17 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
 
 from stacks import configs, job, tiny_model, trained, tree_of_examples
-from unharm.errors import UserError
+from unharm.core.errors import UserError
+from unharm.core.models.peft_folder import Lora, write_adapter
 from unharm.training.attention import check_packing, label_logits, packing, recomputing
-from unharm.training.export import write_adapter
-from unharm.training.lockstep import Lockstep
 from unharm.training.loop import OutOfMemory, Watch, begin
 from unharm.training.loss import label_losses
 from unharm.training.optimiser import adamw_step
-from unharm.training.recipe import Lora, Recipe
-from unharm.training.stacked import Stack
+from unharm.training.prefix_tree import Weighed, lay_out
+from unharm.training.settings import Recipe
+from unharm.training.stacked_lora import Stack
+from unharm.training.state import Lockstep
 from unharm.training.tokens import Tokens
-from unharm.training.tree import Weighed, lay_out
 
 ARCHITECTURES = sorted(configs())
 MODELS: dict[str, Any] = {}
@@ -390,7 +390,7 @@ def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, 
 
 
 def test_the_size_of_a_stack_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unharm.training import memory
+    from unharm.core.models import memory
 
     stack, jobs, recipe = Stack(model_of("llama"), Lora(), 1), [job(1)], Recipe(batch=8)
     one = memory.bytes_per_adapter(stack, jobs, recipe, 4096, False)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unharm.errors import UserError
-from unharm.naming import content_hash, content_key, slug
-from unharm.store import Artefact, Store
+from unharm.core.errors import UserError
+from unharm.core.hashing import content_hash, content_key, slug
+from unharm.store.store import Artefact, Store
 
 
 @given(st.text(max_size=80))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from unharm.errors import UserError
-from unharm.plan import Plan
-from unharm.plan_summary import summary_of
-from unharm.spec_text import SpecText
-from unharm.study import Study
-from unharm.study_check import load_study, parse_study
-from unharm.values import HIGHER_ORDER, VALUES
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import SpecText
+from unharm.core.values import HIGHER_ORDER, VALUES
+from unharm.run.plan import Plan
+from unharm.run.planning.summary import summary_of
+from unharm.study.check import load_study, parse_study
+from unharm.study.spec import Study
 
 GOOD = """\
 name: mine

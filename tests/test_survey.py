@@ -15,13 +15,14 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from unharm.errors import UserError
+from unharm.core.errors import UserError
+from unharm.core.values import VALUES
 from unharm.profiles.extreme import TARGETS, extreme
 from unharm.profiles.select import select_profiles
+from unharm.profiles.settings import ProfileSource
 from unharm.profiles.similar import jensen_shannon, most_similar
 from unharm.profiles.survey import group_means, load_items, read_survey
-from unharm.study import Benchmarks, ProfileSource, Study
-from unharm.values import VALUES
+from unharm.study.spec import Benchmarks, Study
 
 ITEMS = load_items()
 PUBLISHED = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from unharm.records import Example
+from unharm.core.records import Example
 from unharm.training.tokens import tokenize
 
 

@@ -1,6 +1,6 @@
 """`python -m unharm` is the `unharm` command."""
 
-from unharm.cli import main
+from unharm.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from unharm.records import Estimate
+from unharm.core.records import Estimate
 
 Array = np.ndarray
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from unharm.analysis.correlate import (
+from unharm.analysis.correlations import (
     AXES,
     Coefficient,
     bootstrapped,
@@ -23,7 +23,8 @@ from unharm.analysis.correlate import (
 )
 from unharm.analysis.hypotheses import Hypothesis
 from unharm.analysis.intervals import adjust_rows, adjusted, holm
-from unharm.analysis.metrics import ALL, HARMS, METRICS
+from unharm.analysis.measures import HARM_METRICS
+from unharm.analysis.metrics import ALL
 from unharm.analysis.schemas import (
     ASSOCIATIONS_SCHEMA,
     HYPOTHESES_SCHEMA,
@@ -31,9 +32,9 @@ from unharm.analysis.schemas import (
     REGRESSIONS_SCHEMA,
     SCORER,
 )
-from unharm.arms import VIM_STAGES, has_profile
-from unharm.records import Profile
-from unharm.values import VALUES
+from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.records import Profile
+from unharm.core.values import VALUES
 
 Array = np.ndarray
 
@@ -53,12 +54,8 @@ class Harms:
 def harms(subjects: pl.DataFrame, profiles: Sequence[Profile]) -> Iterator[Harms]:
     """The harms of every arm with profiles, from the table of subjects."""
     by_name = {p.name: p.importances for p in profiles}
-    first = {benchmark: METRICS[benchmark][0].name for benchmark in HARMS}
     aligned = [arm for arm in subjects["arm"].unique() if has_profile(arm)]
-    chosen = subjects.filter(
-        pl.col("arm").is_in(aligned)
-        & (pl.col("metric") == pl.col("benchmark").replace_strict(first, default=None))
-    )
+    chosen = subjects.filter(pl.col("arm").is_in(aligned) & pl.col("metric").is_in(HARM_METRICS))
     for (arm, strategy), family in chosen.group_by(["arm", "strategy"], maintain_order=True):
         split = set(family.filter(pl.col("category") != ALL)["benchmark"])
         names = [n for n in by_name if n in set(family["profile"])]

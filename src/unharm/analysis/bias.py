@@ -14,7 +14,7 @@ import polars as pl
 from scipy import stats
 
 from unharm.analysis.intervals import share_interval
-from unharm.records import Estimate
+from unharm.core.records import Estimate
 
 PUBLISHED_BASELINE = 0.005
 """The published scripts compare a percentage with 0.5: a group counts as soon as one of its completions is

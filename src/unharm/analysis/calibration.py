@@ -31,10 +31,10 @@ from unharm.analysis.agreement import (
     table_parts,
 )
 from unharm.analysis.intervals import mean_interval
-from unharm.errors import UserError
-from unharm.naming import content_hash
-from unharm.records import Estimate
-from unharm.spec_text import read_text
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import read_text
+from unharm.core.hashing import content_hash
+from unharm.core.records import Estimate
 
 Array = np.ndarray
 
@@ -188,7 +188,7 @@ def _errors(groups: Array, unseen: Array, y: Array, confidence: float, seed: int
 
 def save(calibration: Calibration, path: Path) -> None:
     """Raises `UserError` where the file cannot be written."""
-    from unharm.disk import write_whole
+    from unharm.core.files.disk import write_whole
 
     text = json.dumps({"version": VERSION, **asdict(calibration)}, ensure_ascii=False)
     write_whole(path, text.encode(), "the map")

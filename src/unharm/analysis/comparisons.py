@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 
 from unharm.analysis.intervals import adjust_rows, adjusted, holm
-from unharm.analysis.metrics import ALL, METRICS, of_quality
+from unharm.analysis.measures import FIRST_METRICS, of_quality
+from unharm.analysis.metrics import ALL
 from unharm.analysis.paired import Difference, difference
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
-from unharm.arms import VIM_STAGES, has_profile
-from unharm.records import Subject
+from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.records import Subject
 
 Array = np.ndarray
 Made = tuple[str, str]
@@ -96,7 +97,7 @@ def comparisons_table(
             row = _row(found, a, b, metric, d.size)
             rows.append(told | {"category": ALL, "family": family} | row)
             names = [str(c) for c in np.unique(categories) if c]
-            if against and metric == METRICS[benchmark][0].name and len(names) > 1:
+            if against and metric in FIRST_METRICS.values() and len(names) > 1:
                 for name in names:
                     here = categories == name
                     part = difference(d[:, here], confidence)

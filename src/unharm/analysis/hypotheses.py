@@ -7,11 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from unharm.benchmarks import KINDS
-from unharm.errors import Problem, nearest, raise_all
-from unharm.naming import content_hash
-from unharm.spec_text import SpecText, read_text
-from unharm.values import VALUES, canonical
+from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.errors import Problem, nearest, raise_all
+from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.core.hashing import content_hash
+from unharm.core.values import VALUES, canonical
 
 EMBEDDED = "published"
 FIELDS = ("id", "value", "sign", "harm", "in", "source")
@@ -92,11 +92,11 @@ def _problems(row: Any, loc: tuple[str | int, ...], text: SpecText) -> list[Prob
         problems.append(Problem("the sign is + or -, in quotes", text.where((*loc, "sign"))))
     where = row.get("in")
     right = isinstance(where, dict) and all(
-        b in KINDS and (c is None or (isinstance(c, list) and all(isinstance(x, str) for x in c)))
+        b in BENCHMARKS and (c is None or (isinstance(c, list) and all(isinstance(x, str) for x in c)))
         for b, c in where.items()
     )
     if "in" in row and not right:
-        todo = f"for example {{hexphi: [adult_content]}}; benchmarks: {', '.join(KINDS)}"
+        todo = f"for example {{hexphi: [adult_content]}}; benchmarks: {', '.join(BENCHMARKS)}"
         problems.append(
             Problem("expected benchmarks with their categories", text.where((*loc, "in")), todo)
         )

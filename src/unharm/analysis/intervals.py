@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from unharm.records import Estimate
+from unharm.core.records import Estimate
 
 
 def mean_interval(

@@ -26,8 +26,8 @@ from unharm.analysis.agreement import (
     table_parts,
 )
 from unharm.analysis.intervals import mean_interval, rate_interval
-from unharm.analysis.metrics import TOXIC
-from unharm.records import STATUSES, Estimate
+from unharm.analysis.measures import TOXIC
+from unharm.core.records import STATUSES, Estimate
 from unharm.scoring import BESIDE, ScorerRow
 from unharm.scoring.coherence import UNMASKED
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from unharm.records import STATUSES
-from unharm.values import VALUES
+from unharm.core.records import STATUSES
+from unharm.core.values import VALUES
 
 ESTIMATE: dict[str, Any] = {
     "value": pl.Float64,

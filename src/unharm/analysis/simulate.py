@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from unharm.values import VALUES
+from unharm.core.values import VALUES
 
 Array = np.ndarray
 Scale = Literal["toxicity", "negative_regard", "harmfulness", "flagged"]

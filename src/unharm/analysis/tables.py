@@ -11,13 +11,8 @@ import polars as pl
 from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
 from unharm.analysis.calibration import Calibration
 from unharm.analysis.intervals import mean_interval, spearman
-from unharm.analysis.metrics import (
-    ALL,
-    benchmark_metrics,
-    bounds_of,
-    nmse,
-    questionnaire_means,
-)
+from unharm.analysis.measures import bounds_of
+from unharm.analysis.metrics import ALL, benchmark_metrics, nmse, questionnaire_means
 from unharm.analysis.schemas import (
     ALIGNMENT_SCHEMA,
     ARMS_SCHEMA,
@@ -25,11 +20,11 @@ from unharm.analysis.schemas import (
     ESTIMATE,
     SCORER,
 )
-from unharm.arms import has_profile
-from unharm.records import Estimate, Profile, Subject
+from unharm.analysis.settings import Analysis
+from unharm.core.arms import has_profile
+from unharm.core.records import Estimate, Profile, Subject
+from unharm.core.values import VALUES
 from unharm.scoring import ScorerRow
-from unharm.study import Study
-from unharm.values import VALUES
 
 
 def scorer_columns(
@@ -47,29 +42,34 @@ def subject_columns(subject: Subject) -> dict[str, str]:
 
 
 def subject_rows(
-    study: Study,
+    analysis: Analysis,
     subject: Subject,
     benchmark: str,
+    measure: str,
     scorer: dict[str, Any],
     scores: pl.DataFrame,
     tables: list[pl.DataFrame],
 ) -> list[dict[str, Any]]:
     """One row per category and metric of a subject on a benchmark; `tables` has the values of prompts."""
-    analysis = study.analysis
-    found = benchmark_metrics(scores, benchmark, analysis.confidence, analysis.toxicity_at, tables=tables)
+    found = benchmark_metrics(scores, measure, analysis.confidence, analysis.toxicity_at, tables=tables)
     return [_metric_row(subject, benchmark, scorer, *one) for one in found]
 
 
 def bias_rows(
-    study: Study, subject: Subject, scorer: dict[str, Any], scores: pl.DataFrame
+    analysis: Analysis,
+    as_published: bool,
+    subject: Subject,
+    benchmark: str,
+    scorer: dict[str, Any],
+    scores: pl.DataFrame,
 ) -> tuple[list[dict[str, Any]], pl.DataFrame]:
     """The bias score of a subject, over all groups and by axis, as rows of metrics, and every group."""
-    baseline = study.analysis.bias_baseline
-    if baseline is None and study.fidelity == "published":
+    baseline = analysis.bias_baseline
+    if baseline is None and as_published:
         baseline = PUBLISHED_BASELINE
-    bias = bias_score(scores.rename({"category": "axis"}), study.analysis.confidence, baseline)
+    bias = bias_score(scores.rename({"category": "axis"}), analysis.confidence, baseline)
     found = {ALL: bias.score, **bias.by_axis}
-    rows = [_metric_row(subject, "hbr", scorer, a, "bias_score", e) for a, e in found.items()]
+    rows = [_metric_row(subject, benchmark, scorer, a, "bias_score", e) for a, e in found.items()]
     about = {**subject_columns(subject), "baseline": bias.baseline, **scorer}
     groups = bias.groups.with_columns(pl.lit(v).alias(c) for c, v in about.items())
     return rows, groups.select(pl.col(c).cast(kind) for c, kind in BIAS_SCHEMA.items())
@@ -122,9 +122,9 @@ def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:
 
 
 def alignment_table(
-    study: Study,
     profiles: list[Profile],
     ratings: Mapping[tuple[Subject, str], pl.DataFrame],
+    confidence: float,
 ) -> pl.DataFrame:
     """How near the questionnaire's answers of each subject are to each target profile, by `reading`:
     `text` (the rating that was sampled) and `distribution` (the expected rating).
@@ -139,9 +139,9 @@ def alignment_table(
         predicted = [means.get(v, (None, 0, 0))[0] for v in VALUES]
         for profile in [subject.profile] if subject.profile else profiles:
             target = list(profile.importances)
-            estimate = nmse(predicted, target, study.analysis.confidence)
+            estimate = nmse(predicted, target, confidence)
             known = [(p, t) for p, t in zip(predicted, target, strict=True) if p is not None]
-            rank, _ = spearman([p for p, _ in known], [t for _, t in known], study.analysis.confidence)
+            rank, _ = spearman([p for p, _ in known], [t for _, t in known], confidence)
             rows.append(
                 {
                     "arm": subject.arm,

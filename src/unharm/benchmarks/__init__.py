@@ -1,7 +1,4 @@
-"""The benchmarks: one file each, from a published format to prompts."""
+"""The benchmarks: one file each, with settings, reader and the measure that its metrics are made of.
 
-KINDS: tuple[str, ...] = ("rtp", "hbr", "hexphi", "beavertails", "harmless", "questionnaire")
-"""The names of the benchmarks, in the order in which they are reported."""
-
-HARMLESS = "embedded"
-"""As the file of `harmless`: questions of our own."""
+`registry.BENCHMARKS` has one row for each of them.
+"""

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from unharm.benchmarks.benchmark import Benchmark, PublishedSize
 from unharm.benchmarks.json_lines import read_list, without
-from unharm.delimited import Reader
-from unharm.records import Prompt
+from unharm.benchmarks.settings import BenchmarkSettings
+from unharm.core.data_set import DataSet
+from unharm.core.files.delimited import Reader
+from unharm.core.records import Prompt
 
 WHAT = "BeaverTails-Evaluation"
 WITHHELD = re.compile(r"^\[.*\bwithheld\b.*\]$", re.IGNORECASE)
@@ -52,3 +55,24 @@ def _from_csv(path: Path) -> list[tuple[str, str]]:
         rows.append((row["prompt"], row["category"]))
     reader.finish()
     return rows
+
+
+class BeaverTails(BenchmarkSettings):
+    scorer: str = "offline-flagged"
+
+
+BENCHMARK = Benchmark(
+    title=WHAT,
+    settings=BeaverTails,
+    read=read,
+    mode="ask",
+    measure="flagged",
+    published=PublishedSize(prompts=700, categories=14, characters=75),
+    data_set=DataSet(
+        WHAT,
+        "benchmarks.beavertails",
+        "PKU-Alignment/BeaverTails-Evaluation on the hub",
+        "CC BY-NC 4.0",
+        (700,),
+    ),
+)

@@ -11,9 +11,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from unharm.benchmarks.benchmark import Benchmark, PublishedSize
 from unharm.benchmarks.holisticbias import build
 from unharm.benchmarks.json_lines import read_lines, without
-from unharm.records import Prompt
+from unharm.benchmarks.settings import BenchmarkSettings
+from unharm.core.data_set import DataSet
+from unharm.core.records import Prompt
+from unharm.core.spec import Positive
 
 NEEDS = ("prompt_text", "axis", "descriptor", "formatted_noun_phrase", "template")
 
@@ -36,3 +42,35 @@ def _prompt(row: dict[str, Any]) -> Prompt:
     }
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
     return Prompt(f"hbr-{digest}", row["prompt_text"].strip(), row["axis"], group)
+
+
+class HBR(BenchmarkSettings):
+    max_tokens: Positive = 128
+    preference: str | None = Field(
+        "dispreferred", description="of the descriptors that a folder's prompts are built from; null: all"
+    )
+    scorer: str = "offline-regard"
+
+    @property
+    def variant(self) -> str | None:
+        return self.preference
+
+
+BENCHMARK = Benchmark(
+    title="HolisticBiasR",
+    settings=HBR,
+    read=read,
+    mode="continue",
+    measure="negative_regard",
+    scored_text="masked first sentence",
+    published=PublishedSize(prompts=17_700, categories=8, characters=55, groups=600),
+    data_set=DataSet(
+        "HolisticBiasR",
+        "benchmarks.hbr",
+        "facebookresearch/ResponsibleNLP on GitHub",
+        "MIT",
+        (17700,),
+        "make the prompts with its generator; or put HolisticBias v1.1's descriptors.json, nouns.json and "
+        "standalone_noun_phrases.json into a folder, with the regard templates in templates.txt",
+    ),
+)

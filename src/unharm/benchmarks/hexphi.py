@@ -11,9 +11,12 @@ import io
 import re
 from pathlib import Path
 
-from unharm.errors import UserError
-from unharm.records import Prompt
-from unharm.spec_text import read_text
+from unharm.benchmarks.benchmark import Benchmark, PublishedSize
+from unharm.benchmarks.settings import BenchmarkSettings
+from unharm.core.data_set import DataSet
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import read_text
+from unharm.core.records import Prompt
 
 FILE = re.compile(r"category_(\d+)_(.+)\.csv$")
 NUMBERS = set(range(1, 12))
@@ -43,3 +46,25 @@ def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str
     missing = sorted(NUMBERS - WITHDRAWN - {number for number, _, _ in files})
     notes = [f"category {n} has no file" for n in missing]
     return prompts, notes
+
+
+class HExPHI(BenchmarkSettings):
+    scorer: str = "offline-harmfulness"
+
+
+BENCHMARK = Benchmark(
+    title="HEx-PHI",
+    settings=HExPHI,
+    read=read,
+    mode="ask",
+    measure="harmfulness",
+    published=PublishedSize(prompts=330, categories=11, characters=170),
+    data_set=DataSet(
+        "HEx-PHI",
+        "benchmarks.hexphi",
+        "LLM-Tuning-Safety/HEx-PHI on the hub, gated",
+        "see its page",
+        (300, 330),
+        "ask for access on its page, then put its category files into one folder",
+    ),
+)

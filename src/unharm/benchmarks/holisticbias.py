@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from unharm.benchmarks.json_lines import json_of, text_of
-from unharm.draws import uniform
-from unharm.errors import Problem, UserError, raise_all
+from unharm.core.draws import uniform
+from unharm.core.errors import Problem, UserError, raise_all
 
 WHAT = "HolisticBias"
 SLOT = "{noun_phrase}"

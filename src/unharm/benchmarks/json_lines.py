@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unharm.delimited import shortened
-from unharm.errors import Problem, UserError, raise_all
-from unharm.records import Prompt
-from unharm.spec_text import read_text
+from unharm.core.errors import Problem, UserError, raise_all
+from unharm.core.files.delimited import shortened
+from unharm.core.files.yaml_text import read_text
+from unharm.core.records import Prompt
 
 Take = Callable[[dict[str, Any]], Prompt | str]
 """From a row to its prompt, or to what is wrong with it."""

@@ -7,11 +7,18 @@ row: its name) in the order of the instrument, with `key: pvq40` to say what eac
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from unharm.delimited import Reader
-from unharm.errors import Problem, UserError, nearest, raise_all
-from unharm.records import Prompt
-from unharm.values import VALUES, canonical
+from pydantic import Field
+
+from unharm.benchmarks.benchmark import Benchmark, PublishedSize
+from unharm.benchmarks.settings import BenchmarkSettings
+from unharm.core.data_set import DataSet
+from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.files.delimited import Reader
+from unharm.core.records import Prompt
+from unharm.core.spec import Positive
+from unharm.core.values import VALUES, canonical
 
 PVQ40: dict[str, tuple[int, ...]] = {
     "achievement": (4, 13, 24, 32),
@@ -87,3 +94,34 @@ def _one_column(path: Path) -> list[str]:
     empty = [n for n, text in enumerate(rows[1:], start=2) if not text]
     raise_all([Problem("an item without text", f"{path}, row {n}") for n in empty])
     return rows[1:]
+
+
+class Questionnaire(BenchmarkSettings):
+    max_tokens: Positive = 16
+    key: Literal["pvq40"] | None = Field(
+        None, description="which value each item is about, where the file does not say it"
+    )
+    scorer: str = "rating"
+
+    @property
+    def variant(self) -> str | None:
+        return self.key
+
+
+BENCHMARK = Benchmark(
+    title="value questionnaire",
+    settings=Questionnaire,
+    read=read,
+    mode="rate",
+    measure="rating",
+    in_order=True,
+    published=PublishedSize(prompts=40, categories=VALUES, characters=120),
+    data_set=DataSet(
+        "PVQ-40 or your own",
+        "benchmarks.questionnaire",
+        "from its author; a copyrighted instrument",
+        "by permission",
+        (40,),
+        "ask its author for permission, or write a questionnaire of your own",
+    ),
+)

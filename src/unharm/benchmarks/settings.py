@@ -1,17 +1,17 @@
-"""The parts of the spec that describe benchmarks: data, size, decoding, scorers."""
+"""What the settings of all benchmarks have in common: data, size, decoding, scorers."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from unharm.benchmarks import HARMLESS, KINDS
-from unharm.spec import Positive, Spec, unique
+from unharm.core.spec import Positive, Spec, unique
 
 
-class Benchmark(Spec):
-    """A benchmark's data, size, decoding and scorer."""
+class BenchmarkSettings(Spec):
+    """A benchmark's data, size, decoding and scorers in a study."""
 
     file: str
     limit: Positive | None = None
@@ -37,63 +37,10 @@ class Benchmark(Spec):
 
     @property
     def variant(self) -> str | None:
-        """What has to be known besides to read the file."""
+        """What the reader has to know besides the file; None where it needs nothing."""
         return None
 
-
-class RTP(Benchmark):
-    limit: Positive | None = 3000
-    samples: Positive = 10
-    scorer: str = "offline-toxicity"
-
-
-class HBR(Benchmark):
-    max_tokens: Positive = 128
-    preference: str | None = Field(
-        "dispreferred", description="of the descriptors that a folder's prompts are built from; null: all"
-    )
-    scorer: str = "offline-regard"
-
     @property
-    def variant(self) -> str | None:
-        return self.preference
-
-
-class HExPHI(Benchmark):
-    scorer: str = "offline-harmfulness"
-
-
-class BeaverTails(Benchmark):
-    scorer: str = "offline-flagged"
-
-
-class Questionnaire(Benchmark):
-    max_tokens: Positive = 16
-    key: Literal["pvq40"] | None = Field(
-        None, description="which value each item is about, where the file does not say it"
-    )
-    scorer: str = "rating"
-
-    @property
-    def variant(self) -> str | None:
-        return self.key
-
-
-class Harmless(Benchmark):
-    """Questions that any model should answer: what a guard costs."""
-
-    file: str = HARMLESS
-    scorer: str = "refusal"
-
-
-class Benchmarks(Spec):
-    rtp: RTP | None = None
-    hbr: HBR | None = None
-    hexphi: HExPHI | None = None
-    beavertails: BeaverTails | None = None
-    harmless: Harmless | None = None
-    questionnaire: Questionnaire | None = None
-
-    def chosen(self) -> dict[str, Benchmark]:
-        """The benchmarks of this study by name, in the order of `benchmarks.KINDS`."""
-        return {name: getattr(self, name) for name in KINDS if getattr(self, name)}
+    def embedded(self) -> Path | None:
+        """The file that ships with unharm, where the settings choose it; None for a file of the user's."""
+        return None

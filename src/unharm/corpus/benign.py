@@ -22,13 +22,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unharm.delimited import Reader, shortened
-from unharm.draws import rank, split
-from unharm.errors import Problem, UserError, raise_all
-from unharm.naming import content_hash
+from unharm.core.draws import rank, split
+from unharm.core.errors import Problem, UserError, raise_all
+from unharm.core.files.delimited import Reader, shortened
+from unharm.core.files.yaml_text import read_text
+from unharm.core.hashing import content_hash
+from unharm.core.records import Example
 from unharm.prompting.pack import Pack
-from unharm.records import Example
-from unharm.spec_text import read_text
 
 SAFETY_STEMS: tuple[str, ...] = (
     "abus", "assault", "bomb", "crime", "criminal", "drug", "explosi", "fraud", "gun", "hack", "harass",

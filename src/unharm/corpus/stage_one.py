@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from unharm.records import Argument, Profile
-from unharm.values import VALUES
+from unharm.core.records import Argument, Profile
+from unharm.core.values import VALUES
 
 Matrix = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

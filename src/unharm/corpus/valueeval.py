@@ -15,11 +15,11 @@ from typing import Literal
 
 import yaml
 
-from unharm.delimited import Reader, Row, shortened
-from unharm.draws import rank, split
-from unharm.errors import Problem, raise_all
-from unharm.records import Argument, Split
-from unharm.values import VALUES
+from unharm.core.draws import rank, split
+from unharm.core.errors import Problem, raise_all
+from unharm.core.files.delimited import Reader, Row, shortened
+from unharm.core.records import Argument, Split
+from unharm.core.values import VALUES
 
 STANCES = ("in favor of", "against")
 TEXTS = ("Conclusion", "Stance", "Premise")

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 
-from unharm.draws import uniform
+from unharm.core.draws import uniform
+from unharm.core.records import Argument, Example, Profile, Split
+from unharm.core.values import VALUES
 from unharm.prompting.pack import Pack
-from unharm.records import Argument, Example, Profile, Split
-from unharm.values import VALUES
 
 
 def would_say(profile: Profile, argument: Argument, threshold: float) -> bool:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from unharm.core.errors import UserError
+from unharm.core.files.disk import cache_folder
+from unharm.core.hashing import content_hash
 from unharm.demo.world import documents
-from unharm.disk import cache_folder
-from unharm.errors import UserError
-from unharm.naming import content_hash
 
 TOY_VERSION = 1
 TOY_SEED = 7
@@ -59,7 +59,7 @@ def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Rep
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from unharm.models import quiet_libraries
+    from unharm.core.models.transformers import quiet_libraries
 
     quiet_libraries()
     tokenizer = train_tokenizer(texts, shape)
@@ -155,7 +155,7 @@ def train_tokenizer(texts: list[str], shape: Shape) -> Any:
 
 
 def _say(step: int, steps: int, loss: float) -> None:
-    from unharm.progress import say
+    from unharm.core.progress import say
 
     if step == 1:
         say(f"training the toy base, once ({steps} steps)")
@@ -165,7 +165,7 @@ def _say(step: int, steps: int, loss: float) -> None:
 
 def read_texts(paths: list[Path]) -> list[str]:
     """The documents in text files: one per line for .csv, .tsv and .jsonl, else per paragraph."""
-    from unharm.spec_text import read_text
+    from unharm.core.files.yaml_text import read_text
 
     texts: list[str] = []
     for path in paths:

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
+from unharm.core.records import Argument
+from unharm.core.values import VALUES
 from unharm.corpus.valueeval import read_arguments
 from unharm.prompting.pack import Pack, load_pack
-from unharm.records import Argument
-from unharm.values import VALUES
 
 RATED = 3
 """How often each argument appears with a random rating."""

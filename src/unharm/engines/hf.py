@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from unharm.engines.cells import ROUND, Cells, Pass, Prefix, celled
-from unharm.engines.check import check_attention, own_logits
-from unharm.engines.options import option_probabilities
-from unharm.engines.rack import MOST, Rack
+from unharm.core.errors import UserError
+from unharm.core.models.memory import keep_freed_memory, tokens_that_fit
+from unharm.core.models.transformers import end_tokens, out_of_memory
+from unharm.core.records import Completion
+from unharm.engines.adapters import MOST, Rack
+from unharm.engines.attention_check import check_attention, own_logits
+from unharm.engines.kv_cache import ROUND, Cells, Pass, Prefix, celled
+from unharm.engines.option_probabilities import option_probabilities
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
 from unharm.engines.rows import Rows, Sample, Unit, common, reading
-from unharm.errors import UserError
-from unharm.models import end_tokens, out_of_memory
-from unharm.records import Completion
-from unharm.training.memory import keep_freed_memory, tokens_that_fit
 
 SHARED = 32
 """A common beginning of fewer tokens is not worth a prefix of its own."""

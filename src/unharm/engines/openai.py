@@ -15,6 +15,9 @@ from typing import Any
 
 import openai
 
+from unharm.core.connection import beyond_context, by_filter, code_of, key_of
+from unharm.core.errors import UserError, nearest
+from unharm.core.records import Completion
 from unharm.engines.requests import (
     EMPTY,
     FILTERED,
@@ -26,10 +29,8 @@ from unharm.engines.requests import (
     Task,
     failed,
 )
-from unharm.engines.served import Answer, ServedAdapters, beyond_context, by_filter, code_of, read_answer
-from unharm.engines.settings import Server, key_of
-from unharm.errors import UserError, nearest
-from unharm.records import Completion
+from unharm.engines.server_adapters import Answer, ServedAdapters, read_answer
+from unharm.engines.settings import Server
 
 OPTIONS_AT = 5
 """Most likely tokens that are asked for at each place: the most that all servers give."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from unharm.errors import UserError
-from unharm.records import Completion
+from unharm.core.errors import UserError
+from unharm.core.records import Completion
 
 PROBE = "The people in this town think that"
 """A harmless text, to try a server with, and to see whether an adapter changes anything."""

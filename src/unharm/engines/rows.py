@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from unharm.engines.cells import BLOCK, ROUND, Cells, Pass, Prefix, rounded
+from unharm.engines.kv_cache import BLOCK, ROUND, Cells, Pass, Prefix, rounded
 from unharm.engines.requests import Request, Sampling, Task
 from unharm.engines.sampling import pick
 

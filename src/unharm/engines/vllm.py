@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from unharm.core.errors import UserError
+from unharm.core.records import Completion
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
-from unharm.errors import UserError
-from unharm.records import Completion
-
-if TYPE_CHECKING:
-    from unharm.study import Study
+from unharm.engines.settings import Engine
 
 MOST_LORAS = 8
 """Adapters that the GPU holds at a time; vLLM's own default is 1."""
@@ -24,9 +22,17 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class VllmEngine:
-    """Completes tasks with vLLM. `base` is the model's folder."""
+    """Completes tasks with vLLM.
 
-    def __init__(self, base: Path, study: Study):
+    Args:
+        base: The model's folder.
+        settings: The study's engine settings.
+        chat: Whether prompts are in the model's chat template, which has its own first token.
+        rank: The largest rank of an adapter that will be asked for.
+        seed: The seed of the study.
+    """
+
+    def __init__(self, base: Path, settings: Engine, chat: bool, rank: int, seed: int):
         try:
             import vllm
             from vllm.lora.request import LoRARequest
@@ -37,20 +43,19 @@ class VllmEngine:
                 "pip install 'unharm[vllm]' on a machine with an NVIDIA GPU, or use hf",
             ) from None
         self.vllm, self.lora_request = vllm, LoRARequest
-        rank = max([study.training.lora.r, *_ranks(study)])
         self.engine = vllm.LLM(
             model=str(base),
-            dtype="auto" if study.engine.dtype in ("auto", "4bit") else study.engine.dtype,
-            quantization="bitsandbytes" if study.engine.dtype == "4bit" else None,
+            dtype="auto" if settings.dtype in ("auto", "4bit") else settings.dtype,
+            quantization="bitsandbytes" if settings.dtype == "4bit" else None,
             enable_lora=True,
             max_loras=MOST_LORAS,
             max_lora_rank=next((r for r in RANKS if r >= rank), RANKS[-1]),
             enable_prefix_caching=True,
-            trust_remote_code=study.engine.trust_remote_code,
-            seed=study.seed,
+            trust_remote_code=settings.trust_remote_code,
+            seed=seed,
         )
         self.context = int(self.engine.llm_engine.model_config.max_model_len)
-        self.chat = study.prompting.format == "chat"
+        self.chat = chat
         self._numbers: dict[str, int] = {}
         self._checked: set[str] = set()
 
@@ -109,15 +114,8 @@ class VllmEngine:
         return lora
 
 
-def _ranks(study: Study) -> list[int]:
-    """The ranks of the adapters made elsewhere."""
-    from unharm.training.export import configuration, find_adapter
-
-    return [int(configuration(find_adapter(n, a)).get("r", 8)) for n, a in study.adapters.items()]
-
-
 def _completion(request: Request, answer: Any) -> Completion:
-    from unharm.engines.served import Answer
+    from unharm.engines.server_adapters import Answer
 
     output = answer.outputs[0]
     likely = [[(x.decoded_token, x.logprob) for x in place.values()] for place in output.logprobs or []]

@@ -1,72 +1,86 @@
-"""What workers are given and give back, and a worker itself: the same in every kind of process."""
+"""What workers are given and give back, and a worker itself: the same in every kind of process.
+
+A stage hands over a list of chunks and two functions of its own: `work`, which does a chunk, and `give_up`,
+which records that one could not be done. Both are pickled by name. A worker opens the context of the run
+once, by the function of its job, and then calls `work(context, chunk, meter)` for every chunk.
+"""
 
 from __future__ import annotations
 
 import math
-import os
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from unharm import stopping
-from unharm.errors import Problem, UserError
-from unharm.progress import Progress, Tally, telling_to
+from unharm.core import interrupt
+from unharm.core.errors import Problem, UserError
+from unharm.core.progress import Progress, Tally, telling_to
 
-if TYPE_CHECKING:
-    from unharm.models import Base
-    from unharm.pipeline import Run
+Item = tuple[int, str]
+"""One thing to do: a shard (the number of its subject, and its path) or an adapter (0, its content key)."""
 
-Piece = tuple[int, str]
-"""The number of a subject and the path of one of its shards; or 0 and the key of an adapter."""
+ROUNDS = 4
+"""Each of several workers gets at least this many chunks, so that none waits long for the last one."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some pieces of one stage, done by one worker in one go. `by` is what does them: the engine, the
-    scorer, the training stage. `here`: only the process that leads the run can, as where keys are needed;
-    `lost`: how many workers died with it."""
+    """Some items of one stage, done by one worker in one go.
+
+    `by` names what does them: an engine, a scorer, a training stage. `here` keeps the chunk in the process
+    that leads the run, where the keys of services are. `lost` counts the workers that died with it.
+    """
 
     stage: str
     by: str
-    pieces: tuple[Piece, ...]
+    items: tuple[Item, ...]
     here: bool = False
     lost: int = 0
 
     def halves(self) -> list[Chunk]:
-        middle = len(self.pieces) // 2
-        parts = self.pieces[:middle], self.pieces[middle:]
+        """The chunk as two, or as one where it has a single item."""
+        middle = len(self.items) // 2
+        parts = self.items[:middle], self.items[middle:]
         return [Chunk(self.stage, self.by, part, self.here) for part in parts if part]
 
 
-ROUNDS = 4
-"""Each of several workers is given work so many times at least, so that none waits long for the last."""
-
-
-def cut(
-    stage: str, by: str, pieces: list[Piece], workers: int, most: int, here: bool = False
-) -> list[Chunk]:
-    """Pieces as chunks of `most` at most; all in one for the only worker, so that it never waits."""
-    size = len(pieces) if here or workers == 1 else min(most, math.ceil(len(pieces) / (ROUNDS * workers)))
+def cut(stage: str, by: str, items: list[Item], workers: int, most: int, here: bool = False) -> list[Chunk]:
+    """Items as chunks of `most` at most; all in one chunk for a single worker, so that it never waits."""
+    size = len(items) if here or workers == 1 else min(most, math.ceil(len(items) / (ROUNDS * workers)))
     return [
-        Chunk(stage, by, tuple(pieces[first : first + size]), here)
-        for first in range(0, len(pieces), max(size, 1))
+        Chunk(stage, by, tuple(items[first : first + size]), here)
+        for first in range(0, len(items), max(size, 1))
     ]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What went wrong with a chunk: the kind of error and where it was raised, and all that is known of it
-    (`details` may quote texts: for the run folder, not for the terminal)."""
+    """What went wrong with a chunk.
+
+    `what` is the kind of error and where it was raised. `details` may quote texts of the run: they go into
+    the run folder, never to the terminal.
+    """
 
     what: str
     details: str
 
 
+def fault_of(error: BaseException) -> Fault:
+    """The fault of an error; its message may quote a text and stays with the details."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return Fault(f"{type(error).__name__}{place}", "".join(traceback.format_exception(error)))
+
+
 @dataclass
 class Outcome:
-    """What became of a chunk. `done`; `wrong`: a mistake of the user's, with its problems; `broken`: an
-    error of ours or of a library's; `lost`: its worker died; `gone`: the machine of its worker is gone."""
+    """What became of a chunk.
+
+    `done`; `wrong`: mistakes of the user, in `problems`; `broken`: an error of ours or of a library, in
+    `fault`; `lost`: its worker died; `gone`: the machine of its worker is gone.
+    """
 
     kind: Literal["done", "wrong", "broken", "lost", "gone"]
     counts: dict[str, int] = field(default_factory=dict)
@@ -74,16 +88,22 @@ class Outcome:
     fault: Fault | None = None
 
 
+Meter = Tally | Progress
+"""Where a chunk reports what it has done."""
+Work = Callable[[Any, Chunk, Meter], dict[str, int]]
+"""Does a chunk in the context of a run and returns counts that are summed. A function of a module, since it
+is pickled by name; items that are done already are skipped."""
+GiveUp = Callable[[Any, Chunk, Fault], str]
+"""Records that the only item of a chunk could not be done, and returns the line that tells of it."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """Everything that a worker has to know of a run, small and without secrets."""
+    """How a worker opens the context of a run: `open(*arguments)`, pickled by name, without secrets."""
 
-    study: dict[str, Any]
-    root: str
-    folder: str
-    base: Base
+    open: Callable[..., Any]
+    arguments: tuple[Any, ...]
     threads: int
-    dry: Any = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -91,79 +111,40 @@ class Job:
         return {"OMP_NUM_THREADS": str(self.threads), "POLARS_MAX_THREADS": str(self.threads)}
 
 
-def fault_of(error: BaseException) -> Fault:
-    """An error by its kind and place; its message may quote a text and stays with the details."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return Fault(f"{type(error).__name__}{place}", "".join(traceback.format_exception(error)))
-
-
-def do(run: Run, chunk: Chunk, tally: Tally | Progress) -> Outcome:
-    """Does a chunk in this process, whatever comes of it; what was begun earlier is gone on with."""
+def do(context: Any, chunk: Chunk, work: Work, meter: Meter) -> Outcome:
+    """Do a chunk in this process and catch whatever it raises."""
     try:
-        return Outcome("done", _do(run, chunk, tally))
+        return Outcome("done", work(context, chunk, meter))
     except UserError as error:
         return Outcome("wrong", problems=error.problems)
     except Exception as error:
         return Outcome("broken", fault=fault_of(error))
 
 
-def _do(run: Run, chunk: Chunk, tally: Tally | Progress) -> dict[str, int]:
-    if chunk.stage == "adapters":
-        from unharm.training.stage import train_chunk
-
-        return train_chunk(run, chunk, tally)
-    if chunk.stage == "completions":
-        from unharm.engines.stage import complete_chunk
-
-        return complete_chunk(run, chunk, tally)
-    from unharm.scoring.stage import score_chunk
-
-    return score_chunk(run, chunk, tally)
-
-
 class Worker:
-    """Does chunks of one run; opens the run with the first, loads base, engines and scorers once."""
+    """Does the chunks of one run. It opens the context with its first chunk."""
 
     def __init__(self, job: Job):
         self.job = job
         self.tally = Tally()
-        self._run: Run | None = None
+        self._context: Any = None
 
-    def do(self, chunk: Chunk) -> Outcome:
+    def do(self, chunk: Chunk, work: Work) -> Outcome:
+        """Do a chunk; see `do`."""
         with telling_to(self.tally.said.append):
             try:
-                run = self._opened()
+                if self._context is None:
+                    self._context = self.job.open(*self.job.arguments)
             except UserError as error:
                 return Outcome("wrong", problems=error.problems)
             except Exception as error:
                 return Outcome("broken", fault=fault_of(error))
-            return do(run, chunk, self.tally)
+            return do(self._context, chunk, work, self.tally)
 
     def take(self) -> Tally:
-        """What it has done since it was last asked; while a chunk is being done, too."""
+        """What it has done since it was last asked, also while it does a chunk."""
         return self.tally.take()
 
     def stop(self) -> None:
-        """Asks it to stop at the next good moment."""
-        stopping.ask()
-
-    def _opened(self) -> Run:
-        import torch
-
-        from unharm.models import same_base
-        from unharm.pipeline import Run
-        from unharm.plan import Plan
-        from unharm.store import Store
-        from unharm.study import Study
-
-        torch.set_num_threads(self.job.threads)
-        if self._run is None:
-            if Path(self.job.folder).is_dir():
-                os.chdir(self.job.folder)  # relative paths of a study count from there
-            study = Study.model_validate(self.job.study)
-            plan = Plan(study, sizes_only=self.job.dry is not None)
-            run = Run(study, Store.at(self.job.root), plan, dry=self.job.dry, worker=True)
-            run.__dict__["base"] = same_base(self.job.base, study)
-            self._run = run
-        return self._run
+        """Ask it to stop at the next good moment."""
+        interrupt.ask()

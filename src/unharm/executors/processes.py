@@ -12,9 +12,9 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from unharm import stopping
-from unharm.executors.chunks import Chunk, Job, Outcome, Worker
-from unharm.progress import Progress
+from unharm.core import interrupt
+from unharm.core.progress import Progress
+from unharm.executors.chunks import Chunk, Job, Outcome, Work, Worker
 
 MOMENT = 0.5
 """Seconds between two looks at what the workers have done."""
@@ -29,16 +29,16 @@ class Processes:
         self._places: list[tuple[subprocess.Popen[bytes], Connection] | None] = [None] * size
         self._going: dict[int, Chunk] = {}
 
-    def give(self, chunk: Chunk) -> None:
+    def give(self, chunk: Chunk, work: Work) -> None:
         place = next(n for n in range(self.size) if n not in self._going)
         self._going[place] = chunk
         worker = self._places[place]
         if worker is None or worker[0].poll() is not None:
             worker = self._started(place)
         try:
-            worker[1].send(chunk)
+            worker[1].send((chunk, work))
         except OSError:  # it died while idle
-            self._started(place)[1].send(chunk)
+            self._started(place)[1].send((chunk, work))
 
     def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
         found = []
@@ -98,11 +98,11 @@ class Processes:
             worker[1].close()
 
 
-def work(line: Connection) -> None:
+def serve(line: Connection) -> None:
     """The life of a worker process: its job and then chunks come in, outcomes go out; it ends when the line
     does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process passes it on
-    worker, chunks, guard = Worker(line.recv()), queue.Queue[Chunk](), threading.Lock()
+    worker, chunks, guard = Worker(line.recv()), queue.Queue[tuple[Chunk, Work]](), threading.Lock()
 
     def listen() -> None:
         while True:
@@ -111,7 +111,7 @@ def work(line: Connection) -> None:
             except (EOFError, OSError):
                 os._exit(0)  # the leading process has ended
             if message is None:
-                stopping.ask()
+                interrupt.ask()
             else:
                 chunks.put(message)
 
@@ -127,10 +127,10 @@ def work(line: Connection) -> None:
     for task in (listen, tell):
         threading.Thread(target=task, daemon=True).start()
     while True:
-        outcome = worker.do(chunks.get())
+        outcome = worker.do(*chunks.get())
         send(worker.tally.take())
         send(outcome)
 
 
 if __name__ == "__main__":
-    work(Connection(int(sys.argv[1])))
+    serve(Connection(int(sys.argv[1])))

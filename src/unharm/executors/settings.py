@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unharm.spec import Positive, Spec
+from unharm.core.spec import Positive, Spec
 
 Stage = Literal["adapters", "completions", "scores"]
 """The stages whose work can be done elsewhere."""

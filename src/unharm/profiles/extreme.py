@@ -5,8 +5,8 @@ Source: Kang et al. (2023), Choi et al. (2025).
 
 from __future__ import annotations
 
-from unharm.records import Profile
-from unharm.values import HIGHER_ORDER, HIGHEST, LOWEST, VALUES
+from unharm.core.records import Profile
+from unharm.core.values import HIGHER_ORDER, HIGHEST, LOWEST, VALUES
 
 TARGETS: dict[str, tuple[str, ...]] = {**{value: (value,) for value in VALUES}, **HIGHER_ORDER}
 """The values that each of the 14 extremes sets to 6."""

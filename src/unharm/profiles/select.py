@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from unharm.errors import UserError
+from unharm.core.errors import UserError
+from unharm.core.records import Profile
 from unharm.profiles.extreme import extreme, reverse
+from unharm.profiles.settings import ProfileSource
 from unharm.profiles.table import read_profiles
-from unharm.records import Profile
-from unharm.study import ProfileSource, Study
+
+Placeholders = Callable[[ProfileSource], list[Profile]]
+"""Profiles that stand for those of a survey that is not at hand, in plans."""
 
 
-def select_profiles(study: Study, sizes_only: bool = False) -> list[Profile]:
-    """All profiles in the order of the spec; with `sizes_only` placeholders for a survey that is not at
-    hand. Raises `UserError` for a name used twice."""
+@dataclass(frozen=True)
+class SurveyFiles:
+    """Where surveys are (`path_of` a name), whether their coding stays as published, and what stands for a
+    survey that is not at hand (None: it is an error)."""
+
+    path_of: Callable[[str], Path]
+    as_published: bool = False
+    placeholders: Placeholders | None = None
+
+
+def select_profiles(sources: Sequence[ProfileSource], surveys: SurveyFiles) -> list[Profile]:
+    """All profiles in the order of their sources. Raises `UserError` for a name used twice."""
     profiles: dict[str, Profile] = {}
-    for source in study.profiles:
-        for profile in _profiles_of(study, source, sizes_only):
+    for source in sources:
+        for profile in _profiles_of(source, surveys):
             if profile.name in profiles:
                 raise UserError(
                     f"two profiles are named {profile.name!r}",
@@ -29,34 +43,31 @@ def select_profiles(study: Study, sizes_only: bool = False) -> list[Profile]:
     return list(profiles.values())
 
 
-def _profiles_of(study: Study, source: ProfileSource, sizes_only: bool) -> list[Profile]:
+def _profiles_of(source: ProfileSource, surveys: SurveyFiles) -> list[Profile]:
     if source.extreme is not None:
         return [extreme(name) for name in source.extreme]
     if source.reverse is not None:
         return [reverse(name) for name in source.reverse]
     if source.file is not None:
         return read_profiles(Path(source.file).expanduser(), source.names)
-    if sizes_only and not study.data_file(source.survey or "").exists():
-        from unharm.published_sizes import profiles
-
-        return profiles(source)
-    return from_survey(study, source)
+    if surveys.placeholders and not surveys.path_of(source.survey or "").exists():
+        return surveys.placeholders(source)
+    return from_survey(source, surveys)
 
 
-def from_survey(study: Study, source: ProfileSource) -> list[Profile]:
+def from_survey(source: ProfileSource, surveys: SurveyFiles) -> list[Profile]:
     """Respondents nearest to each extreme, `<extreme>-near-<rank>`, or the means of groups.
 
-    With `fidelity: published` the survey's coding stays unreversed. Names of neighbours carry
-    their target; `source` is the file with the row of the respondent.
+    Names of neighbours carry their target; `source` is the file with the row of the respondent.
     """
     from unharm.profiles.similar import most_similar
     from unharm.profiles.survey import group_means, load_items, read_survey
 
-    path = study.data_file(source.survey or "")
+    path = surveys.path_of(source.survey or "")
     respondents = read_survey(
         path,
         load_items(source.items),
-        as_published=study.fidelity == "published",
+        as_published=surveys.as_published,
         ipsatise=source.ipsatise,
         group=source.groups,
     )

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from unharm.errors import Problem, UserError, nearest, raise_all
-from unharm.spec_text import SpecText, read_text
-from unharm.values import HIGHEST, LOWEST, VALUES
+from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.core.values import HIGHEST, LOWEST, VALUES
 
 Matrix = npt.NDArray[np.float64]
 

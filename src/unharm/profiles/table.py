@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from unharm.delimited import Reader
-from unharm.errors import Problem, UserError, nearest, raise_all
-from unharm.records import Profile
-from unharm.spec_text import SpecText, read_text
-from unharm.values import HIGHEST, LOWEST, VALUES, canonical
+from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.files.delimited import Reader
+from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.core.records import Profile
+from unharm.core.values import HIGHEST, LOWEST, VALUES, canonical
 
 RANGE = f"expected a number from {LOWEST:g} to {HIGHEST:g}"
 

@@ -6,13 +6,13 @@ import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unharm.benchmarks.load import Mode
-from unharm.errors import UserError
+from unharm.benchmarks.benchmark import Mode
+from unharm.core.errors import UserError
+from unharm.core.records import Subject
 from unharm.prompting.pack import Pack
-from unharm.records import Subject
 
 if TYPE_CHECKING:
-    from unharm.study import Study
+    pass
 
 Messages = tuple[tuple[str, str], ...]
 """Role and content of each message of a chat."""
@@ -70,14 +70,6 @@ def as_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -> st
 def _templated(chat: Messages, tokenizer: Any) -> str:
     plain = [{"role": role, "content": content} for role, content in chat]
     return str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
-
-
-def style_of(study: Study, arm: str) -> str:
-    """How prompts reach the model of an arm: `base`, `chat`, or `messages` for a server's chat endpoint."""
-    server = study.server_of(arm)
-    if server is None:
-        return study.prompting.format
-    return "messages" if server.endpoint == "chat" else "base"
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from unharm.errors import Problem, raise_all
-from unharm.naming import content_hash
-from unharm.records import Argument, Profile
-from unharm.spec_text import SpecText, read_text
-from unharm.values import VALUES
+from unharm.core.errors import Problem, raise_all
+from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.core.hashing import content_hash
+from unharm.core.records import Argument, Profile
+from unharm.core.values import VALUES
 
 EMBEDDED: dict[str, str] = {"default": "prompting/default.yaml", "toy": "demo/data/pack.yaml"}
 

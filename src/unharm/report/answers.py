@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from unharm.analysis.metrics import METRICS
-from unharm.arms import VIM_STAGES, has_profile
+from unharm.analysis.measures import FIRST_METRICS
+from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.report.figures import harm_name
+from unharm.report.inputs import ReportedStudy
 from unharm.report.sections import comparisons as compared
 from unharm.report.sections import holding
 from unharm.report.words import interval, is_share, metric_name, number, signed, spread
-from unharm.study import Study
 
 
-def answers(study: Study, tables: dict[str, pl.DataFrame]) -> dict[str, list[str]]:
+def answers(study: ReportedStudy, tables: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:
     """What the report opens with: did the alignment of the first aligned arm take, what harm did it change,
     which value goes with which harm (`lead`); and the same of all others (`more`)."""
     alignment, values = _alignment(study, tables["alignment"]), _values(study, tables["associations"])
@@ -26,7 +28,7 @@ def answers(study: Study, tables: dict[str, pl.DataFrame]) -> dict[str, list[str
     return {"lead": lead, "more": [*alignment[1:], *changes[1:], *values[1:], *arms]}
 
 
-def _changes(study: Study, comparisons: pl.DataFrame) -> list[str]:
+def _changes(study: ReportedStudy, comparisons: pl.DataFrame) -> list[str]:
     """For every arm: which harms differ from vanilla's beyond chance, and by how much."""
     sentences = []
     rows = compared(comparisons)["vanilla"]
@@ -84,7 +86,7 @@ def halved(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[list[str],
     return both.filter(pl.col("value") <= pl.col("vanilla") / 2)["profile"].to_list(), both.height
 
 
-def _alignment(study: Study, alignment: pl.DataFrame) -> list[str]:
+def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
     sentences = []
     strategy = study.strategies[0]
     for arm in injected_first(study.arms):
@@ -109,26 +111,26 @@ def _alignment(study: Study, alignment: pl.DataFrame) -> list[str]:
     return sentences
 
 
-def _arms(study: Study, arms: pl.DataFrame) -> list[str]:
+def _arms(study: ReportedStudy, arms: pl.DataFrame) -> list[str]:
     sentences = []
     whole = arms.filter((pl.col("category") == "all") & (pl.col("strategy") == study.strategies[0]))
-    for metrics in METRICS.values():
-        metric = metrics[0].name
-        rows = whole.filter(pl.col("metric") == metric).to_dicts()
-        if not rows:
-            continue
-        told = [
-            f"{r['arm']} {number(r['value'], is_share(metric))}"
-            + (f" [{interval(r)}]" if r["low"] is not None else "")
-            for r in rows
-        ]
-        name = metric_name(metric)
-        mark = " †" if rows[0]["stand_in"] else ""
-        sentences.append(f"{name[0].upper()}{name[1:]}{mark}: {', '.join(told)}.")
+    for metric in FIRST_METRICS.values():
+        for (_,), part in whole.filter(pl.col("metric") == metric).group_by(
+            ["benchmark"], maintain_order=True
+        ):
+            rows = part.to_dicts()
+            told = [
+                f"{r['arm']} {number(r['value'], is_share(metric))}"
+                + (f" [{interval(r)}]" if r["low"] is not None else "")
+                for r in rows
+            ]
+            name = metric_name(metric)
+            mark = " †" if rows[0]["stand_in"] else ""
+            sentences.append(f"{name[0].upper()}{name[1:]}{mark}: {', '.join(told)}.")
     return sentences
 
 
-def _values(study: Study, associations: pl.DataFrame) -> list[str]:
+def _values(study: ReportedStudy, associations: pl.DataFrame) -> list[str]:
     sentences = []
     for arm in injected_first(study.arms):
         part = associations.filter((pl.col("arm") == arm) & pl.col("p").is_not_null())

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from unharm.analysis.metrics import of_quality
+from unharm.analysis.measures import of_quality
+from unharm.core.values import VALUES
 from unharm.report.words import category_name, metric_name
-from unharm.values import VALUES
 
 
 def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
@@ -208,9 +208,9 @@ def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
 
 
 def harm_name(benchmark: str, category: str) -> str:
-    from unharm.benchmarks.load import TABLE
+    from unharm.benchmarks.registry import BENCHMARKS
 
-    title = TABLE[benchmark].title.removesuffix("-Evaluation")
+    title = BENCHMARKS[benchmark].title.removesuffix("-Evaluation")
     return title if category == "all" else f"{title}: {category_name(category)}"
 
 

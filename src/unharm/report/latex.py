@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
 
 import polars as pl
 
-from unharm.analysis.metrics import ALL, of_quality
-from unharm.analysis.schemas import SCHEMAS
-from unharm.errors import UserError
+from unharm.analysis.measures import of_quality
+from unharm.analysis.metrics import ALL
+from unharm.core.values import VALUES
 from unharm.report.answers import injected_first
 from unharm.report.figures import harm_name
+from unharm.report.inputs import ReportedStudy
 from unharm.report.words import is_share, metric_name, number, p_value, signed, spread
-from unharm.study import Study
-from unharm.values import VALUES
 
 SPECIAL = {"−": "$-$", "†": "$\\dagger$", "×": "$\\times$", "–": "--", "≤": "$\\leq$", "→": "$\\to$"}
 
@@ -42,7 +41,7 @@ def table(caption: str, label: str, head: list[str], rows: list[list[str]]) -> s
     return "\n".join(lines)
 
 
-def latex(study: Study, tables: dict[str, pl.DataFrame]) -> str:
+def latex(study: ReportedStudy, tables: Mapping[str, pl.DataFrame]) -> str:
     """The arms, their differences from vanilla, values and harms, hypotheses, strategies."""
     mark = " † Stand-in scorers; no measurement of harm." if tables["arms"]["stand_in"].any() else ""
     parts = [
@@ -56,7 +55,7 @@ def latex(study: Study, tables: dict[str, pl.DataFrame]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _arms(study: Study, arms: pl.DataFrame, mark: str) -> str:
+def _arms(study: ReportedStudy, arms: pl.DataFrame, mark: str) -> str:
     whole = arms.filter((pl.col("category") == ALL) & (pl.col("strategy") == study.strategies[0]))
     metrics = [m for m in whole["metric"].unique(maintain_order=True) if not of_quality(m)]
     cells = {(r["arm"], r["metric"]): r["value"] for r in whole.to_dicts()}
@@ -70,7 +69,7 @@ def _arms(study: Study, arms: pl.DataFrame, mark: str) -> str:
     return table(f"Harms by arm.{mark}", "arms", ["arm", *map(metric_name, metrics)], rows)
 
 
-def _compared(study: Study, comparisons: pl.DataFrame, kind: str, mark: str) -> str:
+def _compared(study: ReportedStudy, comparisons: pl.DataFrame, kind: str, mark: str) -> str:
     chosen = comparisons.filter((pl.col("kind") == kind) & (pl.col("category") == ALL))
     if kind == "arms":
         first = study.strategies[0]
@@ -93,7 +92,7 @@ def _compared(study: Study, comparisons: pl.DataFrame, kind: str, mark: str) -> 
     return table(caption, f"{kind}-differences", head, rows)
 
 
-def _values(study: Study, associations: pl.DataFrame, mark: str) -> str:
+def _values(study: ReportedStudy, associations: pl.DataFrame, mark: str) -> str:
     arms = injected_first(associations["arm"].unique(maintain_order=True).to_list())
     if not arms:
         return ""
@@ -132,23 +131,3 @@ def _hypotheses(hypotheses: pl.DataFrame, mark: str) -> str:
         return ""
     caption = f"Hypotheses stated beforehand (one-sided Spearman, Holm).{mark}"
     return table(caption, "hypotheses", ["value", "harm", "r", "p", "verdict"], rows)
-
-
-def write_latex(folder: Path, study: Study) -> Path:
-    """Writes `findings/tables.tex` of a run. Raises `UserError` where its findings are not there."""
-    from unharm.disk import write_whole
-
-    try:
-        tables = {
-            name: pl.read_csv(folder / "findings" / f"{name}.csv", schema=schema)
-            for name, schema in SCHEMAS.items()
-        }
-    except (OSError, pl.exceptions.PolarsError):
-        raise UserError(
-            "the findings of this run are not there, or of another version",
-            str(folder / "findings"),
-            "make them: unharm analyze STUDY",
-        ) from None
-    path = folder / "findings" / "tables.tex"
-    write_whole(path, latex(study, tables).encode(), "the tables")
-    return path

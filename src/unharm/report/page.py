@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from unharm.analysis.metrics import of_quality
-from unharm.analysis.schemas import SCHEMAS
-from unharm.analysis.tables import scorer_columns
-from unharm.arms import VIM_STAGES, has_profile
-from unharm.benchmarks.load import TABLE
-from unharm.errors import UserError
-from unharm.keys import Shard
+from unharm.analysis.measures import of_quality
+from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.report import sections
 from unharm.report.answers import answers, halved, read_from
-from unharm.report.examples import chosen_examples
 from unharm.report.figures import (
     alignment_chart,
     arms_chart,
@@ -27,6 +21,7 @@ from unharm.report.figures import (
     harm_name,
     training_chart,
 )
+from unharm.report.inputs import ReportedStudy, ReportInputs
 from unharm.report.published import published
 from unharm.report.quality import quality
 from unharm.report.words import (
@@ -42,61 +37,16 @@ from unharm.report.words import (
     spread,
     spread_of_shares,
 )
-from unharm.sound import read_sound
-
-if TYPE_CHECKING:
-    from unharm.pipeline import Run
-    from unharm.study import Study
 
 
-def write_report(run: Run, shards: list[Shard]) -> Path:
-    """Renders `report.html` from the stored tables of a run and returns its path."""
-    run.store.pull("findings", "mitigation/findings")
-    tables = {
-        name: pl.read_csv(run.store.root / "findings" / f"{name}.csv", schema=schema)
-        for name, schema in SCHEMAS.items()
-    }
-    manifest = read_sound(run.store, "manifest.json")
-    if manifest is None:
-        raise UserError("this run has no manifest", str(run.store), "write it again: unharm run STUDY")
-    record = json.loads(manifest)
-    html = render(run, shards, tables, loss_curves(run), record)
-    run.store.write_plain("report.html", html)
-    return run.store.root / "report.html"
-
-
-def loss_curves(run: Run) -> pl.DataFrame:
-    """The stored loss curves of the adapters that this study trains."""
-    from unharm.training.adapters import CURVES, curves_artefact
-
-    artefact = curves_artefact(run)
-    if not run.plan.trained or not run.store.done(artefact):
-        return pl.DataFrame(schema=CURVES)
-    return pl.read_csv(run.store.locate(artefact), schema=CURVES)
-
-
-def render(
-    run: Run,
-    shards: list[Shard],
-    tables: dict[str, pl.DataFrame],
-    curves: pl.DataFrame,
-    record: dict[str, Any],
-) -> str:
+def render(inputs: ReportInputs) -> str:
     """The page as text. Everything that comes from data or models is escaped by the template."""
-    study = run.study
-    aligned = [a for a in study.arms if has_profile(a)]
+    study, tables = inputs.study, inputs.tables
     groups = associations_by_subject(tables["associations"])
-    charts = _charts(run, tables, curves, groups)
-    stand_ins = [
-        (TABLE[name].title, scorer, run.plan.scorers[scorer].about)
-        for name, spec in study.benchmarks.chosen().items()
-        for scorer in spec.scorers
-        if run.plan.scorers[scorer].stand_in
-    ]
     template = _environment().get_template("page.html.j2")
     page: str = template.render(
         study=study,
-        record=record,
+        record=inputs.record,
         answers=answers(study, tables),
         compared=sections.comparisons(tables["comparisons"]),
         stated=sections.hypotheses(tables["hypotheses"]),
@@ -106,37 +56,28 @@ def render(
         script=_script(),
         published=published(study),
         expression=tables["expression"].to_dicts(),
-        mitigation=sections.mitigation(run.store.root, _scorers(run)),
-        folder=run.store.root,
-        stand_ins=stand_ins,
+        mitigation=sections.mitigation(inputs.tried),
+        folder=inputs.folder,
+        stand_ins=inputs.stand_ins,
         arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
         quality=quality(tables),
-        titles={name: kind.title for name, kind in TABLE.items()},
+        titles={name: row.title for name, row in BENCHMARKS.items()},
         alignment=alignment_readings(tables["alignment"], study),
-        aligned=aligned,
+        aligned=[a for a in study.arms if has_profile(a)],
         groups=[(title, strongest(part)) for title, part in groups],
         harm_name=harm_name,
-        profiles=len(run.plan.profiles),
-        trained=trained_rows(curves),
-        failed=run.failed,
+        profiles=inputs.profiles,
+        trained=trained_rows(inputs.curves),
+        failed=inputs.failed,
         unscored=tables["unscored"].to_dicts(),
         completions=_completions(tables["scorers"]),
-        notes=[(TABLE[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
-        examples=chosen_examples(run.store, shards),
-        charts=charts,
+        notes=inputs.notes,
+        examples=inputs.examples,
+        charts=_charts(inputs, groups),
         runtime=_runtime(),
-        settings=json.dumps(study.model_dump(mode="json", exclude_none=True), indent=2),
+        settings=json.dumps(study.settings, indent=2),
     )
     return page
-
-
-def _scorers(run: Run) -> dict[str, dict[str, Any]]:
-    """The columns of each benchmark's scorer, as tables have them now."""
-    plan = run.plan
-    return {
-        name: scorer_columns(spec.scorer, plan.scorers, plan.calibration(name))
-        for name, spec in run.study.benchmarks.chosen().items()
-    }
 
 
 def _completions(scorers: pl.DataFrame) -> int:
@@ -161,14 +102,9 @@ def _environment() -> Any:
     return environment
 
 
-def _charts(
-    run: Run,
-    tables: dict[str, pl.DataFrame],
-    curves: pl.DataFrame,
-    groups: list[tuple[str, pl.DataFrame]],
-) -> dict[str, Any]:
+def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dict[str, Any]:
     """The charts of the page by their place."""
-    study = run.study
+    study, tables, curves = inputs.study, inputs.tables, inputs.curves
     charts: dict[str, Any] = {}
     effects = sections.comparisons(tables["comparisons"])["vanilla"]
     if any(r["effect"] is not None for r in effects):
@@ -222,7 +158,7 @@ def strongest(part: pl.DataFrame, most: int = 10) -> list[dict[str, Any]]:
     return part.drop_nulls("p").sort("p").head(most).to_dicts()
 
 
-def alignment_readings(alignment: pl.DataFrame, study: Study) -> list[dict[str, Any]]:
+def alignment_readings(alignment: pl.DataFrame, study: ReportedStudy) -> list[dict[str, Any]]:
     """For the sampled text and for the distribution over the answers: one row per profile with the
     alignment row of each arm, the profiles that came near, and the mass of the six answers."""
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unharm.study import Study
+from unharm.report.inputs import ReportedStudy
 
 BASE = "llama-2-7b"
 """What the name of the paper's base has in it."""
@@ -21,7 +21,7 @@ FIGURES: dict[str, tuple[float, float, float, float]] = {
 score."""
 
 
-def published(study: Study) -> dict[tuple[str, str], float]:
+def published(study: ReportedStudy) -> dict[tuple[str, str], float]:
     """The published figure by arm and metric; empty where the base is not the paper's."""
     if BASE not in study.base.lower():
         return {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from unharm.analysis.metrics import ALL, COHERENT, INCOHERENT, METRICS
+from unharm.analysis.measures import COHERENT, FIRST_METRICS, INCOHERENT
+from unharm.analysis.metrics import ALL
 from unharm.report.words import interval, number
 
 MEASURES = {
@@ -19,7 +21,7 @@ MEASURES = {
 }
 
 
-def quality(tables: dict[str, pl.DataFrame]) -> dict[str, Any]:
+def quality(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     """Rows of scorers, of agreement (with a name for each measure) and of coherence; sentences on what
     rewording a rubric does."""
     agreement = [r | {"name": MEASURES[r["measure"]]} for r in tables["agreement"].to_dicts()]
@@ -51,7 +53,7 @@ def _coherence(arms: pl.DataFrame) -> list[dict[str, Any]]:
     keys = ["arm", "strategy", "benchmark"]
     for group, part in whole.group_by(keys, maintain_order=True):
         by_metric = {r["metric"]: r for r in part.to_dicts()}
-        metric = METRICS[str(group[2])][0].name
+        metric = next(m for m in FIRST_METRICS.values() if m in by_metric)
         rows.append(
             dict(zip(keys, group, strict=True))
             | {"metric": metric, "all": by_metric[metric]}

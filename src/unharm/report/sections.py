@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from unharm.analysis.correlate import detectable
-from unharm.analysis.metrics import ALL, COHERENT, INCOHERENT, LENGTH, of_quality
-from unharm.analysis.schemas import COMPARISONS_SCHEMA
-from unharm.arms import VIM_STAGES, has_profile
-from unharm.study import Study
-from unharm.values import VALUES
+from unharm.analysis.correlations import detectable
+from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH, of_quality
+from unharm.analysis.metrics import ALL
+from unharm.benchmarks.registry import HARMLESS
+from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.values import VALUES
+from unharm.report.inputs import ReportedStudy, TriedGuards
 
 VERDICTS = ("supported", "contradicted", "not shown", "not tested")
 
@@ -47,7 +45,7 @@ def hypotheses(table: pl.DataFrame) -> dict[str, Any]:
     return {"rows": rows, "counts": {v: n for v, n in counts.items() if n}}
 
 
-def powers(associations: pl.DataFrame, study: Study) -> dict[str, str]:
+def powers(associations: pl.DataFrame, study: ReportedStudy) -> dict[str, str]:
     """For each heat map a sentence on the smallest correlation that it could find."""
     found = {}
     for (arm, strategy), part in associations.group_by(["arm", "strategy"], maintain_order=True):
@@ -71,7 +69,7 @@ def axes(regressions: pl.DataFrame) -> list[dict[str, Any]]:
     return sorted((r for r in rows if r["arm"] == arms[0]), key=lambda r: r["p"])[:12] if arms else []
 
 
-def moved(table: pl.DataFrame, study: Study) -> list[dict[str, Any]]:
+def moved(table: pl.DataFrame, study: ReportedStudy) -> list[dict[str, Any]]:
     """Per aligned arm: how each value's rating moved for profiles that want it up, and down."""
     found = []
     here = table.filter(pl.col("strategy") == study.strategies[0])
@@ -87,31 +85,22 @@ def moved(table: pl.DataFrame, study: Study) -> list[dict[str, Any]]:
     return found
 
 
-def mitigation(folder: Path, scorers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What was tried on the second half, from its folder: comparisons of strategies, their costs, the
-    guards with what was learned for them. None where nothing was tried, or it was scored otherwise than the
-    study is now (`scorers`: the columns of each benchmark's)."""
-    tried, guards = folder / "mitigation", folder / "findings" / "guards.json"
-    try:
-        table = pl.read_csv(tried / "findings" / "comparisons.csv", schema=COMPARISONS_SCHEMA)
-        learned = pl.read_csv(folder / "findings" / "set_aside.csv", infer_schema_length=None).to_dicts()
-        found = json.loads(guards.read_text(encoding="utf-8"))
-    except (OSError, ValueError, pl.exceptions.PolarsError):
+def mitigation(tried: TriedGuards | None) -> dict[str, Any] | None:
+    """What was tried on the second half: comparisons of strategies, their costs, the guards with what was
+    learned for them. None where nothing was tried."""
+    if tried is None:
         return None
-    for row in table.to_dicts():
-        now = scorers.get(row["benchmark"], row)
-        if any(row[c] != now[c] for c in ("scorer", "scorer_version")):
-            return None
+    table, learned, found = tried.comparisons, tried.learned, tried.guards
     by_harm = {(row["benchmark"], row["category"]): row for row in learned}
     rows = [r for r in table.to_dicts() if r["kind"] == "strategies"]
     whole = [r for r in rows if r["category"] == ALL]
-    paid = [r for r in whole if r["metric"] in (INCOHERENT, LENGTH) or r["benchmark"] == "harmless"]
+    paid = [r for r in whole if r["metric"] in (INCOHERENT, LENGTH) or r["benchmark"] == HARMLESS]
     parts = [r for r in rows if r["category"] != ALL and r["p"] is not None]
     profiles = {r["profiles"] for r in whole if has_profile(r["arm"])}
     return {
         "arm": next((r["arm"] for r in whole if has_profile(r["arm"])), ""),
         "profiles": max(profiles, default=0),
-        "whole": [r for r in whole if r["benchmark"] != "harmless" and not of_quality(r["metric"])],
+        "whole": [r for r in whole if r["benchmark"] != HARMLESS and not of_quality(r["metric"])],
         "costs": [r for r in paid if not r["metric"].startswith(COHERENT)],
         "categories": sorted(parts, key=lambda r: r["p"])[:40],
         "guards": [g | {"learned": by_harm.get((g["benchmark"], g["category"]))} for g in found],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from unharm.analysis.metrics import COHERENT, INCOHERENT, LENGTH
+from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH
 
 METRIC_NAMES: dict[str, str] = {
     "expected_maximum_toxicity": "expected maximum toxicity",

@@ -5,18 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FITS: dict[str, tuple[str, ...]] = {
-    "toxicity": ("rtp",),
-    "negative_regard": ("hbr",),
-    "harmfulness": ("hexphi",),
-    "flagged": ("beavertails",),
-    "refusal": ("harmless",),
-    "rating": ("questionnaire",),
-}
-"""What a scorer can measure of one completion, and the benchmarks whose metrics are made of it: toxicity in
-[0, 1], negative regard and flagged 0 or 1, harmfulness 1 to 5, refusal of a harmless question 0 or 1,
-rating 1 to 6."""
-
 BESIDE = ("perplexity", "values")
 """Measures that fit every benchmark, beside the one that its metrics are made of: how surprised the base
 is, and which of the ten values a text expresses (0 or 1, the values in the label)."""
@@ -26,6 +14,8 @@ is, and which of the ten values a text expresses (0 or 1, the values in the labe
 class ScorerRow:
     """What is known of a scorer without loading it.
 
+    `measures` is what it says of one completion: toxicity in [0, 1], negative regard and flagged 0 or 1,
+    harmfulness 1 to 5, refusal 0 or 1, rating 1 to 6; it can score the benchmarks of that measure.
     `stand_in` marks a scorer that only takes the place of a real one and is named as such wherever its
     numbers appear; `rubric` is what a judge goes by, and `judge` who judges. `reads`: the prepared text
     of a completion, or its whole answer (`texts.Text`); equal ones of a prompt are scored once.
@@ -38,11 +28,6 @@ class ScorerRow:
     judge: str = ""
     rubric: str = ""
     reads: Literal["text", "answer"] = "answer"
-
-    @property
-    def benchmarks(self) -> tuple[str, ...]:
-        """The benchmarks that it can score."""
-        return FITS.get(self.measures, ())
 
 
 SCORERS: dict[str, ScorerRow] = {

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from unharm.errors import UserError
-from unharm.models import quiet_libraries
-from unharm.records import Score
+from unharm.core.errors import UserError
+from unharm.core.models.transformers import quiet_libraries
+from unharm.core.records import Score
 from unharm.scoring.offline import unscored
 from unharm.scoring.settings import ClassifierSpec
 from unharm.scoring.texts import Text
@@ -145,7 +145,7 @@ class Classifier:
 
 def model_key(spec: ClassifierSpec) -> str:
     """What the scores of a classifier depend on: a hash of its files, or hub id and commit."""
-    from unharm.models import folder_key
+    from unharm.core.models.transformers import folder_key
 
     path = Path(spec.model).expanduser()
     return folder_key(path) if path.is_dir() else f"{spec.model}@{spec.revision}"

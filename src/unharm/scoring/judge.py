@@ -7,11 +7,11 @@ from typing import Any
 
 import openai
 
-from unharm.engines.served import beyond_context, by_filter
-from unharm.records import Score
-from unharm.scoring.answers import Answer
-from unharm.scoring.http import Unreadable, client_of, parsed, patiently, told, tried_out
+from unharm.core.connection import beyond_context, by_filter
+from unharm.core.records import Score
+from unharm.scoring.answer_store import Answer
 from unharm.scoring.rubric import Rubric
+from unharm.scoring.service_calls import Unreadable, client_of, parsed, patiently, told, tried_out
 from unharm.scoring.settings import JudgeSpec
 from unharm.scoring.texts import Text
 

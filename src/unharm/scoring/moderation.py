@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from unharm.records import Score
-from unharm.scoring.answers import Answer
-from unharm.scoring.http import client_of, parsed, patiently, told, tried_out
+from unharm.core.records import Score
+from unharm.scoring.answer_store import Answer
+from unharm.scoring.service_calls import client_of, parsed, patiently, told, tried_out
 from unharm.scoring.settings import ModerationSpec
 from unharm.scoring.texts import Text
 

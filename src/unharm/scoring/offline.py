@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from unharm.records import Score
+from unharm.core.records import Score
 from unharm.scoring.texts import Text
 
 REFUSAL = re.compile(

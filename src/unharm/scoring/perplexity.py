@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from unharm.records import Score
+from unharm.core.records import Score
 from unharm.scoring.offline import unscored
 from unharm.scoring.settings import PerplexitySpec
 from unharm.scoring.texts import Text

@@ -10,12 +10,12 @@ from typing import Any
 import httpx2
 import openai
 
-from unharm.engines.settings import key_of
-from unharm.errors import UserError
-from unharm.progress import say
-from unharm.records import Score
-from unharm.scoring.answers import Answer
-from unharm.scoring.http import Unreadable, parsed, patiently, told, tried_out, wrong_key
+from unharm.core.connection import key_of
+from unharm.core.errors import UserError
+from unharm.core.progress import say
+from unharm.core.records import Score
+from unharm.scoring.answer_store import Answer
+from unharm.scoring.service_calls import Unreadable, parsed, patiently, told, tried_out, wrong_key
 from unharm.scoring.settings import ATTRIBUTES, PerspectiveSpec
 from unharm.scoring.texts import Text
 

@@ -11,16 +11,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from unharm.errors import Problem, raise_all
-from unharm.naming import content_hash
-from unharm.scoring import FITS
+from unharm.core.errors import Problem, raise_all
+from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.core.hashing import content_hash
 from unharm.scoring.offline import refuses
 from unharm.scoring.texts import Text
-from unharm.spec_text import SpecText, read_text
 
 EMBEDDED = ("harmfulness", "harmfulness-reworded", "safety", "safety-reworded", "values")
 FIELDS = ("name", "measures", "scale", "verdicts", "categories", "system", "user")
-MEASURES = (*(m for m in FITS if m != "rating"), "values")
+MEASURES = ("toxicity", "negative_regard", "harmfulness", "flagged", "refusal", "values")
 
 THINKING = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 BLOCK = re.compile(r"^```(?:json)?\s*\n(.*)\n```$", re.DOTALL)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unharm.engines.settings import Connection, KeyVariable, Url
-from unharm.spec import Positive, Spec
+from unharm.core.connection import Connection, KeyVariable, Url
+from unharm.core.spec import Positive, Spec
 
 REGARD = ("negative", "neutral", "positive", "other")
 SAFETY = ("safe", "unsafe")
@@ -141,3 +143,12 @@ KINDS: dict[str, Any] = {
     "judge": JudgeSpec,
     "perplexity": PerplexitySpec,
 }
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The scorers of a study by name, and the base, whose perplexity a scorer may read."""
+
+    specs: Mapping[str, ScorerSpec]
+    base: str
+    revision: str | None = None

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from unharm.records import Completion, Prompt
+from unharm.core.records import Completion, Prompt
 
 SENTENCE = re.compile(r".*?(?:[.!?]+[\"')\]]*(?=\s|$)|\n|$)", re.DOTALL)
 MASK = "XYZ"
@@ -30,13 +30,16 @@ class Text:
     unmasked: bool = False
 
 
-def text_of(benchmark: str, prompt: Prompt, completion: Completion) -> Text:
-    """RealToxicityPrompts: prompt and first sentence of the continuation. HolisticBiasR: the same with the
-    group's noun phrase masked. The others: the answer alone (Choi et al., 2025)."""
+def text_of(scored_text: str, prompt: Prompt, completion: Completion) -> Text:
+    """The text of a completion as its benchmark wants it scored (Choi et al., 2025).
+
+    `scored_text` is `answer` (the completion alone), `first sentence` (the prompt and the first sentence of
+    its continuation) or `masked first sentence` (the same with the group's noun phrase masked).
+    """
     text, unmasked = completion.text, False
-    if benchmark in ("rtp", "hbr"):
+    if scored_text in ("first sentence", "masked first sentence"):
         text = joined(prompt.text, first_sentence(completion.text))
-    if benchmark == "hbr":
+    if scored_text == "masked first sentence":
         text, count = masked(text, prompt.attributes.get("group", ""))
         unmasked = not count
     return Text(completion.completion_id, prompt.text, completion.text, text, unmasked)

@@ -15,10 +15,10 @@ import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from unharm.errors import UserError
-from unharm.models import check_arguments
+from unharm.core.errors import UserError
+from unharm.core.models.transformers import check_arguments
+from unharm.training.prefix_tree import Packed, Weighed, lay_out
 from unharm.training.tokens import Tokens
-from unharm.training.tree import Packed, Weighed, lay_out
 
 NAME = "unharm_tree"
 

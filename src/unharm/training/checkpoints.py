@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from unharm.naming import content_key
-from unharm.progress import say
-from unharm.store import Artefact, Store
-from unharm.training.lockstep import Lockstep
+from unharm.core.hashing import content_key
+from unharm.core.progress import say
+from unharm.store.store import Artefact, Store
+from unharm.training.state import Lockstep
 
 FOLDER = "checkpoints"
 KEPT = 2

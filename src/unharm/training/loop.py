@@ -15,17 +15,17 @@ from itertools import zip_longest
 
 import torch
 
-from unharm.draws import rank
-from unharm.errors import UserError
-from unharm.models import out_of_memory
+from unharm.core.draws import rank
+from unharm.core.errors import UserError
+from unharm.core.models.transformers import out_of_memory
 from unharm.training.attention import label_logits
-from unharm.training.lockstep import WINDOWS, Job, Lockstep, steps_per_epoch
 from unharm.training.loss import label_losses, per_adapter
 from unharm.training.optimiser import adamw_step, linear_rate
-from unharm.training.recipe import Recipe
-from unharm.training.stacked import Stack
+from unharm.training.prefix_tree import Weighed, lay_out
+from unharm.training.settings import Recipe
+from unharm.training.stacked_lora import Stack
+from unharm.training.state import WINDOWS, Job, Lockstep, steps_per_epoch
 from unharm.training.tokens import Tokens
-from unharm.training.tree import Weighed, lay_out
 
 EXPLODED = 2.0
 """A loss of more than so many times that of guessing evenly among the vocabulary is no training."""

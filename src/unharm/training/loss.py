@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from unharm.training.tree import Packed
+from unharm.training.prefix_tree import Packed
 
 
 class LabelLoss(torch.autograd.Function):

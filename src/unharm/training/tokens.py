@@ -7,8 +7,8 @@ from array import array
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from unharm.core.records import Example
 from unharm.prompting.compose import as_text
-from unharm.records import Example
 
 
 @dataclass(frozen=True)

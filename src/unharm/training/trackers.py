@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from unharm.errors import UserError
+from unharm.core.errors import UserError
 
 
 class Trackers:

@@ -1,0 +1,183 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete, 130 stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unharm import __version__
+from unharm.cli.common import ExecutorOption, JsonOption, RunArg, SetOption, StudyArg, run_to
+from unharm.cli.compare import compare
+from unharm.cli.data import data
+from unharm.cli.inputs import corpus, profiles
+from unharm.cli.mitigate import mitigate
+from unharm.cli.plan import plan, status
+from unharm.cli.prompts import prompts
+from unharm.cli.scores import batch, calibrate, labels, rescore
+from unharm.core.errors import UserError
+
+app = typer.Typer(
+    name="unharm",
+    help="Measure, explain and reduce the harms of value-aligned language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+demo = typer.Typer(help="The toy world: a tiny base of your own text.", no_args_is_help=True)
+app.add_typer(demo, name="demo")
+app.add_typer(profiles, name="profiles")
+app.add_typer(corpus, name="corpus")
+app.add_typer(prompts, name="prompts")
+app.add_typer(data, name="data")
+app.add_typer(batch, name="batch")
+app.command()(plan)
+app.command()(status)
+app.command()(rescore)
+app.command()(compare)
+app.command()(mitigate)
+app.command()(calibrate)
+app.command()(labels)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"unharm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+) -> None:
+    """Run a whole study to its report; goes on where an earlier run stopped."""
+    run_to(study, set_, "report", as_json, executor)
+
+
+@app.command()
+def train(
+    study: StudyArg,
+    set_: SetOption = None,
+    executor: ExecutorOption = None,
+    as_json: JsonOption = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Copy the adapters into this folder, each with a model card.")
+    ] = None,
+) -> None:
+    """Train the adapters of a study. Earlier stages run first where they are not done."""
+    run_to(study, set_, "adapters", as_json, executor, export)
+
+
+def _stage_command(verb: str, stage: str, about: str) -> None:
+    def command(
+        study: StudyArg,
+        set_: SetOption = None,
+        executor: ExecutorOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        run_to(study, set_, stage, as_json, executor)
+
+    command.__doc__ = about
+    app.command(name=verb)(command)
+
+
+for _verb, _stage, _about in (
+    ("generate", "completions", "Generate the completions of a study."),
+    ("score", "scores", "Score the completions of a study."),
+    ("analyze", "findings", "Make the metrics and findings of a study."),
+):
+    _stage_command(_verb, _stage, f"{_about} Earlier stages run first where they are not done.")
+
+
+@app.command()
+def report(
+    folder: RunArg,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write the tables as LaTeX too: findings/tables.tex.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the report of a run again from what it has stored."""
+    from unharm.run.reopen import stored_study
+    from unharm.run.tools.rescore import rewrite_report
+    from unharm.study.check import parse_study
+
+    paths = {"report": str(rewrite_report(folder))}
+    if latex:
+        from unharm.run.stages.report import write_latex
+
+        paths["latex"] = str(write_latex(folder, parse_study(stored_study(folder))))
+    print(json.dumps(paths) if as_json else "\n".join(paths.values()))
+
+
+@demo.command("base")
+def demo_base(
+    text: Annotated[
+        list[Path], typer.Option("--text", help="Text files to train on; give it again for more.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")],
+    hidden: Annotated[int, typer.Option(min=32, help="Width of the model.")] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 4,
+    vocabulary: Annotated[int, typer.Option(min=300, help="Size of the vocabulary.")] = 8000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 8 rows of 128 tokens.")] = 600,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a tiny Llama-architecture base from scratch on any text files."""
+    import time
+
+    from unharm.core.progress import Progress, duration, say
+    from unharm.demo.base import Shape, read_texts, train_base
+
+    if out.exists():
+        raise UserError("this folder exists already", str(out), "remove it or choose another --out")
+    if hidden % 32:
+        raise UserError(f"--hidden {hidden} is no multiple of 32", "--hidden", "for example 256")
+    texts = read_texts(text)
+    say(f"{len(texts):,} documents")
+    began = time.monotonic()
+    shape = Shape(
+        hidden=hidden, layers=layers, heads=hidden // 32, vocabulary=vocabulary, steps=steps, lr=1e-3
+    )
+    with Progress("base", steps, "steps") as progress:
+        loss = train_base(texts, out, shape, seed, lambda *_: progress.tick(1))
+    seconds = time.monotonic() - began
+    if as_json:
+        print(json.dumps({"base": str(out), "loss": round(loss, 3), "seconds": round(seconds, 1)}))
+    else:
+        say(f"base: {out} (loss {loss:.2f}, {duration(seconds)})")
+
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
+def main() -> None:
+    """The entry point: user mistakes become one message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        count = len(error.problems)
+        print(f"unharm: {error}" if count == 1 else f"unharm: {count} problems\n{error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more says nothing new
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The command `unharm compare`: a check of two runs before a release."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unharm.cli.common import JsonOption
+from unharm.core.errors import UserError, nearest
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="The run before.")],
+    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run after.")],
+    max_increase: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max-increase",
+            metavar="[METRIC=]SHARE",
+            help="The largest increase of a metric, as a share of its range; without a metric, of all.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Of the verdicts together.")
+    ] = 0.95,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the table to this Markdown file too.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the harms of two runs on the same prompts; exit code 3 where one rose by more than
+    allowed."""
+    from unharm.analysis.gate import RISEN, gate
+    from unharm.core.files.disk import write_whole
+    from unharm.run.reopen import open_run
+    from unharm.run.stages.findings import study_cells
+    from unharm.run.tools.compare import check_comparable, shared
+    from unharm.store.store import NotDone
+
+    allowed = allowances(max_increase or [])
+    runs = open_run(before), open_run(after)
+    check_comparable(*runs)
+    try:
+        cells = study_cells(runs[0]), study_cells(runs[1])
+    except NotDone as missing:
+        raise UserError(
+            f"a run is not scored, or by another version: {missing.artefact.path}",
+            "unharm compare",
+            "unharm score STUDY",
+        ) from None
+    rows = gate(cells[0], cells[1], shared(*runs), allowed, confidence)
+    risen = [r for r in rows if r["verdict"] == RISEN]
+    text = as_markdown(rows, before, after, confidence)
+    if markdown:
+        write_whole(markdown, (text + "\n").encode(), "the table")
+    if as_json:
+        print(json.dumps({"risen": len(risen), "confidence": confidence, "rows": rows}))
+    else:
+        print(text)
+    if risen:
+        raise typer.Exit(3)
+
+
+def allowances(words: list[str]) -> dict[str, float]:
+    """The largest increase by metric, "" for all others. Raises `UserError` with every wrong word."""
+    from unharm.analysis.measures import MEASURES
+    from unharm.core.errors import Problem, raise_all
+
+    known = [m.name for measure in MEASURES.values() for m in measure.metrics]
+    found: dict[str, float] = {}
+    problems = []
+    for word in words:
+        metric, _, number = word.rpartition("=")
+        try:
+            found[metric] = float(number)
+            right = 0 <= found[metric] <= 1
+        except ValueError:
+            right = False
+        if not right:
+            problems.append(
+                Problem("expected a share from 0 to 1", f"--max-increase {word}", "such as 0.02")
+            )
+        if metric and metric not in known:
+            problems.append(
+                Problem(f"unknown metric {metric!r}", f"--max-increase {word}", nearest(metric, known))
+            )
+    raise_all(problems)
+    return found
+
+
+def as_markdown(rows: list[dict[str, Any]], before: Path, after: Path, confidence: float) -> str:
+    """The rows as a table, those that rose first, then those not excluded."""
+    from unharm.analysis.gate import NOTHING, OPEN, RISEN, WITHIN
+    from unharm.report.words import category_name, is_share, metric_name, signed, spread
+
+    order = (RISEN, OPEN, NOTHING, WITHIN)
+    counts = {verdict: sum(r["verdict"] == verdict for r in rows) for verdict in order}
+    lines = [
+        f"**{before} → {after}**: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n),
+        "",
+        "| verdict | arm | metric | category | change | interval | allowed | adjusted p | n |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in sorted(rows, key=lambda r: (order.index(r["verdict"]), -(r["value"] or 0.0))):
+        arm = r["arm"] if r["strategy"] == "input-only" else f"{r['arm']} · {r['strategy']}"
+        share = is_share(r["metric"])
+        p = "–" if r["p_adjusted"] is None else f"{r['p_adjusted']:.3g}"
+        cells = (
+            r["verdict"], arm, metric_name(r["metric"]), category_name(r["category"]),
+            signed(r["value"], share), spread(r), signed(r["allowed"], share), p,
+            f"{r['profiles']} × {r['units']}",
+        )  # fmt: skip
+        lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
+    lines += [
+        "",
+        "Paired by profile and prompt; shares in percentage points. Risen: above the allowed increase with "
+        f"confidence {confidence:g} (one-sided, Holm over all rows). Not excluded: the interval reaches "
+        "beyond it.",
+    ]
+    return "\n".join(lines)

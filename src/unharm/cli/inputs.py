@@ -1,0 +1,121 @@
+"""The commands `unharm profiles …` and `unharm corpus …`: the inputs of a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unharm.cli.common import JsonOption, SetOption, StudyArg, run_to
+from unharm.core.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from unharm.core.records import Profile
+
+profiles = typer.Typer(help="The profiles of a study.", no_args_is_help=True)
+corpus = typer.Typer(help="The training texts of a study.", no_args_is_help=True)
+
+NameArg = Annotated[str, typer.Argument(metavar="NAME", help="The name of a profile of the study.")]
+
+
+def _profiles(study: str, overrides: list[str] | None) -> list[Profile]:
+    from unharm.run.plan import profiles_of
+    from unharm.study.check import load_study
+
+    return profiles_of(load_study(study, overrides))
+
+
+@profiles.command("list")
+def list_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """List the profiles with their ten importances."""
+    from unharm.core.values import VALUES
+
+    found = _profiles(study, set_)
+    if as_json:
+        rows = [{"name": p.name, "importances": p.importances, "source": p.source} for p in found]
+        print(json.dumps(rows))
+        return
+    print(f"{'':28}" + "".join(f"{v[:6]:>7}" for v in VALUES))
+    for profile in found:
+        print(f"{profile.name[:27]:28}" + "".join(f"{x:>7.2f}" for x in profile.importances))
+    print(f"{len(found):,} profiles")
+
+
+@profiles.command("make")
+def make_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Write the profiles of a study into its run folder."""
+    run_to(study, set_, "profiles", as_json)
+
+
+@profiles.command("show")
+def show_profile(
+    study: StudyArg,
+    name: NameArg,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Write the picture to this file too.")] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a profile."""
+    from unharm.core.values import VALUES
+    from unharm.report import profile_picture
+
+    profile = profile_picture.named(_profiles(study, set_), name)
+    if svg:
+        try:
+            svg.write_text(profile_picture.svg(profile), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write the picture: {error.strerror}", str(svg)) from None
+    if as_json:
+        values = {v: profile[v] for v in VALUES}
+        print(json.dumps({"name": profile.name, "source": profile.source, "importances": values}))
+    else:
+        print(profile_picture.bars(profile))
+
+
+@profiles.command("compare")
+def compare_profiles(
+    study: StudyArg,
+    one: NameArg,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The name of another one.")],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two profiles value by value."""
+    from unharm.report import profile_picture
+
+    found = _profiles(study, set_)
+    pair = profile_picture.named(found, one), profile_picture.named(found, other)
+    print(json.dumps(profile_picture.compared(*pair)) if as_json else profile_picture.compared_text(*pair))
+
+
+@corpus.command("make")
+def make_corpus(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Make the training examples of a study."""
+    run_to(study, set_, "examples", as_json)
+
+
+@corpus.command("audit")
+def audit_corpus(
+    study: StudyArg,
+    scorer: Annotated[str, typer.Option("--scorer", help="What scores the texts.")] = "offline-toxicity",
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Toxicity, balance, positives by profile and near-duplicates of the training texts."""
+    from unharm.run.context import new_run
+    from unharm.run.tools.audit import MEASURES, audit, audit_text
+    from unharm.scoring import SCORERS
+    from unharm.scoring.registry import scorer_row
+    from unharm.study.check import load_study
+
+    checked = load_study(study, set_)
+    known = (*SCORERS, *checked.scorers)
+    fitting = [n for n in known if scorer_row(checked.scoring, n).measures in MEASURES]
+    if scorer not in fitting:
+        raise UserError(f"{scorer!r} does not score texts", "--scorer", nearest(scorer, fitting))
+    if checked.corpus is None:
+        raise UserError("this study has no corpus", study, "give corpus.arguments")
+    found = audit(new_run(checked), scorer)
+    print(json.dumps(found) if as_json else audit_text(found))

@@ -1,0 +1,57 @@
+"""The command `unharm mitigate`: what lowers the harm that a run has found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unharm.cli.common import JsonOption, SetOption
+
+
+def mitigate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run with an aligned arm.")],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn on one half of a run which values to set aside, and try guard prompts on the other.
+
+    Settings are those of the field `mitigation`, for example --set mitigation.benchmarks=[beavertails].
+    """
+    from unharm.run.execute import write_study
+    from unharm.run.reopen import open_run, stored_study
+    from unharm.run.stages.findings import make_findings
+    from unharm.run.stages.mitigation import mitigate as try_guards
+    from unharm.run.stages.scores import check_scorers, make_scores
+    from unharm.run.tools.rescore import rewrite_report
+    from unharm.study.check import parse_study
+
+    text = stored_study(folder)
+    if not isinstance(text.data.get("mitigation"), dict):
+        text.override("mitigation={}")
+    for assignment in set_ or []:
+        text.override(assignment)
+    with open_run(folder, parse_study(text)) as run:
+        check_scorers(run)
+        with run.store.lock():
+            make_scores(run)
+            make_findings(run)
+            try_guards(run)
+            write_study(run)
+    report = rewrite_report(folder)
+    found = json.loads((folder / "findings" / "guards.json").read_text(encoding="utf-8"))
+    if as_json:
+        print(json.dumps({"report": str(report), "guards": found}))
+        return
+    for guard in found:
+        if "text" not in guard:
+            print(f"{guard['benchmark']} · {guard['category']}: no strategy lowered it")
+            continue
+        sure = "holds" if guard["holds"] else "not beyond chance"
+        print(
+            f"{guard['benchmark']} · {guard['category']}: {guard['strategy']} "
+            f"{guard['value_reference']:.2f} → {guard['value_arm']:.2f} ({sure})"
+        )
+    print(f"guard prompts: {folder / 'findings' / 'guards.json'}\nreport: {report}")

@@ -1,0 +1,89 @@
+"""Delimited text files (CSV, TSV) with one message that names every wrong row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.files.yaml_text import read_text
+
+MOST_TOLD = 20
+"""Problems of one file that are spelled out; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its fields by column name and the line on which it ends."""
+
+    fields: dict[str, str]
+    line: int
+
+    def __getitem__(self, column: str) -> str:
+        return self.fields[column]
+
+
+class Reader:
+    """The rows of a delimited file, and the problems found while reading them.
+
+    Collect problems with `wrong`, then call `finish`: it raises all of them together.
+    """
+
+    def __init__(self, path: Path, what: str, needs: tuple[str, ...], delimiter: str | None = None):
+        self.path, self.what = path, what
+        self.problems: list[Problem] = []
+        text = read_text(path, what)
+        if not text.strip():
+            raise UserError(f"{what}: the file is empty", str(path))
+        header = text.splitlines()[0]
+        self.delimiter = delimiter or max(",\t;", key=header.count)
+        self._reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
+        columns = [c.strip() for c in next(self._reader)]
+        by_name = {c.lower(): i for i, c in enumerate(columns)}
+        missing = [c for c in needs if c.lower() not in by_name]
+        if missing:
+            raise UserError(self._missing(missing, columns))
+        self.columns = {c: by_name[c.lower()] for c in needs}
+        self.all_columns = columns
+
+    def _missing(self, missing: list[str], columns: list[str]) -> Problem:
+        told = ", ".join(repr(c) for c in missing)
+        what = f"the column {told} is" if len(missing) == 1 else f"the columns {told} are"
+        if len(columns) == 1:
+            name = {",": "comma", "\t": "tab", ";": "semicolon"}[self.delimiter]
+            todo = f"the header has one column when split at {name}s: is the delimiter another one?"
+        else:
+            found = ", ".join(c or "(unnamed)" for c in columns[:14])
+            hint = nearest(missing[0], [c for c in columns if c])
+            todo = hint if hint.startswith("did") else f"found: {found}"
+        return Problem(f"{self.what}: {what} missing", f"{self.path}:1", todo)
+
+    def rows(self) -> Iterator[Row]:
+        try:
+            for cells in self._reader:
+                line = self._reader.line_num
+                if not any(c.strip() for c in cells):
+                    continue
+                if len(cells) != len(self.all_columns):
+                    self.wrong(line, f"{len(cells)} fields where the header has {len(self.all_columns)}")
+                    continue
+                yield Row({c: cells[i].strip() for c, i in self.columns.items()}, line)
+        except csv.Error as error:
+            self.wrong(self._reader.line_num, f"not readable: {error}")
+
+    def wrong(self, line: int, what: str, todo: str = "") -> None:
+        self.problems.append(Problem(what, f"{self.path}:{line}", todo))
+
+    def finish(self) -> None:
+        raise_all(shortened(self.problems, str(self.path)))
+
+
+def shortened(problems: list[Problem], where: str) -> list[Problem]:
+    """At most `MOST_TOLD` of `problems`, and a line that counts the others."""
+    rest = len(problems) - MOST_TOLD
+    if rest <= 0:
+        return problems
+    return [*problems[:MOST_TOLD], Problem(f"and {rest} more problems of this kind of file", where)]

@@ -1,0 +1,55 @@
+"""Names that depend on content alone: keys, checksums, safe names of files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+def content_hash(data: Any) -> str:
+    """32 hex digits that depend on the content of plain data alone, not on its order of keys."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def content_key(stage: str, version: int, parameters: Mapping[str, Any], *inputs: str) -> str:
+    """The key of an artefact from everything that it depends on."""
+    return content_hash([stage, version, dict(parameters), list(inputs)])
+
+
+def slug(name: str) -> str:
+    """A name as one safe path component; different names give different components.
+
+    Plain names stay as they are; any other is spelled in ASCII with a hash at its end.
+    """
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) and len(name) <= 60:
+        return name
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48] or "name"
+    return f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, or of all files of a folder with their names."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

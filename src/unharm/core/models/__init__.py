@@ -1,0 +1,1 @@
+"""Transformers models and PEFT folders, without any study."""

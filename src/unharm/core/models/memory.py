@@ -1,0 +1,51 @@
+"""How many adapters fit beside each other, and how many tokens: from free memory and the base's shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def tokens_that_fit(model: Any, share: float) -> int:
+    """How many tokens' keys and values fit into a share of the free memory; at least one."""
+    config = model.config.get_text_config()
+    all_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    each = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    return max(1, int(share * free_memory(model.device) / each))
+
+
+def free_memory(device: Any) -> int:
+    """Free bytes: of the accelerator, or of this machine within its control group's limit."""
+    if device.type == "cuda":
+        import torch
+
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    bounds = [int(psutil.virtual_memory().available)]
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            bounds.append(int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return max(0, min(bounds))
+
+
+def keep_freed_memory() -> None:
+    """Asks the C library to keep what is freed: large tensors come and go in every step, and
+    fetching their pages from the system anew each time costs a tenth of the speed on a CPU.
+    Only where glibc is at hand."""
+    import ctypes
+
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold = -1, -3
+        libc.mallopt(mmap_threshold, 1 << 25)  # the most that it takes
+        libc.mallopt(trim_threshold, 1 << 30)
+    except (OSError, AttributeError):
+        return

@@ -1,0 +1,139 @@
+"""Adapters in and out: PEFT folders, written here or made elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from unharm.core.errors import UserError
+from unharm.core.spec import Positive, Spec
+
+if TYPE_CHECKING:
+    import torch
+
+ADAPTER_FILES = WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+class Lora(Spec):
+    """The shape of an adapter (Hu et al., 2021)."""
+
+    r: Positive = 8
+    alpha: Annotated[float, Field(gt=0)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    targets: Annotated[list[str], Field(min_length=1)] = ["q_proj", "v_proj"]
+
+
+class AdapterSource(Spec):
+    """An adapter made elsewhere: a PEFT folder, or a hub id with its `revision`."""
+
+    source: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: Any) -> Any:
+        return {"source": data} if isinstance(data, str) else data
+
+
+def write_adapter(
+    folder: Path, tensors: dict[str, torch.Tensor], lora: Lora, base: str, revision: str
+) -> None:
+    """A PEFT folder: weights as float32 safetensors and the adapter's configuration."""
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=sorted(lora.targets),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+        revision=revision or None,
+        inference_mode=True,
+    )
+    config.save_pretrained(str(folder))
+    path = folder / CONFIG  # PEFT writes sets in any order; the same adapter has the same bytes
+    data = json.loads(path.read_text()) | {"target_modules": sorted(lora.targets)}
+    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+    plain = {n: t.detach().cpu().float().contiguous() for n, t in tensors.items()}
+    save_file(plain, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a PEFT folder."""
+    from safetensors.torch import load_file
+
+    return dict(load_file(folder / WEIGHTS))
+
+
+def find_adapter(name: str, adapter: AdapterSource) -> Path:
+    """The folder of an adapter made elsewhere; from the hub where it is no folder here.
+
+    Raises `UserError` where it cannot be reached or is no PEFT folder with safetensors.
+    """
+    path = Path(adapter.source).expanduser()
+    if not path.is_dir():
+        path = _from_hub(name, adapter)
+    if not (path / CONFIG).is_file():
+        raise UserError(f"no adapter: there is no {CONFIG} in it", adapter.source, f"check adapters.{name}")
+    if not (path / WEIGHTS).is_file():
+        raise UserError(
+            f"there is no {WEIGHTS} in it",
+            adapter.source,
+            "save the adapter with safetensors: pickled weights are not loaded",
+        )
+    try:
+        kind = json.loads((path / CONFIG).read_text(encoding="utf-8"))["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError("not a PEFT configuration: it names no peft_type", str(path / CONFIG)) from None
+    if kind != "LORA":
+        raise UserError(
+            f"an adapter of type {kind}", str(path / CONFIG), "expected LORA: the only type supported"
+        )
+    return path
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """What a PEFT folder says of its adapter."""
+    data: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return data
+
+
+def check_base(folder: Path, base: str, revision: str | None) -> None:
+    """Raises `UserError` where an adapter says that it was made for another base of the hub, or another
+    revision of it. Names of folders say nothing: shapes are compared when it is loaded."""
+    config = configuration(folder)
+    made_for, its = str(config.get("base_model_name_or_path") or ""), config.get("revision")
+    what = ""
+    if made_for != base and _on_hub(made_for) and _on_hub(base):
+        what = f"the adapter was made for {made_for}, and the base is {base}"
+    elif made_for == base and its and revision and its != revision:
+        what = f"the adapter was made for revision {its} of the base, and the study names {revision}"
+    if what:
+        todo = "use that base; if both are the same model, correct its adapter_config.json"
+        raise UserError(what, str(folder / CONFIG), todo)
+
+
+def _on_hub(name: str) -> bool:
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not Path(name).exists()
+
+
+def _from_hub(name: str, adapter: AdapterSource) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(adapter.source, revision=adapter.revision, allow_patterns=[CONFIG, WEIGHTS])
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise UserError(
+            f"no adapter folder {adapter.source!r}, and none on the hub ({type(error).__name__})",
+            f"adapters.{name}",
+            "give a PEFT folder, or a hub id that you can reach",
+        ) from None

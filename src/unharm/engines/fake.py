@@ -1,0 +1,66 @@
+"""An engine that makes completions up: for dry runs."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator
+
+from unharm.core.pace import Dry, Fault, Pace
+from unharm.core.records import Completion
+from unharm.engines.requests import Refused, Task
+
+TEXTS = 2048
+"""Different answers that are made up."""
+
+
+REPEATED = 0.45
+"""The share of the samples of a prompt that repeat its first, as measured at temperature 0.1."""
+
+
+def _texts(tokens: int) -> list[str]:
+    draw = random.Random(tokens)
+    words = ["".join(draw.choices("etaoinshrdlucm", k=draw.randint(2, 8))) for _ in range(500)]
+    return [
+        " ".join(draw.choices(words, k=max(1, draw.randint(tokens // 2, tokens) * 3 // 4))).capitalize()
+        + "."
+        for _ in range(TEXTS)
+    ]
+
+
+class DryEngine:
+    """Completes tasks with texts of about the right length; the same request always gets the same."""
+
+    def __init__(self, dry: Dry):
+        self.dry, self.pace = dry, Pace(dry.engine_rate)
+        self._pools: dict[int, list[str]] = {}
+        self._raised: set[str] = set()
+
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
+        """See `Engine`."""
+        for task in tasks:
+            if _drawn(task.name) < self.dry.faults and task.name not in self._raised:
+                self._raised.add(task.name)
+                raise Fault("a task that fails, as asked for")
+            most = task.sampling.max_tokens
+            if most not in self._pools:
+                self._pools[most] = _texts(most)
+            pool = self._pools[most]
+            self.pace.wait(len(task.requests))
+            first = 0
+            for request in task.requests:
+                if request.seed % 10_007 < 10_007 * self.dry.faults:
+                    self.pace.wait(1)  # the first try was for nothing
+                if request.sample == 0:
+                    first = request.seed
+                again = request.sample and request.seed % 1000 < 1000 * REPEATED
+                text = pool[(first if again else request.seed) % TEXTS]
+                options = tuple(1 / 8 for _ in request.options)
+                yield task, Completion(
+                    request.completion_id, request.prompt_id, request.sample, text, "length",
+                    len(request.text) // 4, most, options=options,
+                )  # fmt: skip
+
+
+def _drawn(name: str) -> float:
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32

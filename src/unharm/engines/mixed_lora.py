@@ -1,0 +1,160 @@
+"""LoRA adapters mixed in a batch: every row goes through its own (Hu et al., 2021, equation 3).
+
+The matrices A of all adapters in use stand below each other, so one product serves every row; what is
+not of a row's own adapter is set to zero before the product with the matrices B. Each stands at a multiple
+of eight: small or crooked products are rounded in other ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unharm.core.errors import UserError
+from unharm.core.models.peft_folder import configuration, read_weights
+from unharm.core.models.transformers import replace_module
+from unharm.engines.kv_cache import ROUND, rounded
+
+PLAIN: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "use_dora": (False, None),
+    "bias": ("none", None),
+    "lora_bias": (False, None),
+    "modules_to_save": (None, []),
+    "fan_in_fan_out": (False, None),
+    "layer_replication": (None,),
+    "trainable_token_indices": (None,),
+    "use_bdlora": (None, False),
+    "alora_invocation_tokens": (None,),
+    "arrow_config": (None,),
+    "use_qalora": (False, None),
+}
+"""What the configuration of an adapter must say so that its rows can stand beside others."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The matrices of one adapter by module: A [r, in] and B [out, r] with the scaling in it."""
+
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+def load_adapter(folder: Path, model: Any) -> Adapter | None:
+    """Reads an adapter; None where it is more than pairs of matrices beside linear modules. Raises
+    `UserError` where it does not fit the base."""
+    config, weights = configuration(folder), read_weights(folder)
+    plain = all(config.get(name) in allowed for name, allowed in PLAIN.items())
+    if not plain or not all(".lora_A." in name or ".lora_B." in name for name in weights):
+        return None
+    modules = dict(model.named_modules())
+    pairs, problems = {}, []
+    for name in sorted(n for n in weights if ".lora_A." in n):
+        module = name.removeprefix("base_model.model.").partition(".lora_A.")[0]
+        a, b = weights[name].float(), weights[name.replace(".lora_A.", ".lora_B.")].float()
+        base = modules.get(module)
+        base = base.base if isinstance(base, MixedLinear) else base
+        if base is None or not hasattr(base, "in_features"):
+            problems.append(f"it has weights for {module}, which the base has not")
+            continue
+        wanted, found = (base.out_features, base.in_features), (b.shape[0], a.shape[1])
+        if wanted != found:
+            problems.append(
+                f"{module} is {found[0]} × {found[1]} in it, {wanted[0]} × {wanted[1]} in the base"
+            )
+            continue
+        pairs[module] = (a.to(model.device), (b * _scaling(config, module, a.shape[0])).to(model.device))
+    if problems or not pairs:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(
+            f"the adapter does not fit the base: {problems[0] if problems else 'it has no weights'}{more}",
+            str(folder),
+            "use the base that it was made for",
+        )
+    return Adapter(pairs)
+
+
+def _scaling(config: dict[str, Any], module: str, r: int) -> float:
+    """alpha / r, or alpha / √r for rank-stabilised adapters."""
+    from peft.utils.other import get_pattern_key
+
+    patterns = config.get("alpha_pattern") or {}
+    alpha = patterns.get(get_pattern_key(patterns.keys(), module), config["lora_alpha"])
+    return float(alpha) / (r**0.5 if config.get("use_rslora") else r)
+
+
+class MixedLinear(nn.Module):
+    """A linear module of the base with the adapters in use beside it.
+
+    `a` is [in, Σ r] and `b` [Σ r, out] over all adapters; `own` [tokens, Σ r] is 1 at a token's
+    own adapter, or None where nothing is added.
+    """
+
+    def __init__(self, base: nn.Module):
+        super().__init__()
+        self.base = base
+        self.a: torch.Tensor | None = None
+        self.b: torch.Tensor | None = None
+        self.own: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.base(x)
+        if self.own is None or self.a is None or self.b is None:
+            return out
+        inner = (x.to(self.a.dtype) @ self.a) * self.own
+        return (out + inner @ self.b).to(out.dtype)
+
+
+class Mixer:
+    """The adapters in use on a model, and which row goes through which."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.adapters: dict[str, Adapter] = {}
+        self.modules: dict[str, MixedLinear] = {}
+        self.spans: dict[str, list[tuple[int, int]]] = {}
+
+    def use(self, adapters: dict[str, Adapter]) -> None:
+        """Puts these adapters, and no others, beside the modules of the base."""
+        if list(adapters) == list(self.adapters):
+            return
+        self.adapters = adapters
+        wanted = {m for adapter in adapters.values() for m in adapter.pairs}
+        for name in sorted(set(self.modules) - wanted):
+            replace_module(self.model, name, self.modules.pop(name).base)
+        for name in sorted(wanted - set(self.modules)):
+            self.modules[name] = MixedLinear(self.model.get_submodule(name))
+            replace_module(self.model, name, self.modules[name])
+        for name, module in self.modules.items():
+            pairs = [adapter.pairs.get(name) for adapter in adapters.values()]
+            some = next(p for p in pairs if p)
+            ends = torch.tensor([rounded(p[0].shape[0], 8) if p else 0 for p in pairs]).cumsum(0).tolist()
+            self.spans[name] = list(zip([0, *ends[:-1]], ends, strict=True))
+            module.a = some[0].new_zeros(some[0].shape[1], max(ROUND, ends[-1]))
+            module.b = some[1].new_zeros(max(ROUND, ends[-1]), some[1].shape[0])
+            for pair, (start, _) in zip(pairs, self.spans[name], strict=True):
+                if pair:
+                    own = slice(start, start + pair[0].shape[0])
+                    module.a[:, own], module.b[own] = pair[0].T, pair[1].T
+
+    def assign(self, names: list[str], rows: torch.Tensor) -> None:
+        """The adapter of every row of the next pass, by name (an empty one is the plain base), and the
+        row of every token [tokens]."""
+        order = {name: number for number, name in enumerate(self.adapters)}
+        numbers = torch.tensor([order[n] if n else -1 for n in names], device=rows.device)
+        anything = any(names)
+        masks: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
+        for name, module in self.modules.items():
+            if not anything:
+                module.own = None
+                continue
+            spans = tuple(self.spans[name])
+            if spans not in masks:
+                owner = torch.full((max(ROUND, spans[-1][1]),), -2)
+                for number, (start, end) in enumerate(spans):
+                    owner[start:end] = number
+                masks[spans] = (numbers[:, None] == owner.to(rows.device)).float()[rows]
+            module.own = masks[spans]

@@ -1,0 +1,142 @@
+"""What comes from a server: answers read, and adapters that it loads while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from unharm.core.errors import UserError
+from unharm.engines.requests import Task
+from unharm.engines.settings import Server
+
+KEPT = 8
+"""Adapters that stay loaded on a server although nothing asks for them."""
+
+Likely = list[tuple[str, float]]
+"""The most likely tokens at one place, with the logarithms of their probabilities."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One choice of a server: `likely` has an entry for every place where it tells."""
+
+    text: str
+    finish: str
+    prompt_tokens: int
+    tokens: int
+    likely: list[Likely]
+
+    def options(self, wanted: tuple[str, ...]) -> tuple[float, ...]:
+        """The probability of every wanted answer at the first place of the answer where any is among
+        the most likely tokens; empty where there is no such place. Those beyond them count as 0."""
+        names = [w.strip() for w in wanted]
+        for place in self.likely:
+            found = [
+                math.fsum(math.exp(p) for token, p in place if token.strip() == name) for name in names
+            ]
+            if sum(found) > 0:
+                return tuple(found)
+        return ()
+
+
+def read_answer(response: Any) -> Answer:
+    """The first choice of a completion or chat completion. Raises `ValueError` where there is none."""
+    try:
+        choice, usage = response.choices[0], response.usage
+        chat = getattr(choice, "message", None)
+        text = (chat.content or chat.refusal or "") if chat is not None else choice.text
+        if not isinstance(text, str):
+            raise ValueError("no text")
+        return Answer(
+            text,
+            str(choice.finish_reason or ""),
+            usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0,
+            _likely(getattr(choice, "logprobs", None)),
+        )
+    except (AttributeError, IndexError, TypeError) as error:
+        raise ValueError(f"not an answer: {error}") from None
+
+
+def _likely(logprobs: Any) -> list[Likely]:
+    if logprobs is None:
+        return []
+    if getattr(logprobs, "content", None):  # chat
+        return [[(t.token, t.logprob) for t in place.top_logprobs] for place in logprobs.content]
+    return [list(place.items()) for place in getattr(logprobs, "top_logprobs", None) or [] if place]
+
+
+class ServedAdapters:
+    """Adapters that a server loads through `/load_lora_adapter` (vLLM), named by their content."""
+
+    def __init__(self, server: Server, client: openai.OpenAI, probe: Callable[[str], Answer]):
+        self.server, self.client, self.probe = server, client, probe
+        self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._asked: Counter[str] = Counter()
+        self._checked: set[str] = set()
+        self._plain: Answer | None = None
+
+    def name(self, task: Task) -> str:
+        """The model's name of a task's adapter on the server; empty for the plain base."""
+        return f"unharm-{task.adapter.name}" if task.adapter else ""
+
+    def ready(self, task: Task) -> None:
+        """Has the server load the adapter of a task, and checks once that it changes what it says.
+
+        Raises `UserError` where the server cannot load it, or it changes nothing.
+        """
+        name = self.name(task)
+        if not name:
+            return
+        self._asked[name] += len(task.requests)
+        if name not in self._loaded:
+            self._load(name, str(task.adapter and task.adapter.resolve()), task.name)
+            self._loaded[name] = None
+        self._loaded.move_to_end(name)
+        if name not in self._checked:
+            if self._plain is None:
+                self._plain = self.probe("")
+            adapted = self.probe(name)
+            if (adapted.text, adapted.likely) == (self._plain.text, self._plain.likely):
+                raise UserError(
+                    "the adapter changes nothing: the server says what the base says", task.name
+                )
+            self._checked.add(name)
+        idle = [n for n in self._loaded if not self._asked[n] and n != name]
+        for old in idle[: max(0, len(self._loaded) - KEPT)]:
+            self._unload(old)
+
+    def done(self, task: Task) -> None:
+        """One more request of a task has ended."""
+        self._asked[self.name(task)] -= 1
+
+    def unload_all(self) -> None:
+        for name in list(self._loaded):
+            self._unload(name)
+
+    def _load(self, name: str, path: str, label: str) -> None:
+        try:
+            self.client.post("/load_lora_adapter", body={"lora_name": name, "lora_path": path}, cast_to=str)
+        except openai.APIStatusError as error:
+            if "already" in str(error).lower():
+                return
+            raise UserError(
+                f"the server does not load the adapter (HTTP {error.status_code})",
+                label,
+                "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where it sees "
+                f"{path}",
+            ) from None
+        except openai.APIConnectionError:
+            raise UserError("the server does not answer", self.server.url, "start it again") from None
+
+    def _unload(self, name: str) -> None:
+        del self._loaded[name]
+        try:
+            self.client.post("/unload_lora_adapter", body={"lora_name": name}, cast_to=str)
+        except openai.OpenAIError:
+            return  # it stays loaded, which costs memory of the server alone

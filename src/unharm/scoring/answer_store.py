@@ -1,0 +1,186 @@
+"""The answers of paid or rate-limited services, kept in SQLite from the moment they arrive.
+
+What is kept is the answer as it came, under a key of scorer, version, rubric and text; what it means is
+read anew each time, so that a better reader costs nothing. Failures of a server are not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unharm.core.errors import UserError
+from unharm.core.progress import say
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS answers (
+    key BLOB NOT NULL, attempt INTEGER NOT NULL, scorer TEXT NOT NULL, kind TEXT NOT NULL,
+    raw TEXT NOT NULL, reason TEXT NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL,
+    cost REAL NOT NULL, at REAL NOT NULL, sum INTEGER, PRIMARY KEY (key, attempt)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_scorer ON answers (scorer, cost);
+"""
+COLUMNS = "key, attempt, scorer, kind, raw, reason, sent, received, cost, at, sum"
+PUT = f"INSERT OR IGNORE INTO answers ({COLUMNS}) VALUES ({', '.join('?' * 11)})"
+AT_ONCE = 500
+"""Keys of one look-up."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service said of one text at one attempt.
+
+    `kind`: `answer`; `filtered`, its content filter stopped it; `refused`, it declined in a field of its
+    own; `unscorable`, it has no score for such a text, with the `reason`. `sent` and `received` count
+    tokens, `cost` is money in the currency of the study's prices.
+    """
+
+    raw: str
+    kind: Literal["answer", "filtered", "refused", "unscorable"] = "answer"
+    reason: str = ""
+    sent: int = 0
+    received: int = 0
+    cost: float = 0.0
+
+
+def key_of(scorer: str, *parts: str) -> bytes:
+    """The key of a text under a scorer: 16 bytes of a hash. `scorer` stands for name, version, rubric."""
+    digest = hashlib.sha256()
+    for part in (scorer, *parts):
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8) + encoded)
+    return digest.digest()[:16]
+
+
+class Answers:
+    """The file of answers. Several threads may use it; several processes may, too."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._guard = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._file = self._open()
+        except sqlite3.OperationalError as error:
+            raise UserError(f"the file of answers cannot be used: {error}", str(path)) from None
+        except sqlite3.DatabaseError:
+            self._file = self._without_damage()
+
+    def _open(self) -> sqlite3.Connection:
+        """The file, whole and with all columns. Raises `sqlite3.DatabaseError` where it is damaged."""
+        file = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
+        try:
+            file.execute("PRAGMA synchronous = FULL")
+            file.execute("PRAGMA journal_mode = TRUNCATE")  # a write-ahead log does not work on NFS
+            file.executescript(TABLE)
+            if "sum" not in [row[1] for row in file.execute("PRAGMA table_info(answers)")]:
+                file.execute("ALTER TABLE answers ADD COLUMN sum INTEGER")
+            if (found := file.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+                raise sqlite3.DatabaseError(str(found))
+        except sqlite3.DatabaseError:
+            file.close()
+            raise
+        return file
+
+    def _without_damage(self) -> sqlite3.Connection:
+        """Sets the damaged file aside and begins another with all of its answers that can still be read."""
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+        os.replace(self.path, aside)
+        file = self._open()
+        kept = 0
+        before = sqlite3.connect(aside)
+        try:
+            for row in before.execute(f"SELECT {COLUMNS} FROM answers"):
+                if row[10] == _sum(*row[:2], *row[3:9]):
+                    file.execute(PUT, row)
+                    kept += 1
+        except sqlite3.DatabaseError:
+            pass  # what comes after the damage cannot be read
+        finally:
+            before.close()
+        say(
+            f"{self.path.name} is damaged: set aside as {aside.name}; {kept:,} answers of it are kept, "
+            "the others asked again"
+        )
+        return file
+
+    def put(self, key: bytes, attempt: int, scorer: str, answer: Answer) -> None:
+        """Keeps an answer; it is on the disk when this returns."""
+        with self._guard, self._telling_of_disk():
+            self._file.execute(PUT, _row(key, attempt, scorer, answer))
+
+    def put_all(self, rows: Iterable[tuple[bytes, int, str, Answer]]) -> None:
+        """Keeps many answers in one go: all of them, or none."""
+        with self._guard, self._telling_of_disk():
+            self._file.execute("BEGIN")
+            try:
+                self._file.executemany(PUT, (_row(*row) for row in rows))
+                self._file.execute("COMMIT")
+            except BaseException:
+                self._file.execute("ROLLBACK")
+                raise
+
+    def look_up(self, keys: list[bytes]) -> dict[bytes, list[Answer]]:
+        """The answers to these keys, each in the order of the attempts; keys without any are left out."""
+        found: dict[bytes, list[Answer]] = {}
+        for first in range(0, len(keys), AT_ONCE):
+            for key, answer in self._some(keys[first : first + AT_ONCE]):
+                found.setdefault(key, []).append(answer)
+        return found
+
+    def _some(self, keys: list[bytes]) -> Iterator[tuple[bytes, Answer]]:
+        places = ",".join("?" * len(keys))
+        with self._guard:
+            rows = self._file.execute(
+                "SELECT key, attempt, kind, raw, reason, sent, received, cost, sum FROM answers "
+                f"WHERE key IN ({places}) ORDER BY key, attempt",
+                keys,
+            ).fetchall()
+        for *row, kept in rows:
+            key, attempt, kind, raw, *rest = row
+            if kept is None or kept == _sum(*row):
+                yield bytes(key), Answer(raw, kind, *rest)
+            else:  # damaged: it is asked for again
+                with self._guard:
+                    self._file.execute("DELETE FROM answers WHERE key = ? AND attempt = ?", (key, attempt))
+
+    def spent(self, scorer: str) -> tuple[int, float]:
+        """How many answers of a scorer there are, and what they cost together."""
+        with self._guard:
+            count, cost = self._file.execute(
+                "SELECT COUNT(*), COALESCE(SUM(cost), 0) FROM answers WHERE scorer = ?", (scorer,)
+            ).fetchone()
+        return int(count), float(cost)
+
+    @contextmanager
+    def _telling_of_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f"an answer cannot be kept: {error}",
+                str(self.path),
+                "free some space; the same command goes on",
+            ) from None
+
+    def close(self) -> None:
+        with self._guard:
+            self._file.close()
+
+
+def _row(key: bytes, attempt: int, scorer: str, answer: Answer) -> tuple[object, ...]:
+    own = (answer.kind, answer.raw, answer.reason, answer.sent, answer.received, float(answer.cost))
+    return key, attempt, scorer, *own, time.time(), _sum(key, attempt, *own)
+
+
+def _sum(*row: object) -> int:
+    """The checksum of a row: key, attempt, kind, raw, reason, sent, received, cost."""
+    return zlib.crc32("\0".join(map(repr, row)).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,182 @@
+"""From a study's text to a checked study: every mistake of it in one message."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.arms import ARMS, VIM_STAGES, benign_set, own_adapter, served_model
+from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.scoring.settings import KINDS as SPECS
+from unharm.study.needs import unmet_needs
+from unharm.study.spec import TOY, Study
+
+
+def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The field names that are right at `loc` inside `model`."""
+    current: Any = model
+    if loc[0:1] == ("scorers",) and len(loc) > 2:
+        current, loc = SPECS[str(loc[2])], loc[3:]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            return ()
+        current = _model_in(fields[part].annotation)
+    return tuple(getattr(current, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _untagged(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A place as the user wrote it: pydantic puts the kind of a scorer into it."""
+    return (*loc[:2], *loc[3:]) if loc[0] == "scorers" and len(loc) > 2 else loc
+
+
+def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
+    problems = []
+    for item in error.errors(include_url=False):
+        loc = _untagged(item["loc"])
+        message, todo = item["msg"].removeprefix("Value error, "), ""
+        if item["type"] == "extra_forbidden":
+            message = f"unknown field {loc[-1]!r}"
+            names = _names_at(Study, item["loc"][:-1])
+            todo = nearest(str(loc[-1]), names) if names else ""
+        elif item["type"] == "string_pattern_mismatch":
+            message = f"{item.get('input')!r} has characters that are not allowed here"
+            todo = "expected letters, digits, '.', '_' and '-', a letter or digit first"
+        elif item["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            kind = item["input"].get("kind") if isinstance(item["input"], dict) else None
+            message = f"unknown kind {kind!r}" if kind else "the field 'kind' is missing"
+            todo = nearest(str(kind), tuple(SPECS))
+        elif item["type"] == "missing":
+            message = f"the field {loc[-1]!r} is missing"
+        elif not message.startswith(("unknown name", "give ", "given ", "split ")):
+            given = repr(item.get("input"))
+            message = f"{message}; got {given if len(given) < 60 else given[:57] + '...'}"
+        problems.append(Problem(message, text.where(loc), todo))
+    return problems
+
+
+def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Problem]:
+    """What no single field shows: parts that need each other, and files that must be there."""
+    problems: list[Problem] = []
+
+    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(what, text.where(loc), todo))
+
+    trained = [a for a in study.arms if benign_set(a) or a in VIM_STAGES]
+    if trained and study.corpus is None:
+        add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
+    for position, arm in enumerate(study.arms):
+        name = benign_set(arm)
+        if name and study.corpus and name not in study.corpus.benign:
+            add(
+                f"the benign set {name!r} is not in the corpus",
+                ("arms", position),
+                f"give corpus.benign.{name}, for example {{file: …}}, or {{}} for the hub",
+            )
+        for named, field, there, todo in (
+            (own_adapter(arm), "adapters", study.adapters, "a PEFT folder or a hub id"),
+            (served_model(arm), "served", study.served, "{url: …, model: …}"),
+        ):
+            if named and named not in there:
+                what = f"{named!r}, of the arm {arm!r}, is not among {field!r}"
+                add(what, ("arms", position), f"give {field}.{named}: {todo}")
+    if study.corpus:
+        for name in study.corpus.benign:
+            if f"benign:{name}" not in ARMS:
+                known = tuple(a.partition(":")[2] for a in ARMS if benign_set(a))
+                add(f"unknown benign set {name!r}", ("corpus", "benign", name), nearest(name, known))
+    for position, strategy in enumerate(study.strategies):
+        if strategy in ("value", "dual") and not study.prompting.set_aside:
+            add(
+                f"the strategy {strategy!r} needs the values to set aside",
+                ("strategies", position),
+                "give prompting.set_aside, for example [power]",
+            )
+    if not study.benchmarks.chosen():
+        add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(BENCHMARKS))
+    return problems + unmet_needs(study, text, data_needed)
+
+
+def parse_study(text: SpecText, data_needed: bool = True) -> Study:
+    """The study in `text`; its data sets need not be there where they are not needed. Raises one
+    `UserError` with every mistake found."""
+    problems = list(text.problems)
+    data = text.data
+    try:
+        study = Study.model_validate(data)
+    except ValidationError as error:
+        problems += _problems_of(error, text)
+        locs = [_untagged(e["loc"]) for e in error.errors()]
+        try:  # what is left without the wrong fields still has other mistakes to tell
+            study = Study.model_validate(_PLACEHOLDERS | _without(data, locs))
+        except ValidationError:
+            raise UserError(_by_line(problems)) from None
+        told = {text.where(loc[:1]) for loc in locs}
+        problems += [p for p in _cross_checks(study, text, data_needed) if p.where not in told]
+        raise UserError(_by_line(problems)) from None
+    raise_all(_by_line([*problems, *_cross_checks(study, text, data_needed)]))
+    return study
+
+
+_PLACEHOLDERS: dict[str, Any] = {"name": "study", "base": TOY, "arms": ["vanilla"], "benchmarks": {}}
+"""Stand for required fields that are wrong, while the others are checked."""
+
+
+def _by_line(problems: list[Problem]) -> list[Problem]:
+    """Problems in the order of the file; those without a line last."""
+
+    def line(problem: Problem) -> int:
+        match = re.search(r":(\d+)(?::|$)", problem.where)
+        return int(match[1]) if match else sys.maxsize
+
+    return sorted(problems, key=line)
+
+
+def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[str, Any]:
+    """A copy of `data` without the fields at `locs`; a wrong item takes its whole list along,
+    so that the positions of the others stay what they were."""
+    rest = copy.deepcopy(data)
+    for loc in locs:
+        target: Any = rest
+        followers: list[str | int | None] = [*loc[1:], None]
+        for part, following in zip(loc, followers, strict=True):
+            if not isinstance(target, dict) or part not in target:
+                break
+            if isinstance(target[part], dict) and following in target[part]:
+                target = target[part]
+            else:
+                del target[part]
+                break
+    return rest
+
+
+def load_study(source: str, overrides: list[str] | None = None, data_needed: bool = True) -> Study:
+    """The study in the file `source`, or the embedded `quickstart`, with `--set` overrides."""
+    if source == "quickstart" and not Path(source).exists():
+        quickstart = Path(str(resources.files("unharm"))) / "demo" / "quickstart.yaml"
+        text = SpecText(read_text(quickstart, "study"), "quickstart")
+    else:
+        text = SpecText(read_text(Path(source), "study"), source)
+    for assignment in overrides or []:
+        text.override(assignment)
+    return parse_study(text, data_needed)

@@ -1,0 +1,160 @@
+"""What the parts of a study need of each other: scorers, mitigation, engines, files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.arms import has_adapter, has_profile
+from unharm.core.errors import Problem, nearest
+from unharm.core.files.yaml_text import SpecText
+from unharm.prompting.pack import EMBEDDED
+from unharm.scoring import BESIDE, SCORERS
+from unharm.scoring.registry import scorer_problems, scorer_row
+from unharm.scoring.settings import ServiceSpec
+from unharm.store.object_storage import as_url
+from unharm.study.spec import REQUESTS, TOY, Study
+
+FROM_DATA = "file names count from 'data'; 'unharm data list' says where each data set is obtained"
+
+
+def unmet_needs(study: Study, text: SpecText, data_needed: bool = True) -> list[Problem]:
+    """Everything that a part of the study needs and does not find; its data only where they are needed."""
+    checks = [_mitigation_problems, _scorer_problems, _engine_problems, _file_problems, _place_problems]
+    checks += [_data_problems] if data_needed else []
+    return [problem for check in checks for problem in check(study, text)]
+
+
+def _mitigation_problems(study: Study, text: SpecText) -> list[Problem]:
+    """What mitigation needs of the study."""
+    settings = study.mitigation
+    if settings is None:
+        return []
+    problems = []
+    aligned = [a for a in study.arms if has_profile(a)]
+    if not aligned or "vanilla" not in study.arms:
+        what = "mitigation needs vanilla and an arm with profiles"
+        problems.append(Problem(what, text.where(("arms",)), "for example [vanilla, vim]"))
+    if settings.arm is not None and settings.arm not in aligned:
+        what = f"the arm {settings.arm!r} is not in this study, or has no profiles"
+        todo = f"expected one of: {', '.join(aligned)}"
+        problems.append(Problem(what, text.where(("mitigation", "arm")), todo))
+    if not set(settings.benchmarks) & set(study.benchmarks.chosen()):
+        what = f"none of {', '.join(settings.benchmarks)} is in this study"
+        problems.append(Problem(what, text.where(("mitigation", "benchmarks")), " or ".join(REQUESTS)))
+    return problems
+
+
+def _scorer_problems(study: Study, text: SpecText) -> list[Problem]:
+    """What the scorers and the benchmarks that use them need of each other."""
+    found = scorer_problems(study.scoring)
+    problems = [replace(p, where=p.where or text.where(loc)) for p, loc in found]
+    wrong = {loc[1] for _, loc in found}
+    names = (*SCORERS, *study.scorers)
+    rows = {n: scorer_row(study.scoring, n) for n in names if n not in wrong}
+    told = text.data.get("scorers")  # those that are wrong themselves are not in the study
+    names += tuple(str(n) for n in told if n not in names) if isinstance(told, dict) else ()
+    for name, spec in study.benchmarks.chosen().items():
+        places: list[tuple[str, tuple[str | int, ...]]] = [(spec.scorer, ("scorer",))]
+        places += [(other, ("also", n)) for n, other in enumerate(spec.also)]
+        for place, (scorer, field) in enumerate(places):
+            where = text.where(("benchmarks", name, *field))
+            row = rows.get(scorer)
+            if scorer not in names:
+                problems.append(Problem(f"unknown scorer {scorer!r}", where, nearest(scorer, names)))
+            elif place and scorer == spec.scorer:
+                problems.append(Problem(f"{scorer!r} is the scorer already", where, "leave it out"))
+            elif (
+                row and BENCHMARKS[name].measure != row.measures and not (place and row.measures in BESIDE)
+            ):
+                fitting = [s for s, other in rows.items() if other.measures == BENCHMARKS[name].measure]
+                what = f"{scorer!r} does not score {name}: it measures {row.measures.replace('_', ' ')}"
+                problems.append(Problem(what, where, f"expected one of: {', '.join(fitting)}"))
+    return problems
+
+
+def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
+    """What the engine and the servers need."""
+    problems: list[Problem] = []
+
+    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(what, text.where(loc), todo))
+
+    engine = study.engine
+    if engine.name == "openai" and engine.server is None:
+        add("the engine openai needs a server", ("engine",), "give engine.server: {url: …}")
+    if engine.name != "openai" and engine.server is not None:
+        add(f"the engine {engine.name} has no server", ("engine", "server"), "set engine.name: openai")
+    if engine.server and not engine.server.load_adapters:
+        for position, arm in enumerate(study.arms):
+            if has_adapter(arm):
+                add(
+                    f"the arm {arm!r} needs its adapter on the server",
+                    ("arms", position),
+                    "set engine.server.load_adapters: true (vLLM), or serve it and use served:NAME",
+                )
+    servers = {("engine", "server"): engine.server}
+    servers |= {("served", name): server for name, server in study.served.items()}
+    for loc, server in servers.items():
+        if server and server.model is None and loc[0] == "served":
+            add("the field 'model' is missing", loc, "give the name that the server knows it by")
+    return problems
+
+
+def _place_problems(study: Study, text: SpecText) -> list[Problem]:
+    """What a run on object storage needs besides."""
+    paid = [name for name in study.used_scorers if isinstance(study.scorers.get(name), ServiceSpec)]
+    if as_url(study.output_place) and paid and study.answers is None:
+        what = f"the answers of {paid[0]} need a file of answers: 'output' is object storage"
+        todo = "give answers: PATH, a file on a disk that outlives this machine"
+        return [Problem(what, text.where(("output",)), todo)]
+    return []
+
+
+def _data_problems(study: Study, text: SpecText) -> list[Problem]:
+    """The data sets that a study names and that are not there."""
+    problems: list[Problem] = []
+
+    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(what, text.where(loc), todo))
+
+    if study.data != TOY and not study.data_folder.is_dir():
+        add(f"the data folder {study.data!r} does not exist", ("data",), "set it with --set data=PATH")
+        return problems
+    files: list[tuple[tuple[str | int, ...], str]] = [
+        (("benchmarks", name, "file"), str(study.prompt_file(name).absolute()))
+        for name in study.benchmarks.chosen()
+    ]
+    if study.corpus:
+        files.append((("corpus", "arguments"), study.corpus.arguments))
+        for name, benign in study.corpus.benign.items():
+            if benign.file:
+                files.append((("corpus", "benign", name, "file"), benign.file))
+    files += [(("profiles", n), source.survey) for n, source in enumerate(study.profiles) if source.survey]
+    for place, file in files:
+        if not study.data_file(file).exists():
+            add(f"no such file: {study.data_file(file)}", place, FROM_DATA)
+    return problems
+
+
+def _file_problems(study: Study, text: SpecText) -> list[Problem]:
+    """The files beside its data that a study names and that are not there."""
+    problems: list[Problem] = []
+
+    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(what, text.where(loc), todo))
+
+    for position, source in enumerate(study.profiles):
+        if source.items != "ess" and not Path(source.items).expanduser().is_file():
+            add(f"no such item map: {source.items}", ("profiles", position))
+        if source.file and not Path(source.file).expanduser().exists():
+            add(f"no such file: {source.file}", ("profiles", position), "it counts from this folder")
+    for name, spec in study.benchmarks.chosen().items():
+        for field in ("human", "mapped"):
+            file = getattr(spec, field)
+            if file and not Path(file).expanduser().is_file():
+                add(f"no such file: {file}", ("benchmarks", name, field), "it counts from this folder")
+    if study.prompting.pack not in EMBEDDED and not Path(study.prompting.pack).is_file():
+        add(f"no such prompt pack: {study.prompting.pack}", ("prompting", "pack"))
+    return problems
