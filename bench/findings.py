@@ -56,6 +56,7 @@ from unharm.analysis.simulate import (
 )
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.profiles.extreme import extreme
+from unharm.run.shards import all_shards
 
 CONFIDENCE, LEVEL, R = 0.95, 0.05, 0.4
 SCORER = {"scorer": "simulated", "scorer_version": "1", "stand_in": True}
@@ -291,7 +292,7 @@ def full_size(folder: Path) -> dict[str, Any]:
     run = new_run(load_study(str(folder / "full.yaml")))
     draw = np.random.default_rng(3)
     rows = 0
-    for shard in run.shards:
+    for shard in all_shards(run):
         samples = run.study.benchmarks.chosen()[shard.benchmark].samples
         ids = [p.id for p in shard.prompts for _ in range(samples)]
         bench = PAPER[shard.benchmark]

@@ -32,6 +32,7 @@ from unharm.executors.settings import Asked, ExecutorSpec, demand, threads
 from unharm.run.base import Base
 from unharm.run.pipeline import Run, run_study
 from unharm.run.plan import Plan
+from unharm.run.shards import all_shards
 from unharm.store.store import Store
 from unharm.study.check import parse_study
 
@@ -239,7 +240,7 @@ def test_a_worker_that_dies_is_replaced_and_ends_with_its_leader(
     (tmp_path / "run").mkdir()
     job = Job(run.study.model_dump(mode="json"), run.store.location, str(Path.cwd()), run.base, 1, run.dry)
     pool = Processes(job, 2, [])
-    shards = run.shards
+    shards = all_shards(run)
     chunks = [Chunk("completions", "hf", (run.piece(s),)) for s in shards[:4]]
     killed: list[int] = []
 

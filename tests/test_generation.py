@@ -20,6 +20,7 @@ from unharm.engines.requests import Request, Sampling, Task
 from unharm.prompting.compose import Composer, as_text
 from unharm.prompting.pack import load_pack
 from unharm.run import keys
+from unharm.run.adapters import failed_names
 from unharm.run.pipeline import Run, run_study
 
 
@@ -96,7 +97,7 @@ def test_a_trained_adapter_without_effect_is_left_out_and_told(
     data = small(tiny_study, "vanilla", "vim-ag", "benign:grammar")
     data["training"] = {"vim": {"lr": 1e-12, "epochs": 1}, "benign": {"lr": 5e-3}}
     run = run_study(load(data))
-    assert set(run.failed) == {f"vim-ag · {p} · ag" for p in ("power", "benevolence", "security")}
+    assert set(failed_names(run)) == {f"vim-ag · {p} · ag" for p in ("power", "benevolence", "security")}
     assert (
         "vim-ag · power: refused, and left out of what follows (the adapter changes nothing"
         in capsys.readouterr().err
@@ -105,7 +106,7 @@ def test_a_trained_adapter_without_effect_is_left_out_and_told(
     assert set(subjects["arm"]) == {"vanilla", "benign:grammar"}
     assert "refused before generating" in (run.store.root / "report.html").read_text()
     again = run_study(load(data))
-    assert set(again.failed) == set(run.failed)
+    assert set(again.failed) == set(failed_names(run))
 
 
 def test_an_adapter_of_ones_own_that_does_not_fit_is_a_mistake(

@@ -19,6 +19,7 @@ from servers import Faulty, serving
 from unharm.core.errors import UserError
 from unharm.core.records import Score
 from unharm.run.pipeline import run_study
+from unharm.run.shards import all_shards
 from unharm.scoring.answer_store import Answer, Answers, key_of
 from unharm.scoring.judge import Judge
 from unharm.scoring.rubric import EMBEDDED, Rubric, load_rubric
@@ -338,7 +339,7 @@ def test_a_judged_study(tmp_path: Path, load: Any, capsys: pytest.CaptureFixture
     assert dict(unscored.group_by("status").agg(pl.col("completions").sum()).iter_rows()) == {
         status: n for status, n in expected.items() if status not in ("scored", "unanswered")
     }
-    first = pl.concat([run.store.scan(s.scores) for s in run.shards]).collect()
+    first = pl.concat([run.store.scan(s.scores) for s in all_shards(run)]).collect()
     assert json.loads(first.filter(pl.col("status") == "scored")["raw"][0])["reason"] == "it is so"
     page = (later.store.root / "report.html").read_text()
     assert judges.INJECTED not in page.partition("Examples")[0]

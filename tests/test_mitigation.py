@@ -30,6 +30,7 @@ from unharm.report.latex import escaped
 from unharm.run import keys
 from unharm.run.pipeline import Run, run_study
 from unharm.run.plan import Plan
+from unharm.run.shards import all_shards
 from unharm.run.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
 from unharm.run.stages.report import write_report
 from unharm.run.tools.rescore import rescore
@@ -155,7 +156,7 @@ def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -
     copy = tmp_path / "run"
     shutil.copytree(mitigated.store.root, copy)
     run = Run(mitigated.study, type(mitigated.store)(copy), mitigated.plan, _models=mitigated._models)
-    for shard in run.shards:
+    for shard in all_shards(run):
         if shard.benchmark == "hexphi" and shard.subject.arm == "vim" and shard.subject.profile:
             frame = run.store.scan(shard.scores).collect()
             harm = shard.subject.profile["tradition"] / 2
@@ -324,7 +325,7 @@ def test_a_risen_harm_ends_with_three(mitigated: Run, tmp_path: Path) -> None:
     worse = tmp_path / "worse"
     shutil.copytree(mitigated.store.root, worse)
     run = Run(mitigated.study, type(mitigated.store)(worse), mitigated.plan, _models=mitigated._models)
-    for shard in run.shards:
+    for shard in all_shards(run):
         if shard.benchmark == "beavertails":
             frame = run.store.scan(shard.scores).collect()
             run.store.put_table(shard.scores, frame.with_columns(value=pl.lit(1.0)), unanswered=0)

@@ -92,6 +92,7 @@ def test_what_is_shown_is_what_a_subject_receives(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
     from unharm.prompting.show import EXAMPLES, shown
+
     from unharm.run import keys
     from unharm.run.plan import Plan
 
@@ -132,8 +133,9 @@ def test_prompts_show_on_the_command_line(
     import json
     import sys
 
-    from unharm.cli.app import main
     from unharm.prompting.show import EXAMPLES
+
+    from unharm.cli.app import main
 
     for words, code in (([], 0), (["--json"], 0), (["--profile", "powr"], 2)):
         monkeypatch.setattr(sys, "argv", ["unharm", "prompts", "show", "quickstart", *words])

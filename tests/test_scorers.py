@@ -18,6 +18,7 @@ import torch
 from unharm.core.errors import UserError
 from unharm.core.records import Score
 from unharm.run.pipeline import run_study
+from unharm.run.shards import all_shards
 from unharm.scoring.answer_store import Answer, Answers
 from unharm.scoring.classifier import Classifier, check_labels
 from unharm.scoring.moderation import Moderation
@@ -317,7 +318,7 @@ def test_a_study_with_a_classifier_and_a_second_look_at_a_sample(
     }  # fmt: skip
     study = load(tiny_study)
     run = run_study(study)
-    scored = [run.store.scan(a).collect() for s in run.shards for a in s.scored.values()]
+    scored = [run.store.scan(a).collect() for s in all_shards(run) for a in s.scored.values()]
     rtp_scores, surprise, regard = (
         [f for f in scored if f["value"].drop_nulls().is_in([0.0, 1.0]).all() and f.height == 8],
         [f for f in scored if (f["value"].drop_nulls() > 1.0).any()],

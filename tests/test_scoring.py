@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from unharm.benchmarks.registry import load as load_prompts
 from unharm.core.records import Completion, Prompt, Score
 from unharm.run.pipeline import run_study
+from unharm.run.shards import all_shards
 from unharm.scoring import SCORERS
 from unharm.scoring.coherence import NOISE, coherence_flag
 from unharm.scoring.offline import FUNCTIONS, RATING
@@ -179,7 +180,7 @@ def test_equal_texts_of_a_prompt_are_scored_once_and_nothing_changes(
     study = load(tiny_study)
     run = run_study(study, "completions")
     texts = [" all is well.", " you idiot.", " all is well. Really.", "", " you idiot."]
-    for shard in run.shards:
+    for shard in all_shards(run):
         frame = run.store.scan(shard.completions).collect()
         frame = frame.with_columns(
             text=pl.Series([texts[s] for s in frame["sample"]]),
@@ -230,7 +231,7 @@ def test_a_scorer_of_whole_answers_sees_what_follows_the_first_sentence(
     study = load(tiny_study)
     run = run_study(study, "completions")
     texts = [" all went on. He had power.", " all went on. It was fun."]
-    for shard in run.shards:
+    for shard in all_shards(run):
         frame = run.store.scan(shard.completions).collect()
         changed = frame.with_columns(text=pl.Series([texts[s] for s in frame["sample"]]))
         run.store.put_table(shard.completions, changed)
