@@ -26,8 +26,8 @@ from unharm.core.pace import Dry
 from unharm.core.progress import Progress
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.executors.chunks import Chunk
-from unharm.run.pipeline import Run, execute
-from unharm.run.plan import Plan
+from unharm.runs.pipeline import Run, execute
+from unharm.runs.plan import Plan
 from unharm.store.store import Store
 from unharm.study.check import load_study
 

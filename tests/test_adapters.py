@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM
 
 from unharm.cli.app import main
 from unharm.core.errors import UserError
-from unharm.run.pipeline import Run, run_study
-from unharm.run.stages import training_session
+from unharm.runs.pipeline import Run, run_study
+from unharm.runs.stages import training_session
 from unharm.training import loop
 from unharm.training.attention import label_logits
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score, group_name, upper_bounds
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 
 
 def scores_of(groups: dict[str, list[float | None]], axis: str = "a") -> pl.DataFrame:

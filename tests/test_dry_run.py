@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.pace import Dry
-from unharm.run.pipeline import run_study
-from unharm.run.plan import Plan
-from unharm.run.planning.hardware import (
+from unharm.runs.pipeline import run_study
+from unharm.runs.plan import Plan
+from unharm.runs.planning.hardware import (
     Rates,
     estimates,
     measured_here,
@@ -24,8 +24,8 @@ from unharm.run.planning.hardware import (
     parameters_of,
     rates_of,
 )
-from unharm.run.planning.rehearsal import rehearsal_text, rehearse
-from unharm.run.planning.summary import summary_of
+from unharm.runs.planning.rehearsal import rehearsal_text, rehearse
+from unharm.runs.planning.summary import summary_of
 from unharm.study.check import load_study
 
 PAPER = str(Path(__file__).parents[1] / "studies" / "paper.yaml")
@@ -165,7 +165,7 @@ def test_an_estimate_by_hand() -> None:
     """One subject, one benchmark: 330 prompts of 64 new tokens, at 1,000 tokens written and 10⁶ read a second."""
     plan = Plan(paper("arms=[vanilla]", "benchmarks={hexphi: {file: none}}"), sizes_only=True)
     summary = summary_of(plan)
-    from unharm.run.planning import hardware
+    from unharm.runs.planning import hardware
 
     row = hardware._estimate(plan, summary, Rates("x", 2, 1.0, 1e6, 1000.0, "by hand", price=3.0), 7e9, 0.0)
     seconds = (330 * 64 / 1000 + summary["prompt_tokens"] / 2.5 / 1e6) / 2

@@ -29,10 +29,10 @@ from unharm.executors.chunks import Chunk, Fault, Job, Outcome
 from unharm.executors.dispatch import HOPELESS, LOSSES, carry_out
 from unharm.executors.processes import Processes
 from unharm.executors.settings import Asked, ExecutorSpec, demand, threads
-from unharm.run.base import Base
-from unharm.run.pipeline import Run, run_study
-from unharm.run.plan import Plan
-from unharm.run.shards import all_shards
+from unharm.runs.base import Base
+from unharm.runs.pipeline import Run, run_study
+from unharm.runs.plan import Plan
+from unharm.runs.shards import all_shards
 from unharm.store.store import Store
 from unharm.study.check import parse_study
 
@@ -385,7 +385,7 @@ def test_a_node_that_is_lost_for_good_holds_nothing_up(tiny_study: dict[str, Any
 def test_a_base_that_differs_is_refused(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unharm.run import base
+    from unharm.runs import base
 
     study = small(tiny_base, tmp_path / "run")
     there = Base("b", tmp_path / "not here", "another key")

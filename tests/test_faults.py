@@ -26,12 +26,12 @@ from unharm.core.errors import UserError
 from unharm.core.files.disk import Parts
 from unharm.core.files.yaml_text import SpecText
 from unharm.engines.hf import HfEngine
-from unharm.run.adapters import failed_names
-from unharm.run.pipeline import Run, run_study
-from unharm.run.shards import all_shards
-from unharm.run.stages import training_session
-from unharm.run.status import status, status_text
-from unharm.run.tools.rescore import rewrite_report
+from unharm.runs.adapters import failed_names
+from unharm.runs.pipeline import Run, run_study
+from unharm.runs.shards import all_shards
+from unharm.runs.stages import training_session
+from unharm.runs.status import status, status_text
+from unharm.runs.tools.rescore import rewrite_report
 from unharm.scoring import offline
 from unharm.scoring.answer_store import Answer, Answers, key_of
 from unharm.store import journal

@@ -19,9 +19,9 @@ from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Request, Sampling, Task
 from unharm.prompting.compose import Composer, as_text
 from unharm.prompting.pack import load_pack
-from unharm.run import keys
-from unharm.run.adapters import failed_names
-from unharm.run.pipeline import Run, run_study
+from unharm.runs import keys
+from unharm.runs.adapters import failed_names
+from unharm.runs.pipeline import Run, run_study
 
 
 def completions(run: Run) -> pl.DataFrame:

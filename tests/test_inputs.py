@@ -26,9 +26,9 @@ from unharm.profiles.extreme import TARGETS, extreme, reverse
 from unharm.profiles.table import read_profiles
 from unharm.prompting.pack import load_pack
 from unharm.report.profile_picture import bars, compared, compared_text, named, svg
-from unharm.run.pipeline import new_run
-from unharm.run.plan import Plan
-from unharm.run.tools.audit import audit, audit_text
+from unharm.runs.pipeline import new_run
+from unharm.runs.plan import Plan
+from unharm.runs.tools.audit import audit, audit_text
 
 PACK = load_pack("default")
 ROWS: dict[str, list[dict[str, str]]] = {
@@ -218,7 +218,7 @@ def test_three_quarters_of_the_published_pairs_name_a_wrong_value(real_data: Pat
 
 
 def test_fidelity_changes_the_keys_of_stage_two_alone(load: Any, tiny_study: dict[str, Any]) -> None:
-    from unharm.run import keys
+    from unharm.runs import keys
 
     corrected, published = Plan(load(tiny_study)), Plan(load(tiny_study, "fidelity=published"))
     same = {

@@ -18,8 +18,8 @@ import judges
 from servers import Faulty, serving
 from unharm.core.errors import UserError
 from unharm.core.records import Score
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
 from unharm.scoring.answer_store import Answer, Answers, key_of
 from unharm.scoring.judge import Judge
 from unharm.scoring.rubric import EMBEDDED, Rubric, load_rubric

@@ -27,13 +27,13 @@ from unharm.core.records import Score, Subject
 from unharm.prompting.compose import preamble_of
 from unharm.prompting.pack import load_pack
 from unharm.report.latex import escaped
-from unharm.run import keys
-from unharm.run.pipeline import Run, run_study
-from unharm.run.plan import Plan
-from unharm.run.shards import all_shards
-from unharm.run.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
-from unharm.run.stages.report import write_report
-from unharm.run.tools.rescore import rescore
+from unharm.runs import keys
+from unharm.runs.pipeline import Run, run_study
+from unharm.runs.plan import Plan
+from unharm.runs.shards import all_shards
+from unharm.runs.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
+from unharm.runs.stages.report import write_report
+from unharm.runs.tools.rescore import rescore
 from unharm.scoring.offline import FUNCTIONS
 from unharm.scoring.texts import Text
 from unharm.study.check import parse_study

@@ -21,8 +21,8 @@ import yaml
 from conftest import study_data
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
-from unharm.run.pipeline import Run, run_study
-from unharm.run.shards import all_shards
+from unharm.runs.pipeline import Run, run_study
+from unharm.runs.shards import all_shards
 from unharm.study.check import parse_study
 
 

@@ -24,13 +24,13 @@ from unharm.analysis.calibration import load as load_map
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
-from unharm.run.pipeline import Run, run_study
-from unharm.run.plan import Plan
-from unharm.run.planning.summary import summary_of
-from unharm.run.planning.text import plan_text
-from unharm.run.reopen import open_run
-from unharm.run.tools.batches import collect, submit, write
-from unharm.run.tools.rescore import rescore, rewrite_report
+from unharm.runs.pipeline import Run, run_study
+from unharm.runs.plan import Plan
+from unharm.runs.planning.summary import summary_of
+from unharm.runs.planning.text import plan_text
+from unharm.runs.reopen import open_run
+from unharm.runs.tools.batches import collect, submit, write
+from unharm.runs.tools.rescore import rescore, rewrite_report
 from unharm.study.check import parse_study
 
 

@@ -17,8 +17,8 @@ import torch
 
 from unharm.core.errors import UserError
 from unharm.core.records import Score
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
 from unharm.scoring.answer_store import Answer, Answers
 from unharm.scoring.classifier import Classifier, check_labels
 from unharm.scoring.moderation import Moderation

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from unharm.benchmarks.registry import load as load_prompts
 from unharm.core.records import Completion, Prompt, Score
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
 from unharm.scoring import SCORERS
 from unharm.scoring.coherence import NOISE, coherence_flag
 from unharm.scoring.offline import FUNCTIONS, RATING

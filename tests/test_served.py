@@ -22,7 +22,7 @@ from unharm.core.records import Completion
 from unharm.engines.openai import OpenAIEngine
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
 from unharm.engines.settings import Server
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 
 PLAIN = Sampling(8, 0.1, 0.75)
 

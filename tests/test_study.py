@@ -9,8 +9,8 @@ import pytest
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.values import HIGHER_ORDER, VALUES
-from unharm.run.plan import Plan
-from unharm.run.planning.summary import summary_of
+from unharm.runs.plan import Plan
+from unharm.runs.planning.summary import summary_of
 from unharm.study.check import load_study, parse_study
 from unharm.study.spec import Study
 
