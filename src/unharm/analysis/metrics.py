@@ -110,6 +110,8 @@ def benchmark_metrics(
             if metric.expected and "expected" in scores.columns:
                 about = _of_prompts(scores, metric)
                 about = about if category == ALL else about.filter(pl.col("category") == category)
+                if not about.height:  # no prompt of this category is one that the metric is about
+                    continue
                 unscored = int(about["value"].null_count())
             rows.append((category, metric.name, _estimate(here, metric, metric.name, confidence, unscored)))
     noise = Metric(INCOHERENT, "", lambda v: v.mean(), share=True)
