@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import create_model
 
-from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire, rtp
+from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire, rtp, xstest
 from unharm.benchmarks.benchmark import Benchmark
 from unharm.benchmarks.settings import BenchmarkSettings
 from unharm.core.draws import rank
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "hbr": hbr.BENCHMARK,
     "hexphi": hexphi.BENCHMARK,
     "beavertails": beavertails.BENCHMARK,
+    "xstest": xstest.BENCHMARK,
     "harmless": harmless.BENCHMARK,
     "questionnaire": questionnaire.BENCHMARK,
 }
