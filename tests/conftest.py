@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from unharm.core.progress import watched
 from unharm.demo.world import data_folder
 
 settings.register_profile("unharm", settings.default, deadline=None)  # a loaded machine is no failure
 settings.load_profile("unharm")
 
 REAL = Path(os.environ.get("UNHARM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _messages_on_standard_error() -> Iterator[None]:
+    """What the library logs is on standard error, as under the command line."""
+    with watched("lines"):
+        yield
 
 
 @pytest.fixture(scope="session")
