@@ -53,7 +53,9 @@ def test_the_example_notebook_runs(tiny_base: Path, tmp_path: Path) -> None:
     changed = text.replace(json.dumps('BASE = "toy"')[1:-1], json.dumps(f"BASE = {str(tiny_base)!r}")[1:-1])
     assert changed != text
     notebook = nbformat.reads(changed, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
     shown = json.dumps(outputs)
     assert "adapters" in shown  # progress is shown in the cell
