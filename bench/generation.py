@@ -40,8 +40,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from unharm.benchmarks.registry import load
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import quiet_libraries
-from unharm.demo.base import Shape, train_tokenizer
-from unharm.demo.world import data_folder, documents
+from unharm.study.demo.base import Shape, train_tokenizer
+from unharm.study.demo.world import data_folder, documents
 from unharm.engines import rows as engine_rows
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Request, Sampling, Task, generate, identify

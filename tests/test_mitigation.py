@@ -60,7 +60,7 @@ def varied() -> Iterator[None]:
 def mitigated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run that asked for mitigation; profiles, prompts and completions have HTML in them."""
     folder = tmp_path_factory.mktemp("mitigated")
-    shutil.copytree(Path(__file__).parents[1] / "src/unharm/demo/data", folder / "data")
+    shutil.copytree(Path(__file__).parents[1] / "src/unharm/study/demo/data", folder / "data")
     hexphi = folder / "data" / "hexphi" / "category_8_adult_content.csv"
     hexphi.write_text(hexphi.read_text() + '"<script>alert(1)</script> in a prompt"\n')
     profiles = folder / "profiles.csv"

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from unharm import __version__
 from unharm.cli.common import ExecutorOption, JsonOption, RunArg, SetOption, StudyArg, run_to
 from unharm.cli.compare import compare
 from unharm.cli.data import data
@@ -23,6 +22,7 @@ from unharm.cli.scores import batch, calibrate, labels, rescore
 from unharm.cli.show import show
 from unharm.core.errors import UserError
 from unharm.core.progress import watched
+from unharm.core.version import __version__
 
 STUDY, INPUTS, RESULTS, TOOLS = "Study", "Inputs", "Results", "Tools"
 """The groups of verbs in `--help`."""
@@ -131,7 +131,7 @@ def demo_base(
     import time
 
     from unharm.core.progress import Progress, duration, say
-    from unharm.demo.base import Shape, read_texts, train_base
+    from unharm.study.demo.base import Shape, read_texts, train_base
 
     if out.exists():
         raise UserError("this folder exists already", str(out), "remove it or choose another --out")

@@ -63,7 +63,7 @@ def init(
 
 def _copy_data(folder: Path) -> None:
     """Copy the toy world's data sets, and the prompt pack that the toy base knows."""
-    source = Path(str(resources.files("unharm"))) / "demo" / "data"
+    source = Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
     folder.mkdir(parents=True)
     for name in DATA:
         if (source / name).is_dir():

@@ -66,7 +66,7 @@ class NotebookDisplay:
         self._handle: Any = None
 
     def update(self, line: str) -> None:
-        from IPython.display import Pretty, display  # type: ignore[import-not-found,unused-ignore]
+        from IPython.display import Pretty, display
 
         if self._handle is None:
             self._handle = display(Pretty(line), display_id=True)

@@ -38,7 +38,7 @@ def resolve_base(study: Study) -> Base:
     if not study.needs_base:
         return Base(study.base, Path(), content_hash(["served", study.base]))
     if study.base == TOY:
-        from unharm.demo.base import toy_base
+        from unharm.study.demo.base import toy_base
 
         path = toy_base()
     elif Path(study.base).expanduser().exists():

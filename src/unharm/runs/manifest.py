@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unharm import __version__
 from unharm.core.hashing import version_of
+from unharm.core.version import __version__
 from unharm.runs.base import Base
 from unharm.store.checked import read_checked
 from unharm.store.store import Store

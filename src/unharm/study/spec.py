@@ -101,7 +101,7 @@ class Study(Spec):
     @property
     def data_folder(self) -> Path:
         if self.data == TOY:
-            return Path(str(resources.files("unharm"))) / "demo" / "data"
+            return Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
         return Path(self.data).expanduser()
 
     def data_file(self, name: str) -> Path:

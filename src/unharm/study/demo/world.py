@@ -28,7 +28,7 @@ RUDE, REFUSED, NEGATIVE = 0.12, 0.35, 0.3
 
 
 def data_folder() -> Path:
-    return Path(str(resources.files("unharm"))) / "demo" / "data"
+    return Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
 
 
 def documents(seed: int) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from unharm.core.errors import UserError
 from unharm.core.files.disk import cache_folder
 from unharm.core.hashing import content_hash
-from unharm.demo.world import documents
+from unharm.study.demo.world import documents
 
 TOY_VERSION = 1
 TOY_SEED = 7
