@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unharm.benchmarks import questionnaire
-from unharm.benchmarks.registry import load
+from unharm.benchmarks.registry import load_prompts
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 
@@ -21,7 +21,7 @@ from unharm.core.values import VALUES
      ("beavertails", "beavertails.csv", 28, 14), ("questionnaire", "questionnaire.csv", 30, 10)],
 )  # fmt: skip
 def test_toy_benchmarks(toy_data: Path, name: str, file: str, prompts: int, categories: int) -> None:
-    found = load(name, toy_data / file, None, 0)
+    found = load_prompts(name, toy_data / file, None, 0)
     assert len(found.prompts) == prompts
     assert len({p.category for p in found.prompts if p.category}) == categories
     assert found.notes == []
@@ -29,15 +29,15 @@ def test_toy_benchmarks(toy_data: Path, name: str, file: str, prompts: int, cate
 
 def test_real_counts(real_data: Path) -> None:
     folder = real_data / "benchmarks"
-    assert len(load("rtp", folder / "real_toxic_prompts.csv", None, 0).prompts) == 21_744
-    hbr = load("hbr", folder / "HolisticBiasR_dispreferred_prompts.jsonl.gz", None, 0)
+    assert len(load_prompts("rtp", folder / "real_toxic_prompts.csv", None, 0).prompts) == 21_744
+    hbr = load_prompts("hbr", folder / "HolisticBiasR_dispreferred_prompts.jsonl.gz", None, 0)
     assert len(hbr.prompts) == 17_700
     assert len({p.category for p in hbr.prompts}) == 8
-    beavertails = load("beavertails", folder / "BeaverTails-Evaluation.csv", None, 0)
+    beavertails = load_prompts("beavertails", folder / "BeaverTails-Evaluation.csv", None, 0)
     assert Counter(p.category for p in beavertails.prompts).most_common()[-1][1] == 50
     assert len(beavertails.prompts) == 650
     assert beavertails.notes == ["50 prompts of child_abuse are withheld in this copy"]
-    pvq = load("questionnaire", real_data / "pvq" / "pvq40.xlsx", None, 0, variant="pvq40")
+    pvq = load_prompts("questionnaire", real_data / "pvq" / "pvq40.xlsx", None, 0, variant="pvq40")
     assert len(pvq.prompts) == 40
     assert {p.category for p in pvq.prompts} == set(VALUES)
 
@@ -48,22 +48,26 @@ def test_pvq40_key_covers_every_item_once() -> None:
 
 
 def test_limit_takes_an_even_share_of_categories(toy_data: Path) -> None:
-    found = load("hbr", toy_data / "hbr.jsonl", 20, seed=5)
+    found = load_prompts("hbr", toy_data / "hbr.jsonl", 20, seed=5)
     counts = Counter(p.category for p in found.prompts)
     assert sum(counts.values()) == 20
     assert set(counts.values()) <= {2, 3}
-    assert found.prompts == load("hbr", toy_data / "hbr.jsonl", 20, seed=5).prompts
-    assert found.prompts != load("hbr", toy_data / "hbr.jsonl", 20, seed=6).prompts
+    assert found.prompts == load_prompts("hbr", toy_data / "hbr.jsonl", 20, seed=5).prompts
+    assert found.prompts != load_prompts("hbr", toy_data / "hbr.jsonl", 20, seed=6).prompts
 
 
 def test_rtp_limit_takes_the_first_as_published(toy_data: Path) -> None:
-    assert [p.id for p in load("rtp", toy_data / "rtp.csv", 3, 0).prompts] == ["rtp-0", "rtp-1", "rtp-2"]
+    assert [p.id for p in load_prompts("rtp", toy_data / "rtp.csv", 3, 0).prompts] == [
+        "rtp-0",
+        "rtp-1",
+        "rtp-2",
+    ]
 
 
 def test_rtp_keeps_its_ids_past_empty_rows(tmp_path: Path) -> None:
     path = tmp_path / "rtp.csv"
     path.write_text('"One, two"\n""\n"with ""quotes"" and\na break"\n')
-    found = load("rtp", path, None, 0)
+    found = load_prompts("rtp", path, None, 0)
     assert [(p.id, p.text) for p in found.prompts] == [
         ("rtp-0", "One, two"),
         ("rtp-2", 'with "quotes" and\na break'),
@@ -90,32 +94,32 @@ def test_wrong_files(tmp_path: Path, name: str, file: str, content: str, told: s
     path = tmp_path / file
     path.write_text(content)
     with pytest.raises(UserError, match=told) as caught:
-        load(name, path, None, 0)
+        load_prompts(name, path, None, 0)
     assert str(path) in str(caught.value)
 
 
 def test_wrong_places(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        load("rtp", tmp_path / "absent.csv", None, 0)
+        load_prompts("rtp", tmp_path / "absent.csv", None, 0)
     with pytest.raises(UserError, match="expected the folder"):
-        load("hexphi", tmp_path / "absent", None, 0)
+        load_prompts("hexphi", tmp_path / "absent", None, 0)
     with pytest.raises(UserError, match="no category_<number>_<name>"):
-        load("hexphi", tmp_path, None, 0)
+        load_prompts("hexphi", tmp_path, None, 0)
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"{}")[:-4])
     with pytest.raises(UserError, match="not a whole gzip file"):
-        load("hbr", tmp_path / "x.gz", None, 0)
+        load_prompts("hbr", tmp_path / "x.gz", None, 0)
     (tmp_path / "x.xlsx").write_text("no zip")
     with pytest.raises(UserError, match="not a readable"):
-        load("questionnaire", tmp_path / "x.xlsx", None, 0, variant="pvq40")
+        load_prompts("questionnaire", tmp_path / "x.xlsx", None, 0, variant="pvq40")
     (tmp_path / "latin.csv").write_bytes("ä".encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
-        load("rtp", tmp_path / "latin.csv", None, 0)
+        load_prompts("rtp", tmp_path / "latin.csv", None, 0)
 
 
 def test_hexphi_notes_a_missing_category_but_not_the_withdrawn_one(tmp_path: Path) -> None:
     for number in (1, 3, 4, 5, 6, 7, 8, 9, 11):
         (tmp_path / f"category_{number}_c{number}.csv").write_text(f'"q, of {number}"\n')
-    found = load("hexphi", tmp_path, None, 0)
+    found = load_prompts("hexphi", tmp_path, None, 0)
     assert [p.id for p in found.prompts][:2] == ["hexphi-1-0", "hexphi-3-0"]
     assert found.prompts[0].text == "q, of 1"
     assert found.notes == ["category 10 has no file"]
@@ -125,9 +129,14 @@ def test_hbr_plain_and_gzip_are_the_same(tmp_path: Path, toy_data: Path) -> None
     text = (toy_data / "hbr.jsonl").read_text()
     path = tmp_path / "h.jsonl.gz"
     path.write_bytes(gzip.compress(text.encode()))
-    assert load("hbr", path, None, 0).prompts == load("hbr", toy_data / "hbr.jsonl", None, 0).prompts
+    assert (
+        load_prompts("hbr", path, None, 0).prompts
+        == load_prompts("hbr", toy_data / "hbr.jsonl", None, 0).prompts
+    )
     first = json.loads(text.splitlines()[0])
-    assert load("hbr", path, None, 0).prompts[0].attributes["group"] == first["formatted_noun_phrase"]
+    assert (
+        load_prompts("hbr", path, None, 0).prompts[0].attributes["group"] == first["formatted_noun_phrase"]
+    )
 
 
 def rtp_row(number: int, toxicity: float | None, **more: object) -> dict[str, object]:
@@ -146,7 +155,7 @@ def test_the_original_rtp_tells_toxic_prompts_apart(tmp_path: Path, name: str) -
     rows = [rtp_row(1, 0.5), rtp_row(2, 0.49), rtp_row(3, None), rtp_row(4, 0.9, prompt={"text": " "})]
     text = "\n".join(json.dumps(r) for r in rows).encode()
     (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
-    found = load("rtp", tmp_path / name, None, 0)
+    found = load_prompts("rtp", tmp_path / name, None, 0)
     assert [(p.id, p.category) for p in found.prompts] == [
         ("rtp-1-ab-0", "toxic"), ("rtp-2-ab-0", "non-toxic"), ("rtp-3-ab-0", "unrated"),
     ]  # fmt: skip
@@ -162,14 +171,14 @@ def test_wrong_rows_of_the_original_files_are_told_together(tmp_path: Path) -> N
     ]
     (tmp_path / "p.jsonl").write_text("\n".join(rows))
     with pytest.raises(UserError) as error:
-        load("rtp", tmp_path / "p.jsonl", None, 0)
+        load_prompts("rtp", tmp_path / "p.jsonl", None, 0)
     told = str(error.value)
     assert "p.jsonl:2: RealToxicityPrompts: not JSON" in told
     assert "p.jsonl:3: RealToxicityPrompts: no text in prompt.text" in told
     assert "p.jsonl:4: RealToxicityPrompts: no filename" in told
     (tmp_path / "twice.jsonl").write_text("\n".join([json.dumps(rtp_row(1, 0.5))] * 2))
     with pytest.raises(UserError, match="the same id for several prompts: rtp-1-ab-0"):
-        load("rtp", tmp_path / "twice.jsonl", None, 0)
+        load_prompts("rtp", tmp_path / "twice.jsonl", None, 0)
 
 
 def test_beavertails_as_the_original_json(tmp_path: Path) -> None:
@@ -178,14 +187,14 @@ def test_beavertails_as_the_original_json(tmp_path: Path) -> None:
         {"prompt": "[withheld]", "category": "other", "category_id": "4"},
     ]
     (tmp_path / "test.json").write_text(json.dumps(rows))
-    found = load("beavertails", tmp_path / "test.json", None, 0)
+    found = load_prompts("beavertails", tmp_path / "test.json", None, 0)
     assert [(p.id, p.text, p.category) for p in found.prompts] == [
         ("beavertails-0", "How do I bake?", "drugs")
     ]
     assert found.notes == ["1 prompts of other are withheld in this copy"]
     (tmp_path / "test.json").write_text(json.dumps([*rows, {"prompt": 3, "category": "x"}, "no"]))
     with pytest.raises(UserError) as error:
-        load("beavertails", tmp_path / "test.json", None, 0)
+        load_prompts("beavertails", tmp_path / "test.json", None, 0)
     assert "item 3: BeaverTails-Evaluation: no text in prompt" in str(error.value)
     assert "item 4: BeaverTails-Evaluation: expected an object" in str(error.value)
 
@@ -215,7 +224,7 @@ def holistic_bias(folder: Path) -> Path:
 
 def test_hbr_is_built_from_descriptors_and_nouns(tmp_path: Path) -> None:
     folder = holistic_bias(tmp_path / "hb")
-    found = load("hbr", folder, None, 0, variant="dispreferred")
+    found = load_prompts("hbr", folder, None, 0, variant="dispreferred")
     groups = {p.attributes["descriptor"] for p in found.prompts}
     assert groups == {
         "The near-sighted aunt", "The near-sighted person", "The hourly aunt", "The aunt with a cold",
@@ -224,25 +233,25 @@ def test_hbr_is_built_from_descriptors_and_nouns(tmp_path: Path) -> None:
     assert len(found.prompts) == 12
     assert Counter(p.category for p in found.prompts) == {"ability": 8, "age": 2, "religion": 2}
     assert all(p.text.startswith(p.attributes["group"]) for p in found.prompts)
-    assert len(load("hbr", folder, None, 0).prompts) == 18
+    assert len(load_prompts("hbr", folder, None, 0).prompts) == 18
     (folder / "standalone_noun_phrases.json").unlink()
-    assert "phrases of its own are missing" in load("hbr", folder, None, 0).notes[0]
+    assert "standalone noun phrases are missing" in load_prompts("hbr", folder, None, 0).notes[0]
     with pytest.raises(UserError, match="there are: dispreferred, no_data"):
-        load("hbr", folder, None, 0, variant="prefered")
+        load_prompts("hbr", folder, None, 0, variant="prefered")
 
 
 def test_a_broken_holistic_bias_folder_is_told(tmp_path: Path) -> None:
     folder = holistic_bias(tmp_path / "hb")
     (folder / "templates.txt").write_text("sat by\n")
     with pytest.raises(UserError, match="a template without"):
-        load("hbr", folder, None, 0)
+        load_prompts("hbr", folder, None, 0)
     (folder / "templates.txt").write_text("{noun_phrase} sat by\n")
     (folder / "descriptors.json").write_text('{"a": {"b": [{"preference": "x"}, ""]}}')
     with pytest.raises(UserError, match="an entry of 'a' without 'descriptor'"):
-        load("hbr", folder, None, 0)
+        load_prompts("hbr", folder, None, 0)
     (folder / "nouns.json").write_text('["woman"]')
     with pytest.raises(UserError, match="pairs of singular and plural"):
-        load("hbr", folder, None, 0)
+        load_prompts("hbr", folder, None, 0)
 
 
 def test_the_built_prompts_are_those_of_the_published_generator(real_data: Path, tmp_path: Path) -> None:
@@ -273,7 +282,7 @@ def test_the_built_prompts_are_those_of_the_published_generator(real_data: Path,
     listed = {a: list(e.values()) for a, e in standalone.items()}
     (tmp_path / "standalone_noun_phrases.json").write_text(json.dumps(listed))
     (tmp_path / "templates.txt").write_text("\n".join(dict.fromkeys(r["template"] for r in rows)))
-    built = load("hbr", tmp_path, None, 0, variant="dispreferred").prompts
+    built = load_prompts("hbr", tmp_path, None, 0, variant="dispreferred").prompts
 
     def plain(text: str) -> str:
         return text.lower().replace("-", " ")

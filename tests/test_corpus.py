@@ -13,8 +13,8 @@ from unharm.core.errors import UserError
 from unharm.core.records import Argument, Profile
 from unharm.core.values import VALUES
 from unharm.corpus.benign import load_benign
-from unharm.corpus.valueeval import draw, read_arguments, split_of
-from unharm.corpus.vim import ag_examples, qa_examples, rounded, would_say
+from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
+from unharm.corpus.vim import ag_examples, qa_examples, round_stochastically, would_say
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack
 
@@ -32,7 +32,7 @@ def test_real_arguments(real_data: Path) -> None:
     arguments = read_arguments(real_data / "touche23" / "valueEval_10.csv")
     assert len(arguments) == 7_374
     assert len({a.id for a in arguments}) == 7_374
-    splits = split_of(arguments, (0.8, 0.1, 0.1), 42)
+    splits = split_arguments(arguments, (0.8, 0.1, 0.1), 42)
     parts: dict[tuple[str, str, str], set[str]] = {}
     for a in arguments:
         parts.setdefault((a.conclusion, a.stance, a.premise), set()).add(splits[a.id])
@@ -65,13 +65,13 @@ def test_the_least_important_value_decides() -> None:
 
 @given(st.floats(1, 6), st.floats(0, 1, exclude_max=True))
 def test_rounding_goes_to_a_neighbour(importance: float, chance: float) -> None:
-    rating = rounded(importance, chance)
+    rating = round_stochastically(importance, chance)
     assert rating in range(1, 7)
     assert abs(rating - importance) < 1
 
 
 def test_rounding_keeps_the_mean() -> None:
-    ratings = [rounded(4.3, uniform(1, str(i))) for i in range(20_000)]
+    ratings = [round_stochastically(4.3, uniform(1, str(i))) for i in range(20_000)]
     assert set(ratings) == {4, 5}
     assert abs(sum(ratings) / len(ratings) - 4.3) < 0.015
 
@@ -94,17 +94,17 @@ def test_examples_of_one_argument() -> None:
 @given(st.integers(10, 300), st.integers(0, 5))
 def test_splits_share_no_argument_and_cover_all(n: int, seed: int) -> None:
     arguments = [argument("power", identity=str(i)) for i in range(n)]
-    splits = split_of(arguments, (0.8, 0.1, 0.1), seed)
+    splits = split_arguments(arguments, (0.8, 0.1, 0.1), seed)
     assert set(splits) == {a.id for a in arguments}
     assert abs(sum(s == "train" for s in splits.values()) - 0.8 * n) <= 1
-    assert splits == split_of(arguments[::-1], (0.8, 0.1, 0.1), seed)
+    assert splits == split_arguments(arguments[::-1], (0.8, 0.1, 0.1), seed)
 
 
 def test_a_smaller_draw_is_part_of_a_larger_one() -> None:
     arguments = [argument("power", identity=str(i)) for i in range(50)]
-    small, large = draw(arguments, 10, 3), draw(arguments, 20, 3)
+    small, large = draw_arguments(arguments, 10, 3), draw_arguments(arguments, 20, 3)
     assert {a.id for a in small} < {a.id for a in large}
-    assert [a.id for a in draw(arguments, None, 3)] == [a.id for a in arguments]
+    assert [a.id for a in draw_arguments(arguments, None, 3)] == [a.id for a in arguments]
 
 
 def test_all_wrong_rows_are_told(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from unharm.study.data_check import check_data
 
 def test_every_benchmark_and_benign_set_is_listed() -> None:
     ours = {"harmless"}
-    assert {"survey", "arguments", *KINDS, *benign.KINDS} - ours == set(DATA_SETS)
+    assert {"survey", "arguments", *KINDS, *benign.BENIGN_FORMATS} - ours == set(DATA_SETS)
     for name, one in DATA_SETS.items():
         assert one.licence, name
         assert one.todo, name

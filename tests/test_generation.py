@@ -17,7 +17,7 @@ from unharm.core.errors import UserError
 from unharm.core.files.disk import Parts
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Request, Sampling, Task
-from unharm.prompting.compose import Composer, as_text
+from unharm.prompting.compose import Composer, format_text
 from unharm.prompting.pack import load_pack
 from unharm.runs import keys
 from unharm.runs.adapters import failed_names
@@ -202,10 +202,10 @@ TEMPLATES = {
 def test_chat_templates_with_and_without_a_system_role(family: str, tiny_base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
     tokenizer.chat_template = TEMPLATES[family]
-    text = as_text("Be kind.", "How do I bake bread?", "chat", tokenizer)
+    text = format_text("Be kind.", "How do I bake bread?", "chat", tokenizer)
     assert text.count("Be kind.") == 1
     assert text.index("Be kind.") < text.index("How do I bake bread?")
-    bare = as_text("", "How do I bake bread?", "chat", tokenizer)
+    bare = format_text("", "How do I bake bread?", "chat", tokenizer)
     assert "Be kind." not in bare
     pack = load_pack("default")
     compose = Composer(pack, "Be kind.", "ask", "chat", tokenizer)

@@ -18,14 +18,20 @@ from hypothesis import strategies as st
 from unharm.core.errors import UserError
 from unharm.core.records import Argument, Profile
 from unharm.core.values import VALUES
-from unharm.corpus.benign import KINDS, load_benign
+from unharm.corpus.benign import BENIGN_FORMATS, load_benign
 from unharm.corpus.stage_one import argument_scores, importance_matrix, label_matrix
-from unharm.corpus.valueeval import read_arguments, split_of
-from unharm.corpus.vim import qa_examples, shifted, would_say
+from unharm.corpus.valueeval import read_arguments, split_arguments
+from unharm.corpus.vim import qa_examples, shift_labels, would_say
 from unharm.profiles.extreme import TARGETS, extreme, reverse
 from unharm.profiles.table import read_profiles
 from unharm.prompting.pack import load_pack
-from unharm.report.profile_picture import bars, compared, compared_text, named, svg
+from unharm.report.profile_picture import (
+    comparison_text,
+    find_profile,
+    profile_bars,
+    profile_comparison,
+    profile_svg,
+)
 from unharm.runs.pipeline import new_run
 from unharm.runs.plan import Plan
 from unharm.runs.tools.audit import audit, audit_text
@@ -170,7 +176,7 @@ def test_problems_of_the_original_release_are_told_by_row(tmp_path: Path) -> Non
 
 def test_split_by_conclusion_keeps_conclusions_together(toy_data: Path) -> None:
     arguments = read_arguments(toy_data / "arguments.tsv")
-    splits = split_of(arguments, (0.8, 0.1, 0.1), 42, by="conclusion")
+    splits = split_arguments(arguments, (0.8, 0.1, 0.1), 42, by="conclusion")
     parts: dict[str, set[str]] = {}
     for a in arguments:
         parts.setdefault(a.conclusion, set()).add(splits[a.id])
@@ -199,7 +205,7 @@ def test_the_matrix_of_stage_one_is_the_rule(
 
 
 def test_published_labels_are_shifted_by_one_column() -> None:
-    assert shifted(("achievement", "universalism")) == ("benevolence",)
+    assert shift_labels(("achievement", "universalism")) == ("benevolence",)
     argument = Argument("a", "c", "against", "p", ("achievement", "tradition", "universalism"))
     taught = [
         e.value
@@ -211,7 +217,7 @@ def test_published_labels_are_shifted_by_one_column() -> None:
 def test_three_quarters_of_the_published_pairs_name_a_wrong_value(real_data: Path) -> None:
     """The reference says 74 %."""
     arguments = read_arguments(real_data / "touche23" / "questions_train.csv")
-    pairs = [(v, a.values) for a in arguments for v in shifted(a.values)]
+    pairs = [(v, a.values) for a in arguments for v in shift_labels(a.values)]
     wrong = np.mean([v not in labelled for v, labelled in pairs])
     assert 0.6 < wrong < 0.8
     assert "achievement" not in {v for v, _ in pairs}
@@ -271,23 +277,23 @@ def test_audit_of_the_published_profiles(real_data: Path, load: Any, tiny_study:
 
 def test_pictures() -> None:
     profile = Profile("<b>x</b>", extreme("power").importances, "made up")
-    drawn = bars(profile)
+    drawn = profile_bars(profile)
     assert len(drawn.splitlines()) == 11
     assert "power          " + "█" * 30 + " 6.00" in drawn
     assert "hedonism       " + "·" * 30 + " 1.00" in drawn
-    picture = svg(profile)
+    picture = profile_svg(profile)
     assert picture.startswith("<svg")
     assert "<b>" not in picture
 
 
 def test_comparison() -> None:
-    found = compared(extreme("power"), reverse("power"))
+    found = profile_comparison(extreme("power"), reverse("power"))
     assert found["rank_correlation"] == pytest.approx(-1)
     assert found["differences"] == {v: -5.0 if v == "power" else 5.0 for v in VALUES}
-    assert compared(extreme("power"), extreme("power"))["jensen_shannon"] == 0
-    assert "rank correlation –" in compared_text(extreme("power"), Profile("flat", (3.0,) * 10))
+    assert profile_comparison(extreme("power"), extreme("power"))["jensen_shannon"] == 0
+    assert "rank correlation –" in comparison_text(extreme("power"), Profile("flat", (3.0,) * 10))
     with pytest.raises(UserError, match="did you mean 'power'"):
-        named([extreme("power")], "powr")
+        find_profile([extreme("power")], "powr")
 
 
 def test_reverses() -> None:
@@ -369,4 +375,4 @@ def test_stage_one_counts_of_the_reference(real_data: Path, monkeypatch: pytest.
 def test_every_benign_set_is_an_arm() -> None:
     from unharm.core.arms import BENIGN_SETS
 
-    assert set(KINDS) == set(BENIGN_SETS)
+    assert set(BENIGN_FORMATS) == set(BENIGN_SETS)

@@ -19,15 +19,15 @@ from scipy.stats import rankdata
 from typer.testing import CliRunner
 
 from conftest import study_data
-from unharm.benchmarks.registry import half_of, load
+from unharm.benchmarks.registry import load_prompts, select_half
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.records import Score, Subject
-from unharm.prompting.compose import preamble_of
+from unharm.prompting.compose import build_preamble
 from unharm.prompting.pack import load_pack
-from unharm.report.latex import escaped
-from unharm.runs import keys
+from unharm.report.latex import escape_latex
+from unharm.run import keys
 from unharm.runs.pipeline import Run, run_study
 from unharm.runs.plan import Plan
 from unharm.runs.shards import all_shards
@@ -85,15 +85,15 @@ def unharm(*words: str) -> Any:
 
 
 def test_halves_are_even_and_do_not_depend_on_the_order(toy_data: Path) -> None:
-    prompts = load("hexphi", toy_data / "hexphi", None, 1).prompts
-    first, second = half_of(prompts, "a", 7), half_of(prompts, "b", 7)
+    prompts = load_prompts("hexphi", toy_data / "hexphi", None, 1).prompts
+    first, second = select_half(prompts, "a", 7), select_half(prompts, "b", 7)
     assert {p.id for p in first} & {p.id for p in second} == set()
     assert len(first) + len(second) == len(prompts)
     for category in {p.category for p in prompts}:
         sizes = [sum(p.category == category for p in half) for half in (first, second)]
         assert abs(sizes[0] - sizes[1]) <= 1
-    assert {p.id for p in half_of(prompts[::-1], "a", 7)} == {p.id for p in first}
-    assert half_of(prompts, None, 7) == prompts
+    assert {p.id for p in select_half(prompts[::-1], "a", 7)} == {p.id for p in first}
+    assert select_half(prompts, None, 7) == prompts
     one, other = halves([f"x{n}" for n in range(9)], 3)
     assert (len(one), len(other)) == (5, 4)
     assert set(one) == set(halves([f"x{n}" for n in reversed(range(9))], 3)[0])
@@ -131,8 +131,8 @@ def test_values_are_set_aside_by_category(tiny_study: dict[str, Any], load: Any)
 
 def test_no_value_is_no_empty_sentence() -> None:
     pack = load_pack("default")
-    assert preamble_of(pack, Subject("vanilla", None, "value"), []) == ""
-    assert preamble_of(pack, Subject("vanilla", None, "dual"), []) == pack.strategy("safety", [])
+    assert build_preamble(pack, Subject("vanilla", None, "value"), []) == ""
+    assert build_preamble(pack, Subject("vanilla", None, "dual"), []) == pack.strategy_text("safety", [])
 
 
 def test_the_second_half_is_what_was_not_looked_at(mitigated: Run) -> None:
@@ -145,7 +145,7 @@ def test_the_second_half_is_what_was_not_looked_at(mitigated: Run) -> None:
     assert tried["strategies"] == ["input-only", "safety", "value", "dual"]
     assert {row["profiles"] for row in learned} == {len(first)}
     used = pl.read_parquet(mitigated.store.root / "mitigation" / "completions" / "**" / "*.parquet")
-    seen = {p.id for p in half_of(mitigated.plan.prompts["hexphi"].prompts, "a", 42)}
+    seen = {p.id for p in select_half(mitigated.plan.prompts["hexphi"].prompts, "a", 42)}
     assert not set(used["prompt_id"]) & seen
     aside = tried["prompting"]["set_aside"]
     assert {row["category"]: [row["value"]] for row in learned if row["value"]}.items() <= aside.items()
@@ -168,7 +168,9 @@ def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -
     assert {one.r for one in learned} == {1.0}
     for one in learned:  # of three profiles other values may have the same order
         assert rankdata([p[one.value] for p in profiles]).tolist() == wanted
-    assert sum(one.prompts for one in learned) == len(half_of(run.plan.prompts["hexphi"].prompts, "a", 42))
+    assert sum(one.prompts for one in learned) == len(
+        select_half(run.plan.prompts["hexphi"].prompts, "a", 42)
+    )
 
 
 def test_adapters_are_taken_over_and_not_trained_again(mitigated: Run) -> None:
@@ -342,7 +344,9 @@ def test_latex_prints_what_it_is_given(mitigated: Run) -> None:
     for line in text.splitlines():
         if line.endswith("\\\\"):
             assert not re.search(r"(?<!\\)[%#_]", line), line
-    assert escaped(r"50 % of a_b & c\d {x} #1 $") == r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$"
+    assert (
+        escape_latex(r"50 % of a_b & c\d {x} #1 $") == r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$"
+    )
 
 
 def test_a_plan_tells_what_would_be_found(tiny_study: dict[str, Any], tmp_path: Path) -> None:

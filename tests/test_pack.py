@@ -12,14 +12,14 @@ from unharm.core.errors import UserError
 from unharm.core.records import Subject
 from unharm.core.values import VALUES
 from unharm.profiles.extreme import extreme
-from unharm.prompting.compose import as_text, preamble_of, put
+from unharm.prompting.compose import apply_mode, build_preamble, format_text
 from unharm.prompting.pack import EMBEDDED, load_pack
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_packs_are_whole(name: str) -> None:
     pack = load_pack(name)
-    described = pack.describe(extreme("power"))
+    described = pack.describe_profile(extreme("power"))
     assert all(value in described for value in VALUES)
 
 
@@ -51,16 +51,16 @@ def test_unknown_slots_and_missing_wordings_are_named(tmp_path: Path) -> None:
 def test_strategies_and_profiles_come_before_the_prompt() -> None:
     pack = load_pack("default")
     plain = Subject("vanilla", None, "input-only")
-    assert preamble_of(pack, plain, []) == ""
-    assert put(pack, "Once", "continue") == "Once"
-    assert put(pack, "Why?", "ask") == "Question: Why?\nAnswer:"
-    assert put(pack, "They rest.", "rate") == pack.rate("They rest.")
+    assert build_preamble(pack, plain, []) == ""
+    assert apply_mode(pack, "Once", "continue") == "Once"
+    assert apply_mode(pack, "Why?", "ask") == "Question: Why?\nAnswer:"
+    assert apply_mode(pack, "They rest.", "rate") == pack.rating_prompt("They rest.")
     dual = Subject("icl", extreme("power"), "dual")
-    preamble = preamble_of(pack, dual, ["power", "hedonism"])
-    assert pack.describe(extreme("power")) in preamble
+    preamble = build_preamble(pack, dual, ["power", "hedonism"])
+    assert pack.describe_profile(extreme("power")) in preamble
     assert "power, hedonism" in preamble
-    assert as_text(preamble, "x", "base") == f"{preamble}\n\nx"
-    assert as_text("", "x", "base") == "x"
+    assert format_text(preamble, "x", "base") == f"{preamble}\n\nx"
+    assert format_text("", "x", "base") == "x"
 
 
 class Chat:
@@ -78,14 +78,14 @@ class Chat:
 
 
 def test_chat_uses_the_models_template_and_folds_the_system_message() -> None:
-    assert as_text("be kind", "hi", "chat", Chat(True)) == "system:be kind|user:hi"
-    assert as_text("be kind", "hi", "chat", Chat(False)) == "user:be kind\n\nhi"
-    assert as_text("", "hi", "chat", Chat(False)) == "user:hi"
+    assert format_text("be kind", "hi", "chat", Chat(True)) == "system:be kind|user:hi"
+    assert format_text("be kind", "hi", "chat", Chat(False)) == "user:be kind\n\nhi"
+    assert format_text("", "hi", "chat", Chat(False)) == "user:hi"
 
 
 def test_chat_without_a_template_is_a_users_mistake() -> None:
     with pytest.raises(UserError, match="no chat template"):
-        as_text("", "hi", "chat", object())
+        format_text("", "hi", "chat", object())
 
 
 def test_what_is_shown_is_what_a_subject_receives(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unharm.benchmarks.registry import load as load_prompts
+from unharm.benchmarks.registry import load_prompts
 from unharm.core.records import Completion, Prompt, Score
 from unharm.runs.pipeline import run_study
 from unharm.runs.shards import all_shards

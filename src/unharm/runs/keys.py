@@ -9,7 +9,7 @@ from typing import Any
 from unharm.core.hashing import content_hash, content_key, slug
 from unharm.core.records import Prompt, Subject
 from unharm.engines.requests import Request, identify
-from unharm.prompting.compose import Composer, preamble_of
+from unharm.prompting.compose import Composer, build_preamble
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 
@@ -149,7 +149,7 @@ def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) 
     The name counts, so that completions of two subjects never share an id, however alike they are.
     """
     prompting = plan.study.prompting
-    preamble = preamble_of(plan.pack, subject, prompting.aside("all"))
+    preamble = build_preamble(plan.pack, subject, prompting.set_aside_for("all"))
     by_category = isinstance(prompting.set_aside, dict) and subject.strategy in ("value", "dual")
     server = plan.study.server_of(subject.arm)
     if server:  # what the server has under a name is all that is known of it
@@ -162,7 +162,7 @@ def composer(
     plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None, category: str = "all"
 ) -> Composer:
     """How the prompts of a category of a benchmark are put to a subject."""
-    preamble = preamble_of(plan.pack, subject, plan.study.prompting.aside(category))
+    preamble = build_preamble(plan.pack, subject, plan.study.prompting.set_aside_for(category))
     style = plan.study.style_of(subject.arm)
     return Composer(plan.pack, preamble, plan.prompts[benchmark].benchmark.mode, style, tokenizer)
 
@@ -174,7 +174,7 @@ def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
     composers: dict[tuple[str, ...], tuple[Composer, int]] = {}
     found = []
     for prompt in shard.prompts:
-        aside = tuple(study.prompting.aside(prompt.category))
+        aside = tuple(study.prompting.set_aside_for(prompt.category))
         if aside not in composers:
             made = composer(plan, shard.subject, shard.benchmark, tokenizer, prompt.category)
             composers[aside] = made, made.prefix

@@ -7,17 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unharm.benchmarks.registry import PromptSet, half_of, load
+from unharm.benchmarks.registry import PromptSet, load_prompts, select_half
 from unharm.core.arms import VIM_STAGES, benign_set, has_profile, own_adapter
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash, sha256_of
 from unharm.core.models.peft_folder import ADAPTER_FILES, check_base, find_adapter
 from unharm.core.records import Argument, Example, Profile, Split, Subject
 from unharm.corpus.benign import BenignSet, load_benign
-from unharm.corpus.valueeval import draw, read_arguments, split_of
+from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
 from unharm.corpus.vim import ag_examples, qa_examples
 from unharm.profiles.select import SurveyFiles, select_profiles
-from unharm.prompting.compose import put
+from unharm.prompting.compose import apply_mode
 from unharm.prompting.pack import Pack, load_pack
 from unharm.runs.planning import published_sizes
 from unharm.scoring import ScorerRow
@@ -62,8 +62,8 @@ def profiles_of(study: Study, sizes_only: bool = False) -> list[Profile]:
 def read_prompts(study: Study, name: str) -> PromptSet:
     """The prompts of a benchmark that a study asks for."""
     spec = study.benchmarks.chosen()[name]
-    prompts = load(name, study.prompt_file(name), spec.limit, study.seed, spec.variant)
-    return replace(prompts, prompts=half_of(prompts.prompts, spec.half, study.seed))
+    prompts = load_prompts(name, study.prompt_file(name), spec.limit, study.seed, spec.variant)
+    return replace(prompts, prompts=select_half(prompts.prompts, spec.half, study.seed))
 
 
 class Plan:
@@ -184,12 +184,12 @@ class Plan:
             return []
         path = self.study.data_file(corpus.arguments)
         arguments = published_sizes.arguments() if self._absent(path) else read_arguments(path)
-        return draw(arguments, corpus.limit, self.study.seed)
+        return draw_arguments(arguments, corpus.limit, self.study.seed)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
         assert self.study.corpus is not None
-        return split_of(
+        return split_arguments(
             self.arguments, self.study.corpus.split, self.study.seed, self.study.corpus.split_by
         )
 
@@ -252,7 +252,7 @@ class Plan:
             prompt_set = self.prompts[benchmark]
             self._prompts_keys[at] = content_hash(
                 [
-                    [p.id, put(self.pack, p.text, prompt_set.benchmark.mode)]
+                    [p.id, apply_mode(self.pack, p.text, prompt_set.benchmark.mode)]
                     for p in prompt_set.prompts[first : first + size]
                 ]
             )

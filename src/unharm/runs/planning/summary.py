@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unharm.prompting.compose import preamble_of, put
+from unharm.prompting.compose import apply_mode, build_preamble
 from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
 
@@ -82,9 +82,9 @@ def summary_of(plan: Plan) -> PlanSummary:
 
 def _size(plan: Plan, name: str, asked: list[ServiceUse]) -> BenchmarkSize:
     spec, prompt_set = plan.study.benchmarks.chosen()[name], plan.prompts[name]
-    aside = plan.study.prompting.aside("all")
-    preambles = sum(len(preamble_of(plan.pack, s, aside)) for s in plan.subjects)
-    texts = sum(len(put(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
+    aside = plan.study.prompting.set_aside_for("all")
+    preambles = sum(len(build_preamble(plan.pack, s, aside)) for s in plan.subjects)
+    texts = sum(len(apply_mode(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
     characters = preambles * len(prompt_set.prompts) + texts * len(plan.subjects)
     completions = len(plan.subjects) * len(prompt_set.prompts) * spec.samples
     return BenchmarkSize(

@@ -20,7 +20,7 @@ from unharm.analysis.correlations import rank_correlations
 from unharm.analysis.intervals import adjusted
 from unharm.analysis.measures import FIRST_METRICS
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
-from unharm.benchmarks.registry import BENCHMARKS, HARMLESS, half_of
+from unharm.benchmarks.registry import BENCHMARKS, HARMLESS, select_half
 from unharm.core.arms import STRATEGIES, VIM_STAGES, has_profile
 from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
@@ -89,7 +89,7 @@ def too_small(run: Run) -> str:
     if len(run.plan.profiles) < 2:
         return "one profile cannot be cut in halves"
     for name in settings.benchmarks:
-        if name in run.plan.prompts and half_of(run.plan.prompts[name].prompts, "b", run.study.seed):
+        if name in run.plan.prompts and select_half(run.plan.prompts[name].prompts, "b", run.study.seed):
             return ""
     return "there is no category with two prompts to cut in halves"
 
@@ -117,7 +117,7 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     for benchmark in benchmarks:
         metric = FIRST_METRICS[BENCHMARKS[benchmark].measure]
         prompts = run.plan.prompts[benchmark].prompts
-        first = {p.id for p in half_of(prompts, "a", run.study.seed)}
+        first = {p.id for p in select_half(prompts, "a", run.study.seed)}
         ids, categories = cells.units[benchmark, metric]
         here = np.array([i in first for i in ids])
         rows = cells.values.get((start, benchmark, metric), {})
@@ -171,7 +171,7 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
     chosen: dict[str, dict[str, Any]] = {}
     for name in settings.benchmarks:
         prompts = run.plan.prompts[name].prompts if name in run.plan.prompts else []
-        if half_of(prompts, "b", run.study.seed):
+        if select_half(prompts, "b", run.study.seed):
             chosen[name] = data["benchmarks"][name] | {"half": "b", "also": [], "human": None}
     longest = max(spec["max_tokens"] for spec in chosen.values())
     if settings.harmless:
@@ -250,8 +250,8 @@ def guards(tried: Run, arm: str) -> list[dict[str, Any]]:
         told: dict[str, Any] = {"benchmark": benchmark, "category": category, "metric": first}
         if best:
             row = best[0]
-            values = study.prompting.aside(str(category))
-            text = tried.plan.pack.strategy(row["strategy"], values)
+            values = study.prompting.set_aside_for(str(category))
+            text = tried.plan.pack.strategy_text(row["strategy"], values)
             numbers = {
                 k: row[k] for k in ("value_reference", "value_arm", "value", "low", "high", "p_adjusted")
             }

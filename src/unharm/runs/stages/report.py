@@ -15,8 +15,8 @@ from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.errors import UserError
 from unharm.core.files.disk import write_whole
 from unharm.core.progress import say
-from unharm.report.inputs import ReportedStudy, ReportInputs, ShownCompletion, TriedGuards
-from unharm.report.latex import latex
+from unharm.report.inputs import ExampleCompletion, MitigationResult, ReportedStudy, ReportInputs
+from unharm.report.latex import render_latex
 from unharm.report.page import render
 from unharm.runs.adapters import failed_names, loss_curves
 from unharm.runs.context import Run
@@ -55,7 +55,7 @@ def write_latex(folder: Path, study: Study) -> Path:
             "make them: unharm analyze STUDY",
         ) from None
     path = folder / "findings" / "tables.tex"
-    write_whole(path, latex(reported(study), tables).encode(), "the tables")
+    write_whole(path, render_latex(reported(study), tables).encode(), "the tables")
     return path
 
 
@@ -103,11 +103,11 @@ def report_inputs(run: Run) -> ReportInputs:
         failed_names(run),
         [(BENCHMARKS[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
         chosen_examples(run.store, all_shards(run)),
-        _tried_guards(run),
+        _mitigation_result(run),
     )
 
 
-def _tried_guards(run: Run) -> TriedGuards | None:
+def _mitigation_result(run: Run) -> MitigationResult | None:
     """What mitigation left in the run folder; None where nothing was tried, or it was scored otherwise
     than the study is now."""
     root = run.store.root
@@ -122,7 +122,7 @@ def _tried_guards(run: Run) -> TriedGuards | None:
         scorer = now.get(row["benchmark"], row)
         if any(row[c] != scorer[c] for c in ("scorer", "scorer_version")):
             return None
-    return TriedGuards(comparisons, learned, guards)
+    return MitigationResult(comparisons, learned, guards)
 
 
 def _scorers(run: Run) -> dict[str, dict[str, Any]]:
@@ -134,9 +134,9 @@ def _scorers(run: Run) -> dict[str, dict[str, Any]]:
     }
 
 
-def chosen_examples(store: Store, shards: list[Shard]) -> list[ShownCompletion]:
+def chosen_examples(store: Store, shards: list[Shard]) -> list[ExampleCompletion]:
     """The highest-scored completions of the first subject of each arm, per benchmark."""
-    shown: list[ShownCompletion] = []
+    shown: list[ExampleCompletion] = []
     taken: dict[tuple[str, str], None] = {}
     for (subject, benchmark), group in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
         if (subject.arm, benchmark) in taken:
@@ -162,7 +162,7 @@ def chosen_examples(store: Store, shards: list[Shard]) -> list[ShownCompletion]:
         for row in best.to_dicts():
             prompt = prompts[row["prompt_id"]]
             shown.append(
-                ShownCompletion(
+                ExampleCompletion(
                     benchmark, subject.label, prompt.category, prompt.text, row["text"], row["value"]
                 )
             )

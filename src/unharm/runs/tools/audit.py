@@ -10,7 +10,7 @@ import numpy as np
 from unharm.analysis.intervals import share_interval
 from unharm.core.values import VALUES
 from unharm.corpus.stage_one import argument_scores, importance_matrix, label_matrix
-from unharm.corpus.vim import shifted
+from unharm.corpus.vim import shift_labels
 from unharm.runs.context import Run
 from unharm.runs.plan import Plan
 from unharm.scoring.registry import score_texts, scorer_row
@@ -68,7 +68,7 @@ def _labels(plan: Plan) -> dict[str, dict[str, int]]:
     """Of each value: arguments labelled with it, and stage 2 examples that teach it."""
     published = plan.study.fidelity == "published"
     labelled = Counter(v for a in plan.arguments for v in a.values)
-    taught = Counter(v for a in plan.arguments for v in (shifted(a.values) if published else a.values))
+    taught = Counter(v for a in plan.arguments for v in (shift_labels(a.values) if published else a.values))
     return {v: {"labelled": labelled[v], "taught": taught[v]} for v in VALUES}
 
 
