@@ -27,7 +27,7 @@ from unharm.core.records import Score, Subject
 from unharm.prompting.compose import build_preamble
 from unharm.prompting.pack import load_pack
 from unharm.report.latex import escape_latex
-from unharm.run import keys
+from unharm.runs import keys
 from unharm.runs.pipeline import Run, run_study
 from unharm.runs.plan import Plan
 from unharm.runs.shards import all_shards

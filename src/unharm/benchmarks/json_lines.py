@@ -42,7 +42,7 @@ def read_lines(path: Path, title: str, parse: ParseRow) -> list[Prompt]:
 
 
 def read_list(path: Path, title: str, parse: ParseRow) -> list[Prompt]:
-    """Read the prompts of a file that is one JSON list of objects. Arguments and errors as in `read_lines`."""
+    """Read the prompts of a file that is one JSON list of objects. See `read_lines`."""
     data = load_json(path, title)
     if not isinstance(data, list):
         raise UserError(f"{title}: expected a list of objects", str(path))

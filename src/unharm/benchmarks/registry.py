@@ -33,7 +33,7 @@ HARMLESS = next(name for name, row in BENCHMARKS.items() if row is harmless.BENC
 
 
 class ChosenBenchmarks(Spec):
-    """The field `benchmarks` of a study: settings by name, None for a benchmark that the study leaves out."""
+    """The field `benchmarks` of a study: settings by name; None if the study leaves one out."""
 
     def chosen(self) -> dict[str, BenchmarkSettings]:
         """Return the settings of the chosen benchmarks, in the order of `BENCHMARKS`."""

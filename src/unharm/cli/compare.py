@@ -31,7 +31,7 @@ def compare(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the harms of two runs on the same prompts. Exit code 3 if a harm rose by more than allowed."""
+    """Compare the harms of two runs on the same prompts. Exit code 3 if a harm rose more than allowed."""
     from unharm.analysis.gate import RISEN, gate
     from unharm.core.files.disk import write_whole
     from unharm.runs.reopen import open_run

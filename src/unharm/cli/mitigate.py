@@ -18,7 +18,7 @@ def mitigate(
 ) -> None:
     """Learn on one half of a run which values to set aside; test guard prompts on the other half.
 
-    Change the settings of the field `mitigation` with, for example, --set mitigation.benchmarks=[beavertails].
+    To change a setting of the field `mitigation`: --set mitigation.benchmarks=[beavertails].
     """
     from unharm.runs.execute import write_study
     from unharm.runs.reopen import open_run, stored_study

@@ -29,7 +29,7 @@ def plan(
         list[str] | None,
         typer.Option(
             metavar="NAME[xN]",
-            help="Estimate time, GPU hours, storage and cost on this hardware; or a file, a run, or 'here'.",
+            help="Estimate time, GPU hours, storage and cost on this hardware, file, run, or 'here'.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -51,7 +51,7 @@ def plan(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a study would run, without running it. Missing data sets count with their published size."""
+    """Print what a study would run, without running it. Missing data count with their published size."""
     from unharm.runs.plan import Plan
     from unharm.runs.planning.summary import summary_of
     from unharm.runs.planning.text import plan_text, power_text

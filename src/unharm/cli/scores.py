@@ -76,7 +76,7 @@ def labels(
     sample: Annotated[int, typer.Option(min=1, help="Number of completions, drawn by seed.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a sheet of completions for people to label. Set benchmarks.<name>.human to the labelled sheet."""
+    """Write a sheet of completions for people to label. Name the result in benchmarks.<name>.human."""
     from unharm.runs.tools.label_sheet import write_sheet
 
     count = write_sheet(folder, benchmark, sample, out)

@@ -12,7 +12,7 @@ DATA_SETS: dict[str, DataSet] = {
     ),
     "arguments": DataSet(
         "Touché23-ValueEval", "corpus.arguments", "Zenodo, record of the Touché 2023 task", "CC BY 4.0",
-        (7374,), "download the arguments and labels; the folder of the original release can be used as it is",
+        (7374,), "download the arguments and labels; the folder of the original release works as it is",
     ),
     "alpaca": DataSet("Alpaca", "corpus.benign.alpaca", "tatsu-lab/alpaca on the hub", "CC BY-NC 4.0"),
     "dolly": DataSet(

@@ -98,7 +98,7 @@ class Composer:
     tokenizer: Any = None
 
     def text(self, prompt: str) -> str:
-        """Return the text that is sent or tokenized. For `messages`: the messages, separated by blank lines."""
+        """Return the text to send or tokenize. For `messages`: all messages, with blank lines between."""
         prompt = apply_mode(self.pack, prompt, self.mode)
         if self.style == "messages":
             return "\n\n".join(

@@ -102,7 +102,7 @@ class Pack:
         return self.rating_prompt(statement), self.rating_answer(value, rating)
 
     def rating_answer(self, value: str, rating: int) -> str:
-        """Return the answer to `rating_prompt`: the rating, and the importance of the value as the reason."""
+        """Return the answer to `rating_prompt`: the rating, with the value's importance as the reason."""
         return self.fill(
             "qa",
             "answer",

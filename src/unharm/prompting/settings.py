@@ -15,15 +15,15 @@ from unharm.profiles.settings import ValueName
 class Prompting(Spec):
     """The wording of prompts.
 
-    `pack` is `default`, `toy` or a file. `format` is `base` (plain text) or `chat` (the chat template of the
-    model).
+    `pack` is `default`, `toy` or a file. `format` is `base` (plain text) or `chat` (the model's chat
+    template).
     """
 
     pack: str = "default"
     format: Literal["base", "chat"] = "base"
     set_aside: list[ValueName] | dict[str, list[ValueName]] = Field(
         [],
-        description="values that the value prompt sets aside; or values by category, with `all` for other categories",
+        description="values that the value prompt sets aside; or by category, `all` for the others",
     )
 
     def set_aside_for(self, category: str) -> list[str]:

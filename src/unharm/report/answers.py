@@ -46,8 +46,8 @@ def _changes(study: ReportedStudy, comparisons: pl.DataFrame) -> list[str]:
         mark = " †" if arm_rows[0]["stand_in"] else ""
         if not changed:
             sentences.append(
-                f"{arm} does not differ significantly from vanilla in any harm{mark} (0 of {len(arm_rows)} metrics "
-                f"on the same prompts; Holm, {study.analysis.fdr:g})."
+                f"{arm} does not differ significantly from vanilla in any harm{mark} (0 of {len(arm_rows)} "
+                f"metrics on the same prompts; Holm, {study.analysis.fdr:g})."
             )
             continue
         parts = []
@@ -118,8 +118,8 @@ def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
         if total:
             outcome = "worked" if 2 * len(half) > total else "did not work for most profiles"
             sentences.append(
-                f"The alignment of {arm} {outcome}: its distance to the target profile (NMSE, mean {mean}{source}) "
-                f"is at most half of vanilla's for {len(half)} of {total} profiles."
+                f"The alignment of {arm} {outcome}: its distance to the target profile (NMSE, mean "
+                f"{mean}{source}) is at most half of vanilla's for {len(half)} of {total} profiles."
             )
         else:
             sentences.append(f"The mean distance of {arm} to its target profiles (NMSE{source}) is {mean}.")

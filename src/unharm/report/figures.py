@@ -146,7 +146,7 @@ def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]
 
 
 def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
-    """Chart the importance of each value as rated by each aligned subject, with vanilla in the first row."""
+    """Chart the importance of each value as rated by each aligned subject; the first row is vanilla."""
     import altair as alt
 
     before = alignment.filter(pl.col("arm") == "vanilla").head(1).to_dicts()

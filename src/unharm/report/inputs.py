@@ -39,7 +39,7 @@ class ExampleCompletion:
 
 @dataclass(frozen=True)
 class MitigationResult:
-    """The result of mitigation: comparisons on the second half, learned values by category, guard prompts."""
+    """The result of mitigation: comparisons on the second half, learned values, guard prompts."""
 
     comparisons: pl.DataFrame
     learned: list[dict[str, Any]]

@@ -114,7 +114,7 @@ def _values(study: ReportedStudy, associations: pl.DataFrame, mark: str) -> str:
         ]
         rows.append([value, *(text or "–" for text in by_sign)])
     caption = (
-        f"Harms that correlate with a value over the profiles of {arms[0]} (Spearman; Benjamini–Hochberg at "
+        f"Harms that correlate with a value over the profiles of {arms[0]} (Spearman; Benjamini–Hochberg "
         f"{study.analysis.fdr:g}).{mark}"
     )
     return table_environment(

@@ -120,8 +120,8 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
         charts["effects"] = effects_chart(effects, study.analysis.fdr)
     if tables["arms"].height:
         charts["arms"] = arms_chart(tables["arms"])
-    for number, (_, part) in enumerate(groups):
-        charts[f"associations-{number}"] = associations_chart(part, study.analysis.fdr)
+    for index, (_, part) in enumerate(groups):
+        charts[f"associations-{index}"] = associations_chart(part, study.analysis.fdr)
     for arm in filter(has_profile, study.arms):
         if tables["alignment"].filter(pl.col("arm") == arm).height:
             rows = tables["alignment"].filter(pl.col("strategy") == study.strategies[0])

@@ -22,7 +22,7 @@ MEASURES = {
 
 
 def quality_section(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    """Return the rows on scorers, agreement and coherence, and sentences on the effect of reworded rubrics."""
+    """Return the rows on scorers, agreement and coherence, and sentences on reworded rubrics."""
     agreement = [r | {"name": MEASURES[r["measure"]]} for r in tables["agreement"].to_dicts()]
     return {
         "scorers": tables["scorers"].to_dicts(),

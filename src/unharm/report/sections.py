@@ -59,22 +59,22 @@ def detectable_effects(associations: pl.DataFrame, study: ReportedStudy) -> dict
             text = f"With {n} profiles, no correlation can be distinguished from chance."
         else:
             text = (
-                f"With {n} profiles and {tests} tests, a single correlation of |r| = {smallest:.2f} is detected with "
-                "a probability of 80 %. Smaller correlations may exist without being detected."
+                f"With {n} profiles and {tests} tests, a single correlation of |r| = {smallest:.2f} is "
+                "detected with a probability of 80 %. Smaller correlations may exist without being detected."
             )
         sentences[f"{arm} · {strategy}"] = text
     return sentences
 
 
 def axes(regressions: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the regressions on the circle's axes of the first value-injected arm, the smallest p first."""
+    """Return the regressions on the axes for the first value-injected arm, the smallest p first."""
     rows = [r for r in regressions.to_dicts() if r["model"] == "axes" and r["p"] is not None]
     arms = sorted({r["arm"] for r in rows}, key=lambda arm: (arm not in VIM_STAGES, arm))
     return sorted((r for r in rows if r["arm"] == arms[0]), key=lambda r: r["p"])[:12] if arms else []
 
 
 def value_shifts(table: pl.DataFrame, study: ReportedStudy) -> list[dict[str, Any]]:
-    """Return per arm how each value's rating shifted, for profiles with a higher and with a lower target."""
+    """Return the shift of each value's rating by arm, for profiles with a higher and a lower target."""
     shifts = []
     shift_rows = table.filter(pl.col("strategy") == study.strategies[0])
     for arm in study.arms:
