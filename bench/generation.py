@@ -40,13 +40,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from unharm.benchmarks.registry import load_prompts
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import quiet_libraries
-from unharm.study.demo.base import Shape, train_tokenizer
-from unharm.study.demo.world import data_folder, documents
 from unharm.engines import rows as engine_rows
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack
+from unharm.study.demo.base import Shape, train_tokenizer
+from unharm.study.demo.world import data_folder, documents
 
 SAMPLES, PLAIN_ROWS, VOCABULARY = 10, 32, 8000
 FILES = {
@@ -161,7 +161,7 @@ def against_plain(words: argparse.Namespace, base: Path, folder: Path) -> tuple[
     engine = HfEngine(model, tokenizer, "base")
     clock = Clock(engine)
     tokens = 64
-    described = load_pack("default").describe(extreme("power")) + "\n\n"
+    described = load_pack("default").describe_profile(extreme("power")) + "\n\n"
     lines, result = [], {}
     for name, before, ours_size, plain_size in (
         ("prompts", "", 24 if words.quick else 100, 8 if words.quick else 32),

@@ -60,7 +60,7 @@ def detectable_effects(associations: pl.DataFrame, study: ReportedStudy) -> dict
         else:
             text = (
                 f"With {n} profiles and {tests} tests, a single correlation of |r| = {smallest:.2f} is "
-                "detected with a probability of 80 %. Smaller correlations may exist without being detected."
+                "detected with a probability of 80 %. Smaller ones may exist without being detected."
             )
         sentences[f"{arm} · {strategy}"] = text
     return sentences
