@@ -30,7 +30,7 @@ class BenchmarkSettings(Spec):
     )
     mapped: str | None = Field(
         None,
-        description="a map written by 'unharm calibrate': metrics in the units of another scorer",
+        description="a map of 'unharm calibrate': metrics in the units of another scorer",
     )
 
     @property
