@@ -78,11 +78,11 @@ def test_rtp_keeps_its_ids_past_empty_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "content", "told"),
     [
-        ("rtp", "x.csv", "", "no prompt in it"),
+        ("rtp", "x.csv", "", "no prompt in this file"),
         ("rtp", "x.csv", "a,b\n", "2 fields, expected one prompt"),
         ("hbr", "x.jsonl", "{\n", "not JSON"),
         ("hbr", "x.jsonl", '{"axis": "a"}\n', "no text in prompt_text, descriptor"),
-        ("beavertails", "x.csv", "prompt;category;category_id\n", "no prompt in it"),
+        ("beavertails", "x.csv", "prompt;category;category_id\n", "no prompt in this file"),
         ("beavertails", "x.csv", "prompt,kategory,category_id\nx,y,1\n", "did you mean 'kategory'"),
         ("beavertails", "x.csv", "prompt,category,category_id\n,y,1\n", "an empty prompt or category"),
         ("questionnaire", "x.csv", "item,value,text\n1,bravery,x\n", "unknown value 'bravery'"),
@@ -106,7 +106,7 @@ def test_wrong_places(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no category_<number>_<name>"):
         load_prompts("hexphi", tmp_path, None, 0)
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"{}")[:-4])
-    with pytest.raises(UserError, match="not a whole gzip file"):
+    with pytest.raises(UserError, match="not a complete gzip file"):
         load_prompts("hbr", tmp_path / "x.gz", None, 0)
     (tmp_path / "x.xlsx").write_text("no zip")
     with pytest.raises(UserError, match="not a readable"):
@@ -177,7 +177,7 @@ def test_wrong_rows_of_the_original_files_are_told_together(tmp_path: Path) -> N
     assert "p.jsonl:3: RealToxicityPrompts: no text in prompt.text" in told
     assert "p.jsonl:4: RealToxicityPrompts: no filename" in told
     (tmp_path / "twice.jsonl").write_text("\n".join([json.dumps(rtp_row(1, 0.5))] * 2))
-    with pytest.raises(UserError, match="the same id for several prompts: rtp-1-ab-0"):
+    with pytest.raises(UserError, match="several prompts have the same id: rtp-1-ab-0"):
         load_prompts("rtp", tmp_path / "twice.jsonl", None, 0)
 
 

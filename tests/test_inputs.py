@@ -96,7 +96,7 @@ def test_alpaca_prompts_have_their_input_where_there_is_one(tmp_path: Path) -> N
         ("alpaca", '[{"instruction": "x"', "not JSON"),
         ("dolly", '{"instruction": "x", "context": "", "response": ""}', "no text in response"),
         ("samsum", "[1]", "row 1 is no object"),
-        ("samsum", "[]", "no row in it"),
+        ("samsum", "[]", "this set has no row"),
     ],
 )
 def test_wrong_benign_files(tmp_path: Path, name: str, content: str, told: str) -> None:
@@ -120,7 +120,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'unharm\[hub\]'"):
         load_benign("alpaca", None, PACK, None, 1)
-    with pytest.raises(UserError, match="on no hub"):
+    with pytest.raises(UserError, match="not on the hub"):
         load_benign("grammar", None, PACK, None, 1)
 
 

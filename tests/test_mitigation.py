@@ -201,7 +201,7 @@ def test_the_report_shows_mitigation_hypotheses_and_costs(mitigated: Run) -> Non
     body = page.split("<script>")[0]
     assert "Guard prompts" in body
     assert "refusals of harmless questions" in body
-    assert "What it costs" in body
+    assert "<summary>Costs" in body
     assert re.search(r"\d+ not shown", body)
     assert "Do completions express the values" in body
     assert not re.search(

@@ -79,7 +79,7 @@ def test_a_run_is_scored_again_without_generating(made: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--scorer", "offline-toxicty"], "did you mean 'offline-toxicity'"), ([], "nothing is asked for"),
+    [(["--scorer", "offline-toxicty"], "did you mean 'offline-toxicity'"), ([], "no scorer is given"),
      (["--scorer", "mine", "--set", "scorers.mine={kind: perplexity}"], "which no benchmark of this run"),
      (["--scorers", "no.yaml"], "no such file")],
 )  # fmt: skip
@@ -148,7 +148,7 @@ def test_a_map_is_fitted_on_texts_and_used_by_a_study(made: Path, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["a", "b"], "give --run or --texts"), (["rating", "offline-regard", "--run", "RUN"], "no benchmark of this run"),
+    [(["a", "b"], "give either --run or --texts"), (["rating", "offline-regard", "--run", "RUN"], "no benchmark of this run"),
      (["offline-toxicity", "odd", "--run", "RUN"], "this run has no scorer 'odd'"),
      (["offline-toxicity", "odd", "--texts", "SHEET"], "neither a column"),
      (["offline-toxicity", "published", "--texts", "SHEET"], "is no number"),

@@ -107,7 +107,7 @@ def test_codes_that_do_not_fit(tmp_path: Path, rows: list[list[object]], told: s
     ("content", "told"),
     [
         ("", "the file is empty"),
-        ("a|b\n1|2\n", "one column alone means another delimiter"),
+        ("a|b\n1|2\n", "a single column means another delimiter"),
         ("idno,x\n1,2\n", "21 of 21"),
     ],
 )
