@@ -94,7 +94,7 @@ def test_group_means(tmp_path: Path) -> None:
     [
         ([answers(power=8)], "have the codes 8"),
         ([answers(power=0)], "list further missing codes under `missing`"),
-        ([["x", *answers()[1:]]], "not readable as numbers"),
+        ([["x", *answers()[1:]]], "answers are not numbers"),
     ],
 )
 def test_codes_that_do_not_fit(tmp_path: Path, rows: list[list[object]], told: str) -> None:
