@@ -45,5 +45,5 @@ class BenchmarkSettings(Spec):
 
     @property
     def embedded(self) -> Path | None:
-        """The path of the file that ships with unharm, if the settings choose it; None for a user's file."""
+        """The path of the file that ships with unharm, if chosen; None for a user's file."""
         return None
