@@ -38,7 +38,7 @@ def show_prompts(
     profiles = profiles_of(loaded)
     if profile:
         profiles = [named(profiles, profile)]
-    chat = any(loaded.style_of(arm) == "chat" for arm in loaded.arms)
+    chat = any(loaded.prompt_style(arm) == "chat" for arm in loaded.arms)
     tokenizer = load_tokenizer(resolve_base(loaded), loaded) if chat else None
     found = shown(loaded, load_pack(loaded.prompting.pack), profiles, tokenizer)
     if as_json:
@@ -88,6 +88,6 @@ def shown(study: Study, pack: Pack, profiles: list[Profile], tokenizer: Any = No
             for mode, example in EXAMPLES.items():
                 names = tuple(name for name in chosen if BENCHMARKS[name].mode == mode)
                 if names:
-                    compose = Composer(pack, preamble, mode, study.style_of(arm), tokenizer)
+                    compose = Composer(pack, preamble, mode, study.prompt_style(arm), tokenizer)
                     found.append(Shown(subject.label, names, mode, compose.text(example)))
     return found

@@ -33,7 +33,7 @@ class Reader:
     """
 
     def __init__(self, path: Path, what: str, needs: tuple[str, ...], delimiter: str | None = None):
-        self.path, self.what = path, what
+        self.path, self.message = path, what
         self.problems: list[Problem] = []
         text = read_text(path, what)
         if not text.strip():
@@ -59,7 +59,7 @@ class Reader:
             found = ", ".join(c or "(unnamed)" for c in columns[:14])
             hint = nearest(missing[0], [c for c in columns if c])
             todo = hint if hint.startswith("did") else f"found: {found}"
-        return Problem(f"{self.what}: {what} missing", f"{self.path}:1", todo)
+        return Problem(f"{self.message}: {what} missing", f"{self.path}:1", todo)
 
     def rows(self) -> Iterator[Row]:
         try:

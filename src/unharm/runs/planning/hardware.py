@@ -93,9 +93,9 @@ def _of_file(path: Path, parameters: float) -> Rates:
         name, count = str(given.get("name", path.stem)), int(given.get("count", 1))
         price = float(given["price"]) if "price" in given else None
     except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
-        what = f"no description of hardware ({type(error).__name__}: {error})"
+        message = f"no description of hardware ({type(error).__name__}: {error})"
         todo = "expected name, count, tflops, bandwidth (GB/s), memory (GiB) and perhaps price (an hour)"
-        raise UserError(what, str(path), todo) from None
+        raise UserError(message, str(path), todo) from None
     return _by_sheet(name, count, parameters, sheet, f"{path.name}, assumed efficiencies", price)
 
 
@@ -108,10 +108,10 @@ def _by_sheet(
     price: float | None = None,
 ) -> Rates:
     if 2 * parameters > 0.9 * sheet["memory"] * 2**30:
-        what = (
+        message = (
             f"a base of {parameters / 1e9:.1f} billion parameters does not fit into {sheet['memory']:g} GiB"
         )
-        raise UserError(what, f"--hardware {name}", "name a larger one")
+        raise UserError(message, f"--hardware {name}", "name a larger one")
     work = sheet["tflops"] * 1e12 / (2 * parameters)
     decoding = ROWS / max(2 * parameters / (sheet["bandwidth"] * 1e9), ROWS / work)
     training = TRAINING * work / 2 * SHARED  # forward, and backward through frozen weights

@@ -76,7 +76,7 @@ def summary_of(plan: Plan) -> PlanSummary:
         judge_calls=sum(s.judge_calls for s in sizes),
         services=asked,
         notes=notes,
-        output=study.output_place,
+        output=study.output_location,
     )
 
 

@@ -15,9 +15,9 @@ def check_comparable(before: Run, after: Run) -> None:
     problems: list[Problem] = []
     where = f"{before.store.root}, {after.store.root}"
 
-    def differ(what: str, one: object, other: object, todo: str) -> None:
+    def differ(message: str, one: object, other: object, todo: str) -> None:
         if one != other:
-            problems.append(Problem(f"{what}: {one} and {other}", where, todo))
+            problems.append(Problem(f"{message}: {one} and {other}", where, todo))
 
     chosen = before.study.benchmarks.chosen(), after.study.benchmarks.chosen()
     both = [name for name in chosen[0] if name in chosen[1] and BENCHMARKS[name].measure in MEASURES]
