@@ -113,8 +113,8 @@ class Outcome:
 Meter = Tally | Progress
 """Receives the progress of a chunk."""
 Work = Callable[[Any, Chunk, Meter], dict[str, int]]
-"""Runs a chunk in the context of a run and returns counts to sum. It must be a module-level function, because
-it is pickled by name. It skips items that are done already."""
+"""Runs a chunk in the context of a run and returns counts to sum. It must be a module-level function,
+because it is pickled by name. It skips items that are done already."""
 GiveUp = Callable[[Any, Chunk, Fault], str]
 """Records that the only item of a chunk failed and returns a line that reports it."""
 

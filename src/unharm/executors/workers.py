@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from unharm.executors.ray_cluster import Cluster
 
 ITEMS_PER_PROCESS = {"adapters": 16, "completions": 20_000, "scores": 100_000}
-"""Items (adapters, completions, texts) that make one more local process worth its start time of some seconds."""
+"""Items (adapters, completions, texts) that make one more local process worth its start time."""
 
 
 @dataclass
 class Workers:
-    """The workers of a run. They are started when a stage needs them and reused if the next stage needs the same.
+    """The workers of a run. A stage starts them; the next stage reuses them if it needs the same.
 
     Attributes:
         spec: The executor's settings.
@@ -99,7 +99,7 @@ class Workers:
         size: int,
         with_model: bool = True,
     ) -> Counter[str]:
-        """Run the chunks of one stage on `size` workers and return the sum of their counts; see `dispatch`."""
+        """Run the chunks of one stage on `size` workers and sum their counts; see `dispatch`."""
 
         def record(chunk: Chunk, fault: Fault) -> None:
             self.failures.append(give_up(self.context, chunk, fault))

@@ -165,7 +165,7 @@ def load_model(base: Base, study: Study) -> Any:
 
 
 def _four_bits(device: str) -> Any:
-    """Return the quantisation settings of a 4-bit base (NF4, computed in bfloat16; Dettmers et al., 2023)."""
+    """Return the quantisation settings of a 4-bit base (NF4 in bfloat16; Dettmers et al., 2023)."""
     from importlib.util import find_spec
 
     if not device.startswith("cuda"):

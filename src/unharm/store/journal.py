@@ -35,7 +35,7 @@ def add_event(store: Store, name: str, event: str, stage: str, artefact: Artefac
 
 
 def events(store: Store) -> Iterator[dict[str, Any]]:
-    """Yield the events of all journals of a run. Incomplete lines, left by a killed process, are skipped."""
+    """Yield the events of all journals of a run. Incomplete lines of a killed process are skipped."""
     for text in _texts(store):
         for line in text.splitlines():
             try:

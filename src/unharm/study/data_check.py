@@ -38,7 +38,7 @@ class DataCheck:
 
 
 def check_data(study: Study) -> list[DataCheck]:
-    """Read every data set of a study completely, ignoring limits, and compare it with its published size."""
+    """Read every data set of a study, ignoring limits, and compare it with its published size."""
     return [_check(name, path, count) for name, path, count in _files(study)]
 
 

@@ -73,7 +73,10 @@ class Mitigation(Spec):
 
 
 class Study(Spec):
-    """All settings of an experiment. `file` fields are relative to `data`, other paths to the current folder."""
+    """All settings of an experiment.
+
+    `file` fields are relative to `data`, other paths to the current folder.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
     base: Annotated[str, Field(min_length=1)]
@@ -148,7 +151,7 @@ class Study(Spec):
         return {self.server_field(a): server for a in self.arms if (server := self.server_of(a))}
 
     def prompt_style(self, arm: str) -> str:
-        """Return how prompts are sent to an arm: `base`, `chat`, or `messages` (a server's chat endpoint)."""
+        """Return how prompts are sent to an arm: `base`, `chat`, or `messages` (a chat endpoint)."""
         server = self.server_of(arm)
         if server is None:
             return self.prompting.format

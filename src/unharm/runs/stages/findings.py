@@ -241,8 +241,8 @@ def make_findings(run: Run) -> None:
 def findings_key(run: Run, shards: list[Shard]) -> str:
     """Return the content key of the findings.
 
-    It depends on all scores and completions, the subjects' names and the analysis settings. Keys of scores are
-    not enough, their content counts too: a later run may get answers that a server failed to give.
+    It depends on all scores and completions, the subjects' names and the analysis settings. The content
+    of scores counts too, not only their keys: a later run may get answers that a server failed to give.
     """
 
     def content(artefact: Artefact) -> str:

@@ -1,6 +1,6 @@
 """The mitigation stage: learn on one half of the data which values to set aside, and test it on the other.
 
-Prompts and profiles of a run are split in two halves by the study's seed. On the first half, the run's scores
+Prompts and profiles of a run are split in two halves by the study's seed. On the first half, its scores
 show which value increases with the harm of each category. On the second half, which was not used before,
 vanilla and the aligned arm run with all four strategies, in a run folder inside the first one. Refusals of
 harmless questions, coherence and length measure the cost of a strategy.
@@ -74,8 +74,9 @@ class Learned:
 
 
 def aligned_arm(study: Study) -> str:
-    """Return the arm to mitigate: the one in the settings, else the first value-injected arm, else the first
-    arm with profiles.
+    """Return the arm to mitigate.
+
+    It is the arm in the settings, else the first value-injected arm, else the first arm with profiles.
 
     Raises:
         UserError: There is none, or no vanilla arm to compare it with.
@@ -243,7 +244,7 @@ def mitigate(run: Run) -> Run:
 def guards(tried: Run, arm: str) -> list[dict[str, Any]]:
     """Return for each category the strategy that lowered the aligned arm's harm most.
 
-    Each row has the guard text, the change with interval and adjusted p-value, and whether it is significant.
+    Each row has the guard text, the change with interval and adjusted p, and whether it is significant.
     There is no text if no strategy lowered the harm.
     """
     study = tried.study

@@ -62,7 +62,7 @@ def parts(run: Run) -> list[Part]:
 
 
 def pending(run: Run, every: list[Part] | None = None) -> list[Part]:
-    """Return the parts (default: of the whole study) that are not scored, or that a service did not answer."""
+    """Return the parts (default: all) that are not scored or that a service did not answer."""
     open_parts = []
     for part in parts(run) if every is None else every:
         marker = run.store.marker(part.artefact)
@@ -100,9 +100,7 @@ def make_scores(run: Run) -> None:
             if isinstance(scorer := run.scorers[name] if chunks[0].local else None, ServiceScorer):
                 say(f"scores: {name}: {scorer.told()}")
     if again := sums["repeats"]:
-        say(
-            f"scores: {again:,} of {sums['texts']:,} have the same text as another one and were not scored again"
-        )
+        say(f"scores: {again:,} of {sums['texts']:,} repeat another text and were not scored again")
     run.store.refresh("scores")
     frames = [run.store.scan(part.artefact).select("status") for part in every]
     counts = dict(pl.concat(frames).group_by("status").len().collect().iter_rows())

@@ -1,4 +1,4 @@
-"""Training in one process: the base is loaded once, and stacks of adapters are trained one after another."""
+"""Training in one process: the base is loaded once, then stacks of adapters are trained in turn."""
 
 from __future__ import annotations
 
@@ -122,9 +122,7 @@ class Session:
             parts[split], too_long = tokenize(examples)
             dropped += len(too_long)
             if split == "train" and not any(e.positive for e in examples):
-                say(
-                    f"{task.label}: the training split has no argument that this profile would use (stage 1)"
-                )
+                say(f"{task.label}: no argument in the training split fits this profile (stage 1)")
         if dropped:
             say(f"{task.label}: {dropped} examples longer than {tokenize.max_length} tokens are left out")
         if not parts["train"]:
