@@ -87,7 +87,7 @@ def _benches(plan: Plan) -> dict[str, Bench]:
 def _harms(
     importances: np.ndarray, benches: dict[str, Bench], world: World, seed: int
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Simulate the mean harm by profile and category [profiles, categories]; return it with column names."""
+    """Simulate the mean harm by profile and category [profiles, categories]; return it with names."""
     columns, names = [], []
     for place, (name, bench) in enumerate(benches.items()):
         _, aligned, categories = simulated(importances, name, bench, world, 1000 * seed + place)
