@@ -63,7 +63,7 @@ class SpecText:
             return None
 
     def override(self, assignment: str) -> None:
-        """Apply one `--set key.sub=value`. The value is parsed as YAML. Raise `UserError` if it is invalid."""
+        """Apply one `--set key.sub=value`. The value is parsed as YAML. Raise `UserError` if invalid."""
         key, eq, value = assignment.partition("=")
         where = f"--set {assignment}"
         if not eq or not key.strip():

@@ -16,7 +16,7 @@ from unharm.core.progress import Tally, say
 from unharm.core.records import Completion, schema_of
 from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task, failed
 from unharm.executors.chunks import Chunk, Fault, Meter, make_chunks
-from unharm.run import keys
+from unharm.runs import keys
 from unharm.runs.adapters import adapter_folder, adapter_tasks
 from unharm.runs.context import Run
 from unharm.runs.faults import record_fault
