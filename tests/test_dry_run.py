@@ -190,7 +190,7 @@ def test_hardware_of_ones_own(tmp_path: Path) -> None:
     rates = hardware_rates(str(file), 7e9)
     assert (rates.name, rates.count, rates.price) == ("mine", 4, 2.5)
     file.write_text("{name: mine, tflops: many}")
-    with pytest.raises(UserError, match="no description of hardware"):
+    with pytest.raises(UserError, match="not a description of hardware"):
         hardware_rates(str(file), 7e9)
 
 

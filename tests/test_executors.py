@@ -288,7 +288,7 @@ def test_a_worker_that_sees_other_inputs_says_so(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
     run = dry_run(tmp_path / "run", Dry(), load, tiny_study)
-    with pytest.raises(UserError, match="sees other inputs"):
+    with pytest.raises(UserError, match="sees different inputs"):
         run.shard((0, "completions/of-another-key.parquet"))
 
 
@@ -389,7 +389,7 @@ def test_a_base_that_differs_is_refused(
 
     study = small(tiny_base, tmp_path / "run")
     there = Base("b", tmp_path / "not here", "another key")
-    with pytest.raises(UserError, match="another one than where the run was started"):
+    with pytest.raises(UserError, match="differs from the base on the machine"):
         base.same_base(there, study)
     here = base.resolve_base(study)
     assert base.same_base(here, study) == here

@@ -210,7 +210,7 @@ def test_ctrl_c_finishes_what_is_begun_and_the_same_command_goes_on(
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
     code, told, _ = interrupted(tmp_path, 1, stage)
     assert code == 130, told
-    assert "what is begun is finished and kept" in told
+    assert "stopping after the current work is stored" in told
     assert "Traceback" not in told
     where = status(str(tmp_path / "run"))
     assert where["state"] == "stopped"
@@ -231,7 +231,7 @@ def test_ctrl_c_twice_leaves_now(tiny_base: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(data | {"executor": {"workers": 2}}))
     code, told, seconds = interrupted(tmp_path, 2, "examples")
     assert code == 130, told
-    assert "stopped; the same command goes on" in told
+    assert "stopped; run the same command again" in told
     assert seconds < 20
 
 
@@ -424,7 +424,7 @@ def test_status_tells_a_dead_run_from_a_slow_one(copied: tuple[Path, Any]) -> No
     write_status(root, **mine | {"host": "elsewhere"}, at=time.time() - 300)
     told = status(str(root))
     assert told["state"] == "silent"
-    assert "nobody seems to work on it" in status_text(told)
+    assert "no process seems to work on it" in status_text(told)
     assert CliRunner().invoke(app, ["status", str(root)]).exit_code == 1
 
 

@@ -142,7 +142,7 @@ def test_what_is_damaged_on_the_storage_is_set_aside(url: str, machine: Any) -> 
     store.refresh()
     with pytest.raises(UserError, match="damaged") as error:
         store.locate(artefact)
-    assert "the same command makes it again" in str(error.value)
+    assert "run the same command again to make it" in str(error.value)
     assert not store.done(artefact)
     assert store.remote is not None
     assert [name for name in store.remote.listing("") if name.startswith("damaged/")]

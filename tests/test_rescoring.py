@@ -80,7 +80,7 @@ def test_a_run_is_scored_again_without_generating(made: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [(["--scorer", "offline-toxicty"], "did you mean 'offline-toxicity'"), ([], "nothing is asked for"),
-     (["--scorer", "mine", "--set", "scorers.mine={kind: perplexity}"], "which no benchmark of this run"),
+     (["--scorer", "mine", "--set", "scorers.mine={kind: perplexity}"], "but no benchmark of this run"),
      (["--scorers", "no.yaml"], "no such file")],
 )  # fmt: skip
 def test_mistakes_of_rescoring_are_told(made: Path, words: list[str], told: str) -> None:
@@ -101,7 +101,7 @@ def test_a_run_without_all_completions_is_told(made: Path, tmp_path: Path) -> No
     shutil.copytree(made, copy)
     next((copy / "completions").rglob("*.parquet")).unlink()
     for again in (lambda: rescore(copy, ["rating"]), lambda: rewrite_report(copy)):
-        with pytest.raises(UserError, match="not all of its completions"):
+        with pytest.raises(UserError, match="completions are missing"):
             again()
 
 
@@ -281,7 +281,7 @@ def test_batches_are_written_submitted_and_collected(generated: tuple[Run, dict[
     written = write(run, "judge")
     assert written["requests"] == count
     assert written["most_cost"] > 0
-    assert write(run, "judge") == written, "files that were not submitted are replaced"
+    assert write(run, "judge") == written, "Files that were not submitted are replaced"
     lines = (run.store.root / written["files"][0]).read_text().splitlines()
     assert len({json.loads(line)["custom_id"] for line in lines}) == count
     assert len(submit(run, "judge")["submitted"]) == 1
