@@ -281,7 +281,7 @@ def test_batches_are_written_submitted_and_collected(generated: tuple[Run, dict[
     written = write(run, "judge")
     assert written["requests"] == count
     assert written["most_cost"] > 0
-    assert write(run, "judge") == written, "Files that were not submitted are replaced"
+    assert write(run, "judge") == written, "files that were not submitted are replaced"
     lines = (run.store.root / written["files"][0]).read_text().splitlines()
     assert len({json.loads(line)["custom_id"] for line in lines}) == count
     assert len(submit(run, "judge")["submitted"]) == 1
