@@ -87,11 +87,11 @@ def speedup(profiles: int) -> tuple[float, float, float]:
             shutil.rmtree(folder / "scores", ignore_errors=True)
             shutil.rmtree(folder / ".done" / "scores", ignore_errors=True)
             ready = [Chunk("scores", "offline-regard", (), lost=n) for n in range(workers)]
-            run.workers.carry_out("scores", ready, Progress("workers", 0, "workers"), workers, False)
+            run.workers.run_chunks("scores", ready, Progress("workers", 0, "workers"), workers, False)
             began = time.perf_counter()
             profiles.make_scores(run)
             seconds.append(time.perf_counter() - began)
-            run.workers.leave()
+            run.workers.disconnect()
     finally:
         shutil.rmtree(folder)
     return seconds[0], seconds[1], seconds[0] / seconds[1]

@@ -26,9 +26,9 @@ from unharm.core.pace import Dry
 from unharm.core.progress import Progress, Tally
 from unharm.executors import settings, workers
 from unharm.executors.chunks import Chunk, Fault, Job, Outcome
-from unharm.executors.dispatch import HOPELESS, LOSSES, carry_out
+from unharm.executors.dispatch import MAX_DEATHS, MAX_GIVEN_UP, carry_out
 from unharm.executors.processes import Processes
-from unharm.executors.settings import Asked, ExecutorSpec, demand, threads
+from unharm.executors.settings import ExecutorSpec, StageResources, demand, threads
 from unharm.runs.base import Base
 from unharm.runs.pipeline import Run, run_study
 from unharm.runs.plan import Plan
@@ -57,9 +57,9 @@ class Scripted:
         names = {name for _, name in chunk.pieces}
         self.begun.update(names)
         if names & self.deadly:
-            return [(chunk, Outcome("lost"))]
+            return [(chunk, Outcome("worker_died"))]
         if names & self.bad:
-            return [(chunk, Outcome("broken", fault=Fault("ValueError at x.py:1", "secret")))]
+            return [(chunk, Outcome("failed", fault=Fault("ValueError at x.py:1", "secret")))]
         self.done.update(names)
         progress.tick(len(names))
         return [(chunk, Outcome("done", {"pieces": len(names)}))]
@@ -93,7 +93,7 @@ def test_what_fails_is_alone_in_the_end_and_everything_else_is_done_once(
 ) -> None:
     failing = {str(n) for n in (bad | deadly) if n < count}
     pool = Scripted({str(n) for n in bad}, {str(n) for n in deadly}, workers)
-    if len(failing) == count and count >= HOPELESS:
+    if len(failing) == count and count >= MAX_GIVEN_UP:
         return  # nothing succeeds: another test
     counts, given_up = carried(pool, chunks_of(count, size))
     assert sorted(given_up) == sorted(failing)
@@ -105,13 +105,13 @@ def test_a_chunk_whose_worker_dies_is_given_again_before_it_is_cut() -> None:
     pool = Scripted(deadly={"0"})
     _, given_up = carried(pool, chunks_of(2, 2))
     assert given_up == ["0"]
-    assert pool.begun["1"] == LOSSES + 1  # with the other one, then alone
+    assert pool.begun["1"] == MAX_DEATHS + 1  # with the other one, then alone
     assert pool.done["1"] == 1
 
 
 def test_where_nothing_succeeds_the_error_itself_is_raised() -> None:
     everything = {str(n) for n in range(50)}
-    with pytest.raises(RuntimeError, match="nothing of t succeeds") as error:
+    with pytest.raises(RuntimeError, match="every item of t fails") as error:
         carried(Scripted(everything), chunks_of(50, 10))
     assert "secret" in str(error.value)  # a traceback of ours, not a message for users
 
@@ -121,7 +121,7 @@ def test_a_users_mistake_stops_the_rest_and_is_told_whole() -> None:
         def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
             found = super().wait(progress)
             where = f"disk {found[0][0].pieces[0][1]}"
-            return [(found[0][0], Outcome("wrong", problems=[Problem("the disk is full", where)]))]
+            return [(found[0][0], Outcome("user_error", problems=[Problem("the disk is full", where)]))]
 
     pool = Wrong(size=2)
     with pytest.raises(UserError) as error:
@@ -140,7 +140,7 @@ def test_a_run_that_is_asked_to_stop_begins_nothing_more(monkeypatch: pytest.Mon
 
 
 def test_what_a_task_asks_for() -> None:
-    spec = ExecutorSpec(cpus=4, stages={"scores": Asked(gpus=0.5)})
+    spec = ExecutorSpec(cpus=4, stages={"scores": StageResources(gpus=0.5)})
     with_gpus = {s: demand(spec, s, True, True, 0) for s in ("adapters", "scores")}
     assert (with_gpus["adapters"].gpus, with_gpus["scores"].gpus) == (1.0, 0.5)
     assert demand(spec, "scores", False, True, 0).gpus == 0
@@ -175,10 +175,10 @@ def test_processes_are_started_where_they_pay(
 
 
 def test_accelerators_are_dealt_to_workers() -> None:
-    assert workers.dealt(["0", "1", "2"], 1) == ["0", "1", "2"]
-    assert workers.dealt(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
-    assert workers.dealt(["3"], 0.5) == ["3"]  # two workers share it
-    assert workers.dealt(["0"], 0) == []
+    assert workers.group_accelerators(["0", "1", "2"], 1) == ["0", "1", "2"]
+    assert workers.group_accelerators(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
+    assert workers.group_accelerators(["3"], 0.5) == ["3"]  # two workers share it
+    assert workers.group_accelerators(["0"], 0) == []
 
 
 def test_a_task_that_asks_for_more_than_there_is_is_refused(
@@ -288,7 +288,7 @@ def test_a_worker_that_sees_other_inputs_says_so(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
     run = dry_run(tmp_path / "run", Dry(), load, tiny_study)
-    with pytest.raises(UserError, match="sees other inputs"):
+    with pytest.raises(UserError, match="sees different inputs"):
         run.shard((0, "completions/of-another-key.parquet"))
 
 
@@ -320,7 +320,7 @@ def test_nodes_are_looked_over_before_any_work(
     own = module._versions
     monkeypatch.setattr(module, "_versions", lambda: own() | {"torch": "0.1", "peft": "0.1"})
     gone = tmp_path / "only here"
-    monkeypatch.setattr(module, "paths_of", lambda run: [("data", str(gone)), ("the base", str(tiny_base))])
+    monkeypatch.setattr(module, "required_paths", lambda run: [("data", str(gone)), ("the base", str(tiny_base))])
     study = small(
         tiny_base,
         tmp_path / "run",
@@ -389,7 +389,7 @@ def test_a_base_that_differs_is_refused(
 
     study = small(tiny_base, tmp_path / "run")
     there = Base("b", tmp_path / "not here", "another key")
-    with pytest.raises(UserError, match="another one than where the run was started"):
+    with pytest.raises(UserError, match="differs from the base on the machine"):
         base.same_base(there, study)
     here = base.resolve_base(study)
     assert base.same_base(here, study) == here

@@ -132,7 +132,7 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from unharm.store import Store\n"
+        "import sys; from pathlib import Path; from unharm.store.store import Store\n"
         "with Store(Path(sys.argv[1])).lock(): print('got it')"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -40,7 +40,7 @@ def show_prompts(
     profiles = profiles_of(loaded)
     if profile:
         profiles = [find_profile(profiles, profile)]
-    chat = any(loaded.style_of(arm) == "chat" for arm in loaded.arms)
+    chat = any(loaded.prompt_style(arm) == "chat" for arm in loaded.arms)
     tokenizer = load_tokenizer(resolve_base(loaded), loaded) if chat else None
     composed = compose_examples(loaded, load_pack(loaded.prompting.pack), profiles, tokenizer)
     if as_json:
@@ -97,6 +97,6 @@ def compose_examples(
             for mode, example in EXAMPLES.items():
                 names = tuple(name for name in chosen if BENCHMARKS[name].mode == mode)
                 if names:
-                    composer = Composer(pack, preamble, mode, study.style_of(arm), tokenizer)
+                    composer = Composer(pack, preamble, mode, study.prompt_style(arm), tokenizer)
                     composed.append(ComposedExample(subject.label, names, mode, composer.text(example)))
     return composed
