@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from unharm.core.values import VALUES
-from unharm.corpus.stage_one import argument_scores
+from unharm.corpus.labels import argument_scores
 from unharm.profiles.extreme import TARGETS, extreme
 from unharm.profiles.similar import most_similar
 from unharm.profiles.survey import load_items, read_survey

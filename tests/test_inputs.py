@@ -19,7 +19,7 @@ from unharm.core.errors import UserError
 from unharm.core.records import Argument, Profile
 from unharm.core.values import VALUES
 from unharm.corpus.benign import BENIGN_FORMATS, load_benign
-from unharm.corpus.stage_one import argument_scores, importance_matrix, label_matrix
+from unharm.corpus.labels import argument_scores, importance_matrix, label_matrix
 from unharm.corpus.valueeval import read_arguments, split_arguments
 from unharm.corpus.vim import qa_examples, shift_labels, would_say
 from unharm.profiles.extreme import TARGETS, extreme, reverse

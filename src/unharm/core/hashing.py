@@ -9,7 +9,10 @@ import unicodedata
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def content_hash(data: Any) -> str:
@@ -28,6 +31,13 @@ def content_key(stage: str, version: int, parameters: Mapping[str, Any], *inputs
         inputs: Content keys of its inputs, in order.
     """
     return content_hash([stage, version, dict(parameters), list(inputs)])
+
+
+def array_hash(array: np.ndarray) -> str:
+    """Return 32 hex digits that depend on an array's shape, type and numbers."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(array.tobytes())
+    return digest.hexdigest()[:32]
 
 
 def slug(name: str) -> str:

@@ -40,14 +40,13 @@ def ag_examples(
     threshold: float,
 ) -> list[Example]:
     """Return the stage 1 examples of a profile, one per argument."""
-    examples = []
-    for argument in arguments:
-        would = would_say(profile, argument, threshold)
-        prompt, answer = pack.ag(argument, would)
-        examples.append(
-            Example(f"ag-{argument.id}", prompt, answer, splits[argument.id], argument.id, "", would)
-        )
-    return examples
+    return [ag_example(a, splits[a.id], would_say(profile, a, threshold), pack) for a in arguments]
+
+
+def ag_example(argument: Argument, split: Split, would: bool, pack: Pack) -> Example:
+    """Word one stage 1 example."""
+    prompt, answer = pack.ag(argument, would)
+    return Example(f"ag-{argument.id}", prompt, answer, split, argument.id, "", would)
 
 
 def qa_examples(
@@ -68,7 +67,11 @@ def qa_examples(
     for argument in arguments:
         for value in shift_labels(argument.values) if as_published else argument.values:
             rating = round_stochastically(profile[value], uniform(seed, argument.id, value))
-            prompt, answer = pack.qa(argument, value, rating)
-            identity = f"qa-{argument.id}-{value}"
-            examples.append(Example(identity, prompt, answer, splits[argument.id], argument.id, value))
+            examples.append(qa_example(argument, splits[argument.id], value, rating, pack))
     return examples
+
+
+def qa_example(argument: Argument, split: Split, value: str, rating: int, pack: Pack) -> Example:
+    """Word one stage 2 example."""
+    prompt, answer = pack.qa(argument, value, rating)
+    return Example(f"qa-{argument.id}-{value}", prompt, answer, split, argument.id, value)

@@ -7,13 +7,14 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
 from unharm.core.hashing import content_key
 from unharm.core.models.peft_folder import ADAPTER_FILES
-from unharm.core.records import Profile, Subject
+from unharm.core.records import Example, Profile, Split, Subject
+from unharm.corpus.vim import ag_example, qa_example
 from unharm.runs import keys
 from unharm.runs.context import Run
 from unharm.runs.plan import AdapterPlan
@@ -132,10 +133,35 @@ def failed_names(run: Run) -> dict[str, str]:
     return {f"{task.label} · {task.plan.stage}": reason for task, reason in failed_adapters(run).items()}
 
 
-def examples_of(run: Run, task: AdapterTask, split: str) -> pl.LazyFrame:
-    """Open the stored examples of one split of an adapter."""
+def examples_of(run: Run, task: AdapterTask, split: str) -> list[Example]:
+    """Read the stored examples of one split of an adapter that this study trains, and word them."""
+    rows = _example_rows(run, task, split)
+    profile, plan = task.plan.profile, run.plan
+    if profile is None:
+        return [Example(**row) for row in rows.collect().to_dicts()]
+    label = keys.label_column(profile.name)
+    part: Split = _split(split)
+    if task.plan.stage == "ag":
+        labels = rows.select("argument", label).collect().rows()
+        return [ag_example(plan.argument(a), part, would, plan.pack) for a, would in labels]
+    ratings = rows.select("argument", "value", label).collect().rows()
+    return [qa_example(plan.argument(a), part, v, rating, plan.pack) for a, v, rating in ratings]
+
+
+def example_count(run: Run, task: AdapterTask, split: str) -> int:
+    """Return how many stored examples of a split an adapter has."""
+    count: int = _example_rows(run, task, split).select(pl.len()).collect().item()
+    return count
+
+
+def _example_rows(run: Run, task: AdapterTask, split: str) -> pl.LazyFrame:
     assert task.examples is not None
     return run.store.scan(task.examples).filter(pl.col("split") == split)
+
+
+def _split(name: str) -> Split:
+    """Return a split by its name."""
+    return next(split for split in get_args(Split) if split == name)
 
 
 def import_adapter(run: Run, task: AdapterTask) -> None:

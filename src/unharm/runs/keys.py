@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from unharm.core.hashing import content_hash, content_key, slug
+from unharm.core.hashing import array_hash, content_hash, content_key, slug
 from unharm.core.records import Prompt, Subject
 from unharm.engines.requests import Request, identify
 from unharm.prompting.compose import Composer, build_preamble
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 
-VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 4, "findings": 9}
+VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 4, "findings": 9}
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
 
@@ -31,30 +31,51 @@ def profiles_artefact(plan: Plan) -> Artefact:
 
 
 def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
-    """Return the examples of an adapter.
+    """Return the table that the examples of an adapter are in.
 
-    The key depends on the profile's importances (not its name), the arguments and the prompt pack.
+    All profiles share one table per stage: a row for each argument (or argument and value), a column of
+    labels for each profile. A benign set has a table of its own, with its texts.
     """
-    corpus = plan.study.corpus
-    assert corpus is not None
     if adapter.profile is None:
         content = plan.benign(adapter.stage).key
         name = f"examples/{folder(adapter.arm)}.parquet"
         return Artefact(name, content_key("examples", VERSIONS["examples"], {}, content))
-    parameters: dict[str, Any] = {
+    matrix = plan.would_say if adapter.stage == "ag" else plan.ratings
+    names = content_hash([p.name for p in plan.profiles])
+    key = content_key(
+        "examples", VERSIONS["examples"], _example_parameters(plan, adapter), plan.arguments_key,
+        names, array_hash(matrix),
+    )  # fmt: skip
+    return Artefact(f"examples/{adapter.stage}.parquet", key)
+
+
+def examples_key(plan: Plan, adapter: AdapterPlan) -> str:
+    """Return the key of what an adapter learns: its labels and their wording, not its profile's name or
+    importances. Profiles with equal labels share one adapter."""
+    if adapter.profile is None:
+        return examples_artefact(plan, adapter).key
+    return content_key(
+        "examples", VERSIONS["examples"], _example_parameters(plan, adapter), plan.arguments_key,
+        array_hash(plan.labels(adapter)), plan.pack.key,
+    )  # fmt: skip
+
+
+def label_column(profile: str) -> str:
+    """Return the column of a profile's labels in the tables of examples."""
+    return f"label {profile}"
+
+
+def _example_parameters(plan: Plan, adapter: AdapterPlan) -> dict[str, Any]:
+    """Return the settings that decide which examples of a stage there are, and their splits."""
+    corpus = plan.study.corpus
+    assert corpus is not None
+    return {
         "stage": adapter.stage,
-        "importances": list(adapter.profile.importances),
+        "labels": "shifted" if adapter.stage == "qa" and plan.study.fidelity == "published" else "given",
         "split": list(corpus.split),
+        "split_by": corpus.split_by,
         "seed": plan.study.seed,
     }
-    if corpus.split_by != "argument":
-        parameters["split_by"] = corpus.split_by
-    if adapter.stage == "ag":
-        parameters["threshold"] = corpus.threshold
-    elif plan.study.fidelity == "published":
-        parameters["labels"] = "shifted"
-    key = content_key("examples", VERSIONS["examples"], parameters, plan.arguments_key, plan.pack.key)
-    return Artefact(f"examples/{adapter.stage}/{folder(adapter.profile.name)}.parquet", key)
 
 
 def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
@@ -76,7 +97,7 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
     if study.prompting.format == "chat":
         parameters["system"] = plan.pack.text("system")
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
-    examples = examples_artefact(plan, adapter).key
+    examples = examples_key(plan, adapter)
     key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
     name = folder(adapter.arm, details["profile"])
     return Artefact(f"adapters/{name}.{key[:12]}", key, details)

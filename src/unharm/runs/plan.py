@@ -13,9 +13,20 @@ from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash, sha256_of
 from unharm.core.models.peft_folder import ADAPTER_FILES, check_base, find_adapter
 from unharm.core.records import Argument, Example, Profile, Split, Subject
+from unharm.core.values import VALUES
 from unharm.corpus.benign import BenignSet, load_benign
+from unharm.corpus.labels import (
+    Flags,
+    RatedPairs,
+    Ratings,
+    importance_matrix,
+    label_matrix,
+    rated_pairs,
+    rating_matrix,
+    would_say_matrix,
+)
 from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
-from unharm.corpus.vim import ag_examples, qa_examples
+from unharm.corpus.vim import ag_example, qa_example
 from unharm.profiles.select import SurveyFiles, select_profiles
 from unharm.prompting.compose import apply_mode
 from unharm.prompting.pack import Pack, load_pack
@@ -205,6 +216,14 @@ class Plan:
         arguments = published_sizes.arguments() if self._absent(path) else read_arguments(path)
         return draw_arguments(arguments, corpus.limit, self.study.seed)
 
+    def argument(self, identity: str) -> Argument:
+        """Return an argument by its id."""
+        return self._arguments_by_id[identity]
+
+    @cached_property
+    def _arguments_by_id(self) -> dict[str, Argument]:
+        return {a.id: a for a in self.arguments}
+
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The split of each argument, by its id."""
@@ -243,17 +262,47 @@ class Plan:
         assert corpus is not None
         if adapter.profile is None:
             return self.benign(adapter.stage).examples
+        arguments, splits = self.arguments, self.splits
+        labels = self.labels(adapter).tolist()
         if adapter.stage == "ag":
-            return ag_examples(self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold)
-        published = self.study.fidelity == "published"
-        return qa_examples(
-            self.arguments,
-            self.splits,
-            adapter.profile,
-            self.pack,
-            self.study.seed,
-            as_published=published,
-        )
+            return [
+                ag_example(a, splits[a.id], would, self.pack)
+                for a, would in zip(arguments, labels, strict=True)
+            ]
+        pairs = zip(self.rated_pairs.arguments.tolist(), self.rated_pairs.values.tolist(), strict=True)
+        return [
+            qa_example(arguments[a], splits[arguments[a].id], VALUES[v], rating, self.pack)
+            for (a, v), rating in zip(pairs, labels, strict=True)
+        ]
+
+    def labels(self, adapter: AdapterPlan) -> Flags | Ratings:
+        """Return what a value-injected adapter is taught: whether the person would say each argument
+        (stage 1), or the rating of each of `rated_pairs` (stage 2)."""
+        assert adapter.profile is not None
+        row = self._profile_numbers[adapter.profile]
+        return self.would_say[row] if adapter.stage == "ag" else self.ratings[row]
+
+    @cached_property
+    def would_say(self) -> Flags:
+        """Stage 1 of all profiles, [profiles, arguments]."""
+        corpus = self.study.corpus
+        assert corpus is not None
+        importances = importance_matrix(self.profiles)
+        return would_say_matrix(importances, label_matrix(self.arguments), corpus.threshold)
+
+    @cached_property
+    def rated_pairs(self) -> RatedPairs:
+        """The arguments and values that stage 2 teaches."""
+        return rated_pairs(self.arguments, self.study.seed, self.study.fidelity == "published")
+
+    @cached_property
+    def ratings(self) -> Ratings:
+        """Stage 2 of all profiles, [profiles, rated pairs]."""
+        return rating_matrix(importance_matrix(self.profiles), self.rated_pairs)
+
+    @cached_property
+    def _profile_numbers(self) -> dict[Profile, int]:
+        return {profile: number for number, profile in enumerate(self.profiles)}
 
     def recipe(self, adapter: AdapterPlan) -> Recipe:
         """Return the training recipe of an adapter: that of value injection or that of benign sets."""

@@ -8,15 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from unharm.core.progress import say
 from unharm.executors.chunks import Chunk, Fault, Meter
 from unharm.runs.adapters import (
     AdapterTask,
     adapter_tasks,
     clear_temporary_failure,
-    examples_of,
+    example_count,
     failed_names,
     failed_temporarily,
     failure_reason,
@@ -123,8 +121,7 @@ def _pretend(run: Run, chunk: Chunk) -> dict[str, int]:
 
 def _example_count(run: Run, task: AdapterTask) -> int:
     """Return how many examples an adapter learns from, over all epochs."""
-    count: int = examples_of(run, task, "train").select(pl.len()).collect().item()
-    return count * run.plan.recipe(task.plan).epochs
+    return example_count(run, task, "train") * run.plan.recipe(task.plan).epochs
 
 
 def _in_order(tasks: Iterable[AdapterTask]) -> list[str]:

@@ -15,7 +15,6 @@ from unharm.core.errors import UserError
 from unharm.core.models.memory import keep_freed_memory
 from unharm.core.models.peft_folder import read_weights, write_adapter
 from unharm.core.progress import Tally, say
-from unharm.core.records import Example
 from unharm.executors.chunks import Meter
 from unharm.runs.adapters import AdapterTask, AdapterTasks, examples_of, record_failure
 from unharm.runs.context import Run
@@ -118,7 +117,7 @@ class Session:
         run = self.run
         parts, dropped = {}, 0
         for split in ("train", "valid"):
-            examples = [Example(**row) for row in examples_of(run, task, split).collect().to_dicts()]
+            examples = examples_of(run, task, split)
             parts[split], too_long = tokenize(examples)
             dropped += len(too_long)
             if split == "train" and not any(e.positive for e in examples):

@@ -9,7 +9,7 @@ import numpy as np
 
 from unharm.analysis.intervals import share_interval
 from unharm.core.values import VALUES
-from unharm.corpus.stage_one import argument_scores, importance_matrix, label_matrix
+from unharm.corpus.labels import argument_scores, importance_matrix, label_matrix
 from unharm.corpus.vim import shift_labels
 from unharm.runs.context import Run
 from unharm.runs.plan import Plan
