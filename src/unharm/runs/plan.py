@@ -280,7 +280,8 @@ class Plan:
         (stage 1), or the rating of each of `rated_pairs` (stage 2)."""
         assert adapter.profile is not None
         row = self._profile_numbers[adapter.profile]
-        return self.would_say[row] if adapter.stage == "ag" else self.ratings[row]
+        labels: Flags | Ratings = self.would_say[row] if adapter.stage == "ag" else self.ratings[row]
+        return labels
 
     @cached_property
     def would_say(self) -> Flags:

@@ -8,6 +8,7 @@ import polars as pl
 
 from unharm.core.records import Example, schema_of
 from unharm.core.values import VALUES
+from unharm.corpus.labels import Flags, Ratings
 from unharm.runs import keys
 from unharm.runs.context import Run
 from unharm.runs.plan import AdapterPlan
@@ -38,7 +39,7 @@ def _table(run: Run, adapter: AdapterPlan) -> pl.DataFrame:
     splits = [plan.splits[i] for i in ids]
     if adapter.stage == "ag":
         fixed = {"argument": ids, "split": splits}
-        labels = plan.would_say
+        labels: Flags | Ratings = plan.would_say
     else:
         places = plan.rated_pairs.arguments.tolist()
         fixed = {
