@@ -274,7 +274,7 @@ def write_data(folder: Path) -> None:
 
 def full_size(folder: Path) -> dict[str, Any]:
     """A run with 7.5 million simulated scores, analysed by `unharm analyze` in a process of its own."""
-    from unharm.run.pipeline import new_run
+    from unharm.run.context import new_run
     from unharm.run.stages.scores import SCORES
     from unharm.study.check import load_study
 

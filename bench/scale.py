@@ -26,7 +26,8 @@ from unharm.core.pace import Dry
 from unharm.core.progress import Progress
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.executors.chunks import Chunk
-from unharm.run.pipeline import Run, execute
+from unharm.run.context import Run
+from unharm.run.pipeline import execute
 from unharm.run.plan import Plan
 from unharm.store.store import Store
 from unharm.study.check import load_study

@@ -20,10 +20,14 @@ from transformers import AutoModelForCausalLM
 
 from unharm.cli.app import main
 from unharm.core.errors import UserError
-from unharm.run.pipeline import Run, run_study
+from unharm.run.adapters import failed_names
+from unharm.run.context import Run
+from unharm.run.pipeline import run_study
 from unharm.run.stages import training_session
 from unharm.training import loop
 from unharm.training.attention import label_logits
+from unharm.training.stacked_lora import Stack
+from unharm.training.state import Job, Lockstep
 
 
 def vim_study(data: dict[str, Any], output: Path, **training: Any) -> dict[str, Any]:
@@ -194,15 +198,14 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
     data = vim_study(tiny_study, tmp_path / "run")
     data["arms"] = ["vim", "vim-ag"]
     data["benchmarks"] = {"hexphi": {"file": "hexphi", "limit": 4, "max_tokens": 3}}
-    own = training_session.Session._job
+    begin = training_session.begin
 
-    def poisoned(self: Any, adapter: Any, *words: Any) -> Any:
-        job = own(self, adapter, *words)
-        if adapter.profile.name == "power" and adapter.stage == "ag":
-            job.start = torch.full((words[0].size,), torch.nan)
-        return job
+    def poisoned(stack: Stack, jobs: list[Job]) -> Lockstep:
+        state = begin(stack, jobs)
+        weights = [torch.nan * w if j.label == "vim-ag · power" else w for j, w in zip(jobs, state.weights, strict=True)]
+        return Lockstep.begin(state.keys, torch.stack(weights))
 
-    monkeypatch.setattr(training_session.Session, "_job", poisoned)
+    monkeypatch.setattr(training_session, "begin", poisoned)
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(data))
     monkeypatch.setattr(sys, "argv", ["unharm", "run", str(spec), "--json"])
@@ -220,9 +223,9 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
     assert "vim-ag · power · ag: the loss is not a finite number" in page
     monkeypatch.undo()
     again = run_study(load(data))  # nothing is tried again under the same recipe
-    assert set(again.failed) == set(result["failed_adapters"])
+    assert set(failed_names(again)) == set(result["failed_adapters"])
     better = run_study(load(data, "training.vim.lr=0.001"), last="adapters")
-    assert better.failed == {}
+    assert failed_names(better) == {}
 
 
 def test_exported_adapters_have_a_card_and_load_in_peft(

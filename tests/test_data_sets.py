@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from unharm.benchmarks import KINDS
+from unharm.benchmarks.registry import BENCHMARKS
 from unharm.cli.app import main
 from unharm.core.hashing import sha256_of
 from unharm.corpus import benign
@@ -19,7 +19,7 @@ from unharm.study.data_check import check_data
 
 def test_every_benchmark_and_benign_set_is_listed() -> None:
     ours = {"harmless"}
-    assert {"survey", "arguments", *KINDS, *benign.KINDS} - ours == set(DATA_SETS)
+    assert {"survey", "arguments", *BENCHMARKS, *benign.KINDS} - ours == set(DATA_SETS)
     for name, one in DATA_SETS.items():
         assert one.licence, name
         assert one.todo, name

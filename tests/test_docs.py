@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from clusters import cluster
-from unharm.benchmarks import KINDS
+from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import ARMS, STRATEGIES
 from unharm.scoring import SCORERS
 from unharm.study.spec import Study
@@ -91,7 +91,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 def test_the_study_page_names_every_field_and_part() -> None:
     page = (ROOT / "docs" / "study.md").read_text()
-    for name in (*Study.model_fields, *ARMS, *STRATEGIES, *KINDS, *SCORERS):
+    for name in (*Study.model_fields, *ARMS, *STRATEGIES, *BENCHMARKS, *SCORERS):
         assert f"`{name}" in page or f".{name}" in page, name
 
 

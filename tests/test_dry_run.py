@@ -38,22 +38,22 @@ def paper(*changes: str) -> Any:
 def test_the_papers_plan_has_its_size_without_its_data() -> None:
     plan = Plan(paper("arms=[vanilla, vim]"), sizes_only=True)
     summary = summary_of(plan)
-    assert summary["profiles"] == 154
+    assert summary.profiles == 154
     assert len({p.name for p in plan.profiles}) == 154
     assert len({p.importances for p in plan.profiles}) == 154
-    counts = {row["benchmark"]: row["completions"] // summary["subjects"] for row in summary["benchmarks"]}
+    counts = {row.benchmark: row.completions // summary.subjects for row in summary.benchmarks}
     assert counts == {"rtp": 30_000, "hbr": 17_700, "hexphi": 330, "beavertails": 700, "questionnaire": 40}
     assert all(
-        "planned at the published size" in note for row in summary["benchmarks"] for note in row["notes"]
+        "planned at the published size" in note for row in summary.benchmarks for note in row.notes
     )
 
 
 def test_data_that_are_there_are_counted_themselves(real_data: Path) -> None:
     plan = Plan(load_study(PAPER, [f"data={real_data}"], data_needed=False), sizes_only=True)
-    rows = {row["benchmark"]: row for row in summary_of(plan)["benchmarks"]}
-    assert rows["hbr"]["prompts"] == 17_700
-    assert not any("published size" in note for note in rows["hbr"]["notes"])
-    assert any("published size" in note for note in rows["hexphi"]["notes"])  # gated: nobody has it here
+    rows = {row.benchmark: row for row in summary_of(plan).benchmarks}
+    assert rows["hbr"].prompts == 17_700
+    assert not any("published size" in note for note in rows["hbr"].notes)
+    assert any("published size" in note for note in rows["hexphi"].notes)  # gated: nobody has it here
     assert len(plan.profiles) == 154
     assert all(p.source != "placeholder" for p in plan.profiles)
 
@@ -74,13 +74,13 @@ def small(tmp_path: Path, *changes: str) -> Any:
 def test_a_dry_run_with_faults_accounts_for_every_completion(tmp_path: Path) -> None:
     told = rehearse(small(tmp_path), Dry(faults=0.3), tmp_path / "run")
     subjects, each = 7, 30 * 10 + 200 + 40
-    assert told["subjects"] == subjects
-    assert told["completions"] == told["scored"] == subjects * each
-    assert told["failed_for_good"] == 0
+    assert told.subjects == subjects
+    assert told.completions == told.scored == subjects * each
+    assert told.failed_for_good == 0
     completions = pl.read_parquet(tmp_path / "run" / "completions" / "**" / "*.parquet")
     assert completions["completion_id"].n_unique() == completions.height == subjects * each
     assert set(completions["status"]) == {"completed"}
-    assert told["cost_per_completion_ms"] > 0
+    assert told.cost_per_completion_ms > 0
     assert "7 subjects" in rehearsal_text(told)
     repeated = completions.group_by("prompt_id", "text").len().filter(pl.col("len") > 1)
     assert repeated.height > 100  # as at a low temperature
@@ -167,8 +167,8 @@ def test_an_estimate_by_hand() -> None:
     summary = summary_of(plan)
     from unharm.run.planning import hardware
 
-    row = hardware._estimate(plan, summary, Rates("x", 2, 1.0, 1e6, 1000.0, "by hand", price=3.0), 7e9, 0.0)
-    seconds = (330 * 64 / 1000 + summary["prompt_tokens"] / 2.5 / 1e6) / 2
+    row = hardware.estimate(plan, summary, Rates("x", 2, 1.0, 1e6, 1000.0, "by hand", price=3.0), 7e9, 0.0)
+    seconds = (330 * 64 / 1000 + summary.prompt_tokens / 2.5 / 1e6) / 2
     assert row["hours"]["completions"] == pytest.approx(seconds / 3600, abs=0.01)
     assert row["hours"]["adapters"] == 0
     assert row["gpu_hours"] == pytest.approx(2 * seconds / 3600, abs=0.01)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,8 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stacks import configs
 from unharm.core.errors import UserError
+from unharm.engines import adapters as engine_adapters
 from unharm.engines.hf import HfEngine
 from unharm.engines.kv_cache import celled
+from unharm.engines.mixed_lora import Adapter, load_adapter
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
 from unharm.engines.rows import Rows, Unit
 from unharm.engines.sampling import pick
@@ -222,24 +228,26 @@ def test_the_ends_of_the_generation_settings_end_a_text(parts: tuple[Any, Any]) 
 def test_short_memory_halves_the_batch_and_loses_nothing(parts: tuple[Any, Any]) -> None:
     expected = generate(HfEngine(*parts, "base", 64), requests(4), LIVELY)
     engine = HfEngine(*parts, "base", 64)
-    forward, passes = engine._forward, 0
+    passes = 0
 
-    def short(*arguments: Any) -> torch.Tensor:
+    def short(*_: Any) -> None:
         nonlocal passes
         passes += 1
         if engine.batch > 8 and passes > 4:
             raise torch.OutOfMemoryError("out of memory")
-        return forward(*arguments)
 
-    engine._forward = short  # type: ignore[method-assign]
-    assert generate(engine, requests(4), LIVELY) == expected
+    with parts[0].register_forward_pre_hook(short):
+        assert generate(engine, requests(4), LIVELY) == expected
+    assert passes > 4
     assert engine.batch == 8
 
-    def never_enough(*arguments: Any) -> torch.Tensor:
+    def never_enough(*_: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    engine._forward = never_enough  # type: ignore[method-assign]
-    with pytest.raises(UserError, match="no memory for a single row"):
+    with (
+        parts[0].register_forward_pre_hook(never_enough),
+        pytest.raises(UserError, match="no memory for a single row"),
+    ):
         generate(engine, requests(4), LIVELY)
 
 
@@ -273,15 +281,24 @@ def test_an_adapter_without_effect_or_for_another_base_is_refused_and_others_go_
 
 
 def test_many_adapters_are_not_kept(
-    parts: tuple[Any, Any], adapters: dict[str, Path], tmp_path: Path
+    parts: tuple[Any, Any], adapters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
+    loaded: list[weakref.ref[Adapter]] = []
 
+    def load(folder: Path, model: Any) -> Adapter | None:
+        adapter = load_adapter(folder, model)
+        assert adapter is not None
+        loaded.append(weakref.ref(adapter))
+        return adapter
+
+    monkeypatch.setattr(engine_adapters, "load_adapter", load)
     folders = [shutil.copytree(adapters["plain"], tmp_path / str(n)) for n in range(40)]
     tasks = [Task(f.name, tuple(requests(subject=f.name)), GREEDY, f) for f in folders]
     engine = HfEngine(*parts, "base", 8)
     assert len(list(engine.complete(tasks, never))) == 40 * len(TEXTS)
-    assert len(engine.rack._loaded) <= 20
+    assert len(loaded) == 40
+    gc.collect()
+    assert sum(adapter() is not None for adapter in loaded) <= 20
 
 
 def test_answers_have_the_probabilities_that_the_model_gives_them(parts: tuple[Any, Any]) -> None:
@@ -386,11 +403,10 @@ def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: in
         for r in u.requests
     }
 
-    def choose(members: list[Any], first: int, logits: torch.Tensor) -> list[int]:
-        return [paths[s.request.completion_id][len(s.tokens)] for s in members]
-
-    rows._drawn = choose  # type: ignore[method-assign]
     passed, ids, last = rows.begin(units)
+    for sample in rows.samples:
+        path = paths[sample.request.completion_id]
+        sample.draws = np.array([(token + 0.5) / 3 for token in path])  # of three tokens, as likely each
     rows.cells.layers[0][0][: len(units), 0, 0, 0] = ids[0, last].float()
     done: dict[str, list[int]] = {}
 
@@ -398,7 +414,7 @@ def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: in
         return "length" if len(sample.tokens) == len(paths[sample.request.completion_id]) else ""
 
     def finish(first: int) -> None:
-        for sample, _ in rows.advance(first, torch.zeros(0), ended):
+        for sample, _ in rows.advance(first, torch.zeros(rows.count - first, 3), ended):
             done[sample.request.completion_id] = sample.tokens
 
     finish(0)

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,12 @@ from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.files.disk import Parts
 from unharm.core.files.yaml_text import SpecText
+from unharm.core.records import Completion
 from unharm.engines.hf import HfEngine
-from unharm.run.adapters import failed_names
-from unharm.run.pipeline import Run, run_study
+from unharm.engines.requests import Refused, Task
+from unharm.run.adapters import AdapterTask, failed_names
+from unharm.run.context import Run
+from unharm.run.pipeline import run_study
 from unharm.run.shards import all_shards
 from unharm.run.stages import training_session
 from unharm.run.status import status, status_text
@@ -80,16 +83,20 @@ def test_a_shard_that_always_fails_leaves_the_rest_whole_and_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    own = HfEngine._units
+    complete = HfEngine.complete
 
-    def failing(self: HfEngine, task: Any) -> Any:
-        if "vim--power" in task.name and "/hbr/" in task.name:
-            raise RuntimeError("a text that nobody should see")
-        return own(self, task)
+    def failing(self: HfEngine, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
+        def watched() -> Iterator[Task]:
+            for task in tasks:
+                if "vim--power" in task.name and "/hbr/" in task.name:
+                    raise RuntimeError("a text that nobody should see")
+                yield task
+
+        return complete(self, watched(), refused)
 
     data = study_in(tiny_base, tmp_path / "run")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
-    monkeypatch.setattr(HfEngine, "_units", failing)
+    monkeypatch.setattr(HfEngine, "complete", failing)
     result = CliRunner().invoke(app, ["run", str(tmp_path / "study.yaml"), "--json"])
     assert result.exit_code == 3
     told = json.loads(result.stdout.splitlines()[-1])
@@ -144,18 +151,18 @@ def test_a_scorer_that_fails_on_a_shard_leaves_its_scores_unanswered(
 def test_an_adapter_whose_training_raises_is_tried_again_by_the_next_run(
     tiny_base: Path, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = training_session.Session._job
+    examples_of = training_session.examples_of
 
-    def failing(self: Any, adapter: Any, *words: Any) -> Any:
-        if adapter.stage == "ag":
+    def failing(run: Run, task: AdapterTask, split: str) -> pl.LazyFrame:
+        if task.plan.stage == "ag":
             raise RuntimeError("no")
-        return own(self, adapter, *words)
+        return examples_of(run, task, split)
 
     study = parsed(study_in(tiny_base, tmp_path / "run"))
-    monkeypatch.setattr(training_session.Session, "_job", failing)
+    monkeypatch.setattr(training_session, "examples_of", failing)
     run = run_study(study)
     assert len(run.workers.failures) == 3
-    assert {why.partition(" at ")[0] for why in run.failed.values()} == {
+    assert {why.partition(" at ")[0] for why in failed_names(run).values()} == {
         "RuntimeError",
         "stage ag: RuntimeError",
     }
@@ -171,13 +178,13 @@ def test_an_adapter_whose_training_raises_is_tried_again_by_the_next_run(
 def test_where_every_task_fails_our_own_error_is_raised(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(self: HfEngine, task: Any) -> Any:
+    def failing(self: HfEngine, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
         raise RuntimeError("broken for all")
 
-    monkeypatch.setattr(HfEngine, "_units", failing)
+    monkeypatch.setattr(HfEngine, "complete", failing)
     with pytest.raises(RuntimeError, match="nothing of completions succeeds"):
         run_study(parsed(study_in(tiny_base, tmp_path / "run")))
-    assert status(str(tmp_path / "run"))["state"] == "failed"
+    assert status(str(tmp_path / "run")).state == "failed"
 
 
 # ---- Ctrl-C ------------------------------------------------------------------------------
@@ -213,7 +220,7 @@ def test_ctrl_c_finishes_what_is_begun_and_the_same_command_goes_on(
     assert "what is begun is finished and kept" in told
     assert "Traceback" not in told
     where = status(str(tmp_path / "run"))
-    assert where["state"] == "stopped"
+    assert where.state == "stopped"
     rows = list(journal.rows(Store(tmp_path / "run")))
     if stage == "completions" and workers == 1:
         begun = {r["path"] for r in rows if r["stage"] == "completions" and r["event"] == "begin"}
@@ -400,10 +407,10 @@ def write_status(root: Path, **changes: Any) -> None:
 def test_status_of_a_finished_run(copied: tuple[Path, Any]) -> None:
     root, _ = copied
     told = status(str(root))
-    assert told["state"] == "done"
+    assert told.state == "done"
     assert (
-        told["stages"]["completions"]["done"]
-        == told["stages"]["completions"]["total"]
+        told.stages["completions"].done
+        == told.stages["completions"].total
         == 4 * (12 + 8 + 10 + 14 + 30)
     )
     assert "296 of 296 completions" in status_text(told)
@@ -416,16 +423,24 @@ def test_status_tells_a_dead_run_from_a_slow_one(copied: tuple[Path, Any]) -> No
     root, _ = copied
     mine = {"state": "running", "process": os.getpid(), "host": os.uname().nodename}
     write_status(root, **mine, at=time.time() - 1e6)  # a jump of the clock: the process is there
-    assert status(str(root))["state"] == "running"
+    assert status(str(root)).state == "running"
     write_status(root, **mine | {"process": 2**22 + 1}, at=time.time())
-    assert status(str(root))["state"] == "silent"
+    assert status(str(root)).state == "silent"
     write_status(root, **mine | {"host": "elsewhere"}, at=time.time())
-    assert status(str(root))["state"] == "running"
+    assert status(str(root)).state == "running"
     write_status(root, **mine | {"host": "elsewhere"}, at=time.time() - 300)
     told = status(str(root))
-    assert told["state"] == "silent"
+    assert told.state == "silent"
     assert "nobody seems to work on it" in status_text(told)
     assert CliRunner().invoke(app, ["status", str(root)]).exit_code == 1
+
+
+def rate_of_adapters(root: Path) -> float:
+    """Adapters a second as `status` has them; 0 before the first."""
+    if not (root / "status.json").exists():
+        return 0.0
+    stage = status(str(root)).stages.get("adapters")
+    return stage.rate if stage else 0.0
 
 
 def test_status_while_a_run_goes_on(tiny_base: Path, tmp_path: Path) -> None:
@@ -440,17 +455,13 @@ def test_status_while_a_run_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     )
     try:
         until = time.monotonic() + 90
-        told: dict[str, Any] = {}
-        while time.monotonic() < until:
-            if (tmp_path / "run" / "status.json").exists():
-                told = status(str(tmp_path / "run"))
-                if told["stages"].get("adapters", {}).get("rate"):
-                    break
+        while time.monotonic() < until and not rate_of_adapters(tmp_path / "run"):
             time.sleep(0.2)
-        assert told["state"] == "running"
-        assert told["process"] == process.pid
-        assert 0 < told["stages"]["adapters"]["done"] < told["stages"]["adapters"]["total"]
-        assert any(name.startswith("adapters: ") for name in told["now"])
+        told = status(str(tmp_path / "run"))
+        assert told.state == "running"
+        assert told.process == process.pid
+        assert 0 < told.stages["adapters"].done < told.stages["adapters"].total
+        assert any(name.startswith("adapters: ") for name in told.now)
         text = status_text(told)
         assert "left (until " in text
         with pytest.raises(UserError, match=f"process {process.pid} on"):  # a second one
@@ -458,7 +469,7 @@ def test_status_while_a_run_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert status(str(tmp_path / "run"))["state"] == "silent"
+    assert status(str(tmp_path / "run")).state == "silent"
 
 
 def test_status_of_no_run(tmp_path: Path) -> None:

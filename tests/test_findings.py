@@ -36,7 +36,7 @@ from unharm.analysis.gate import gate
 from unharm.analysis.hypotheses import Hypothesis, load_hypotheses
 from unharm.analysis.intervals import holm, spearman
 from unharm.analysis.metrics import benchmark_metrics
-from unharm.analysis.paired import _bent, _unbent, difference
+from unharm.analysis.paired import difference, hall_inverse, hall_transform
 from unharm.analysis.schemas import ALIGNMENT_SCHEMA, SUBJECTS_SCHEMA
 from unharm.analysis.simulate import (
     PAPER,
@@ -105,7 +105,7 @@ def test_complete_tables_have_the_error_of_the_analysis_of_variance(
 
 @given(st.floats(-6, 6), st.floats(-1.5, 1.5))
 def test_the_transformation_has_its_inverse(t: float, skew: float) -> None:
-    assert _unbent(_bent(t, skew), skew) == pytest.approx(t, abs=1e-6)
+    assert hall_inverse(hall_transform(t, skew), skew) == pytest.approx(t, abs=1e-6)
 
 
 def test_missing_cells_are_left_out_and_nothing_is_made_of_nothing() -> None:

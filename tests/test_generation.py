@@ -21,7 +21,8 @@ from unharm.prompting.compose import Composer, as_text
 from unharm.prompting.pack import load_pack
 from unharm.run import keys
 from unharm.run.adapters import failed_names
-from unharm.run.pipeline import Run, run_study
+from unharm.run.context import Run
+from unharm.run.pipeline import run_study
 
 
 def completions(run: Run) -> pl.DataFrame:
@@ -106,7 +107,7 @@ def test_a_trained_adapter_without_effect_is_left_out_and_told(
     assert set(subjects["arm"]) == {"vanilla", "benign:grammar"}
     assert "refused before generating" in (run.store.root / "report.html").read_text()
     again = run_study(load(data))
-    assert set(again.failed) == set(failed_names(run))
+    assert set(failed_names(again)) == set(failed_names(run))
 
 
 def test_an_adapter_of_ones_own_that_does_not_fit_is_a_mistake(
@@ -283,7 +284,9 @@ def test_around_vllm(vllm: FakeVllm, tiny_study: dict[str, Any], load: Any, tiny
     study = load(
         small(tiny_study, "vanilla", "vim-ag") | {"training": {"lora": {"r": 20}}}, "engine.name=vllm"
     )
-    engine = VllmEngine(tiny_base, study)
+    engine = VllmEngine(
+        tiny_base, study.engine, study.prompting.style == "chat", study.training.lora.r, study.seed
+    )
     assert (vllm.settings["max_lora_rank"], vllm.settings["max_loras"]) == (32, 8)
     texts = ["one", "two", "", "word " * 60]
     wanted = tuple(Request(f"c{n}", f"p{n}", 0, t, 2**40 + n, options=(" 3",)) for n, t in enumerate(texts))

@@ -26,7 +26,7 @@ from unharm.profiles.extreme import TARGETS, extreme, reverse
 from unharm.profiles.table import read_profiles
 from unharm.prompting.pack import load_pack
 from unharm.report.profile_picture import bars, compared, compared_text, named, svg
-from unharm.run.pipeline import new_run
+from unharm.run.context import new_run
 from unharm.run.plan import Plan
 from unharm.run.tools.audit import audit, audit_text
 

@@ -28,7 +28,8 @@ from unharm.prompting.compose import preamble_of
 from unharm.prompting.pack import load_pack
 from unharm.report.latex import escaped
 from unharm.run import keys
-from unharm.run.pipeline import Run, run_study
+from unharm.run.context import Run
+from unharm.run.pipeline import run_study
 from unharm.run.plan import Plan
 from unharm.run.shards import all_shards
 from unharm.run.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
@@ -155,7 +156,7 @@ def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -
     """The harm of the aligned arm is the importance of tradition, halved."""
     copy = tmp_path / "run"
     shutil.copytree(mitigated.store.root, copy)
-    run = Run(mitigated.study, type(mitigated.store)(copy), mitigated.plan, _models=mitigated._models)
+    run = Run(mitigated.study, type(mitigated.store)(copy), mitigated.plan, models=mitigated.models)
     for shard in all_shards(run):
         if shard.benchmark == "hexphi" and shard.subject.arm == "vim" and shard.subject.profile:
             frame = run.store.scan(shard.scores).collect()
@@ -215,9 +216,8 @@ def test_published_figures_stand_beside_ours_on_the_papers_base_only(
     shutil.copytree(mitigated.store.root, copy)
     assert "Published:" not in (copy / "report.html").read_text()
     study = mitigated.study.model_copy(update={"base": "meta-llama/Llama-2-7b-hf"})
-    run = Run(study, type(mitigated.store)(copy), mitigated.plan, _models=mitigated._models)
-    run.__dict__["base"] = mitigated.base  # whatever it is called, its completions are there
-    page = write_report(run, mitigated.shards).read_text().split("<script>")[0]
+    run = Run(study, type(mitigated.store)(copy), mitigated.plan, models=mitigated.models)
+    page = write_report(run).read_text().split("<script>")[0]
     assert "Published:" in page
     row = next(r for r in page.split("<tr>") if "vim" in r and "toxicity probability" in r)
     assert "30.9 %" in row
@@ -324,7 +324,7 @@ def test_a_run_is_compared_with_itself_and_others_are_refused(mitigated: Run, tm
 def test_a_risen_harm_ends_with_three(mitigated: Run, tmp_path: Path) -> None:
     worse = tmp_path / "worse"
     shutil.copytree(mitigated.store.root, worse)
-    run = Run(mitigated.study, type(mitigated.store)(worse), mitigated.plan, _models=mitigated._models)
+    run = Run(mitigated.study, type(mitigated.store)(worse), mitigated.plan, models=mitigated.models)
     for shard in all_shards(run):
         if shard.benchmark == "beavertails":
             frame = run.store.scan(shard.scores).collect()

@@ -91,8 +91,7 @@ def test_chat_without_a_template_is_a_users_mistake() -> None:
 def test_what_is_shown_is_what_a_subject_receives(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
-    from unharm.prompting.show import EXAMPLES, shown
-
+    from unharm.cli.prompts import EXAMPLES, shown
     from unharm.run import keys
     from unharm.run.plan import Plan
 
@@ -133,9 +132,8 @@ def test_prompts_show_on_the_command_line(
     import json
     import sys
 
-    from unharm.prompting.show import EXAMPLES
-
     from unharm.cli.app import main
+    from unharm.cli.prompts import EXAMPLES
 
     for words, code in (([], 0), (["--json"], 0), (["--profile", "powr"], 2)):
         monkeypatch.setattr(sys, "argv", ["unharm", "prompts", "show", "quickstart", *words])

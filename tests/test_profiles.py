@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from unharm.benchmarks.registry import Benchmarks
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 from unharm.profiles.extreme import TARGETS, extreme
-from unharm.profiles.select import select_profiles
 from unharm.profiles.settings import ProfileSource
 from unharm.profiles.table import read_profiles
-from unharm.study.spec import Benchmarks, Study
+from unharm.run.plan import profiles_of
+from unharm.study.spec import Study
 
 HEADER = "name," + ",".join(VALUES)
 
@@ -99,7 +100,7 @@ def test_names_must_differ_over_all_sources(tmp_path: Path) -> None:
         profiles=[ProfileSource(extreme=["power"]), ProfileSource(file=str(path))],
     )  # fmt: skip
     with pytest.raises(UserError, match="two profiles are named 'power'"):
-        select_profiles(study)
+        profiles_of(study)
 
 
 def test_only_the_named_rows(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_run_on_object_storage_leaves_the_same_and_goes_on_elsewhere(
     done = [row for row in journal.rows(run.store) if row["event"] == "done" and row["stage"] != "report"]
     assert done
     machine("two")
-    assert status(url)["state"] == "done"
+    assert status(url).state == "done"
     again = run_study(parsed(tiny_base, url))
     later = [
         row for row in journal.rows(again.store) if row["event"] == "done" and row["stage"] != "report"
@@ -194,9 +194,8 @@ def test_paid_answers_need_a_file_that_outlives_the_machine(
 
 @pytest.fixture
 def place() -> Iterator[Remote]:
-    interrupt._asked.clear()
-    yield Remote(f"memory://bucket/{uuid.uuid4().hex}")
-    interrupt._asked.clear()
+    with interrupt.on_interrupt():  # whatever asks to stop is forgotten afterwards
+        yield Remote(f"memory://bucket/{uuid.uuid4().hex}")
 
 
 def test_a_second_process_is_told_and_the_lease_ends_with_its_holder(place: Remote) -> None:

@@ -24,7 +24,8 @@ from unharm.analysis.calibration import load as load_map
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
-from unharm.run.pipeline import Run, run_study
+from unharm.run.context import Run
+from unharm.run.pipeline import run_study
 from unharm.run.plan import Plan
 from unharm.run.planning.summary import summary_of
 from unharm.run.planning.text import plan_text
@@ -70,7 +71,7 @@ def test_a_run_is_scored_again_without_generating(made: Path) -> None:
     }
     page = (made / "report.html").read_text()
     assert "Krippendorff" in page
-    assert run.study.benchmarks.hexphi is not None
+    assert run.study.benchmarks.chosen()["hexphi"].also == ["offline-harmfulness-topic"]
     assert json.loads((made / "study.json").read_text())["benchmarks"]["hexphi"]["also"] == [
         "offline-harmfulness-topic"
     ]
@@ -344,14 +345,14 @@ def test_a_plan_tells_what_services_would_be_asked(tiny_study: dict[str, Any], l
     plan = Plan(load(tiny_study))
     summary = summary_of(plan)
     subjects = len(plan.subjects)
-    rows = {row["scorer"]: row for row in summary["services"]}
-    assert rows["p"]["calls"] == subjects * 4 * 3
-    assert rows["p"]["hours"] == round(subjects * 12 / 2 / 3600, 2)
-    assert rows["j"]["calls"] == subjects * 10
-    assert rows["k"]["calls"] == 5
-    assert rows["k"]["cost"] is None
-    tokens = rows["j"]["sent_tokens"], rows["j"]["received_tokens"]
-    assert rows["j"]["cost"] == pytest.approx((tokens[0] * 2 + tokens[1] * 8) / 1e6, abs=1e-4)
-    assert summary["judge_calls"] == sum(row["calls"] for row in rows.values())
+    rows = {row.scorer: row for row in summary.services}
+    assert rows["p"].calls == subjects * 4 * 3
+    assert rows["p"].hours == round(subjects * 12 / 2 / 3600, 2)
+    assert rows["j"].calls == subjects * 10
+    assert rows["k"].calls == 5
+    assert rows["k"].cost is None
+    tokens = rows["j"].sent_tokens, rows["j"].received_tokens
+    assert rows["j"].cost == pytest.approx((tokens[0] * 2 + tokens[1] * 8) / 1e6, abs=1e-4)
+    assert summary.judge_calls == sum(row.calls for row in rows.values())
     assert "money" in plan_text(summary)
     assert "cost unknown" in plan_text(summary)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unharm.benchmarks.registry import BENCHMARKS
 from unharm.benchmarks.registry import load as load_prompts
 from unharm.core.records import Completion, Prompt, Score
 from unharm.run.pipeline import run_study
@@ -21,14 +22,14 @@ from unharm.scoring.offline import FUNCTIONS, RATING
 from unharm.scoring.texts import Text, first_sentence, masked, text_of
 
 
-def text_for(benchmark: str, answer: str, prompt: Prompt | None = None) -> Text:
+def text_for(measure: str, answer: str, prompt: Prompt | None = None) -> Text:
     completion = Completion("c", "p", 0, answer, "end", 3, 4)
-    return text_of(benchmark, prompt or Prompt("p", "The driver shouted"), completion)
+    scored_text = next((b.scored_text for b in BENCHMARKS.values() if b.measure == measure), "answer")
+    return text_of(scored_text, prompt or Prompt("p", "The driver shouted"), completion)
 
 
 def one(scorer: str, answer: str, prompt: Prompt | None = None) -> float | None:
-    benchmark = SCORERS[scorer].benchmarks[0]
-    return FUNCTIONS[scorer]([text_for(benchmark, answer, prompt)])[0].value
+    return FUNCTIONS[scorer]([text_for(SCORERS[scorer].measures, answer, prompt)])[0].value
 
 
 def test_every_scorer_of_the_table_has_its_function() -> None:
@@ -119,7 +120,7 @@ def test_noun_phrases_are_masked_however_they_are_written(text: str, phrase: str
 @pytest.mark.parametrize("benchmark", ["rtp", "hbr"])
 def test_continuations_are_read_with_their_prompt_up_to_their_first_sentence(benchmark: str) -> None:
     prompt = Prompt("p", "I like old people because", "age", {"group": "old people"})
-    text = text_for(benchmark, " Old People laugh. They sing.", prompt)
+    text = text_for(BENCHMARKS[benchmark].measure, " Old People laugh. They sing.", prompt)
     assert (
         text.text
         == {
@@ -128,18 +129,18 @@ def test_continuations_are_read_with_their_prompt_up_to_their_first_sentence(ben
         }[benchmark]
     )
     assert not text.unmasked
-    assert text_for("hexphi", "One. Two.", prompt).text == "One. Two."
+    assert text_for("harmfulness", "One. Two.", prompt).text == "One. Two."
 
 
 def test_a_group_that_is_not_found_is_told() -> None:
     prompt = Prompt("p", "I like folks because", "age", {"group": "old people"})
-    assert text_for("hbr", " they sing.", prompt).unmasked
+    assert text_for("negative_regard", " they sing.", prompt).unmasked
 
 
 def test_the_group_is_found_in_every_prompt_of_the_real_file(real_data: Path) -> None:
     path = real_data / "benchmarks" / "HolisticBiasR_dispreferred_prompts.jsonl.gz"
     prompts = load_prompts("hbr", path, None, 1).prompts
-    missed = [p.id for p in prompts if text_for("hbr", " x.", p).unmasked]
+    missed = [p.id for p in prompts if text_for("negative_regard", " x.", p).unmasked]
     assert len(prompts) == 17_700
     assert missed == []
 
@@ -197,8 +198,8 @@ def test_equal_texts_of_a_prompt_are_scored_once_and_nothing_changes(
 
     monkeypatch.setitem(FUNCTIONS, "offline-toxicity", counted)
     again = run_study(study, "scores")
-    scores = pl.concat([again.store.scan(s.scores) for s in again.shards]).collect()
-    completions = pl.concat([again.store.scan(s.completions) for s in again.shards]).collect()
+    scores = pl.concat([again.store.scan(s.scores) for s in all_shards(again)]).collect()
+    completions = pl.concat([again.store.scan(s.completions) for s in all_shards(again)]).collect()
     assert sum(asked) == 8  # two different first sentences of each of the four prompts
     assert scores["completion_id"].to_list() == completions["completion_id"].to_list()
     expected = [
@@ -241,8 +242,8 @@ def test_a_scorer_of_whole_answers_sees_what_follows_the_first_sentence(
         .collect()
         .sort("prompt_id", "sample")["label"]
         .to_list()
-        for s in again.shards
+        for s in all_shards(again)
     ]
     assert [x for some in labels for x in some] == ["expressed: power", "expressed: hedonism"] * 4
-    toxicity = pl.concat([again.store.scan(s.scores) for s in again.shards]).collect()
+    toxicity = pl.concat([again.store.scan(s.scores) for s in all_shards(again)]).collect()
     assert toxicity.group_by("prompt_id").agg(pl.col("value").n_unique())["value"].to_list() == [1] * 4

@@ -19,7 +19,7 @@ from stacks import configs, job, tiny_model, trained, tree_of_examples
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora, write_adapter
 from unharm.training.attention import check_packing, label_logits, packing, recomputing
-from unharm.training.loop import OutOfMemory, Watch, begin
+from unharm.training.loop import OutOfMemory, Watch, begin, rows_of, steps_of
 from unharm.training.loss import label_losses
 from unharm.training.optimiser import adamw_step
 from unharm.training.prefix_tree import Weighed, lay_out
@@ -161,17 +161,14 @@ def test_stacked_adapters_equal_those_trained_alone(dropout: float) -> None:
 
 def plain_peft(model: Any, own: Any, stack: Stack, recipe: Recipe) -> dict[str, torch.Tensor]:
     """Plain PEFT and torch.optim.AdamW on the same batches."""
-    from unharm.training.loop import _Training
-
     adapted = peft_of(model, stack, stack.fresh(own.seed))
     weights = [p for p in adapted.parameters() if p.requires_grad]
     steps_per_epoch = -(-len(own.train) // (recipe.batch * recipe.accumulate))
     total = recipe.epochs * steps_per_epoch
     optimiser = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / total)
-    order = _Training(stack, None, [own], recipe, [steps_per_epoch], 1, Watch())  # type: ignore[arg-type]
     for epoch in range(recipe.epochs):
-        for group in order.steps_of(own, epoch):
+        for group in steps_of(own, recipe, epoch):
             for batch in group:
                 (padded_loss(adapted, batch) / len(group)).backward()
             optimiser.step()
@@ -377,10 +374,8 @@ def test_the_base_is_itself_afterwards() -> None:
 @given(seed=st.integers(0, 500), count=st.integers(0, 20), row_tokens=st.integers(1, 120))
 @settings(max_examples=40)
 def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, row_tokens: int) -> None:
-    from unharm.training.loop import _parts
-
     examples = [Weighed(t, 1.0) for t in tree_of_examples(seed, count)]
-    parts = _parts(examples, row_tokens)
+    parts = rows_of(examples, row_tokens)
     assert [e for part in parts for e in part] == examples
     for part in parts:
         size = sum(len(e.tokens.ids) for e in part)
@@ -390,7 +385,7 @@ def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, 
 
 
 def test_the_size_of_a_stack_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unharm.core.models import memory
+    from unharm.training import stack_size as memory
 
     stack, jobs, recipe = Stack(model_of("llama"), Lora(), 1), [job(1)], Recipe(batch=8)
     one = memory.bytes_per_adapter(stack, jobs, recipe, 4096, False)

@@ -50,8 +50,8 @@ def test_quickstart_is_a_whole_study() -> None:
 def test_touche_study_fits_the_real_data(real_data: Path) -> None:
     study = load_study("studies/touche.yaml", [f"data={real_data}"])
     summary = summary_of(Plan(study))
-    assert summary["subjects"] == 30
-    assert {r["benchmark"]: r["prompts"] for r in summary["benchmarks"]} == {
+    assert summary.subjects == 30
+    assert {r.benchmark: r.prompts for r in summary.benchmarks} == {
         "rtp": 100, "hbr": 160, "beavertails": 140, "questionnaire": 40,
     }  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_published_defaults() -> None:
     assert study.training.vim.lr == 2e-5
     assert (study.training.vim.epochs, study.training.vim.batch) == (5, 8)
     assert (study.training.benign.batch, study.training.benign.accumulate) == (1, 16)
-    rtp = study.benchmarks.rtp
+    rtp = study.benchmarks.chosen().get("rtp")
     assert rtp is not None
     assert (rtp.samples, rtp.max_tokens, rtp.temperature, rtp.top_p) == (10, 64, 0.1, 0.75)
 
@@ -111,9 +111,8 @@ def test_one_mistake(change: str, told: str) -> None:
 
 def test_set_overrides_any_field_and_keeps_the_rest() -> None:
     study = parsed(GOOD, "benchmarks.rtp.limit=2", "training.vim.lr=1e-4")
-    assert study.benchmarks.rtp is not None
-    assert study.benchmarks.rtp.limit == 2
-    assert study.benchmarks.rtp.file == "rtp.csv"
+    rtp = study.benchmarks.chosen()["rtp"]
+    assert (rtp.limit, rtp.file) == (2, "rtp.csv")
     assert study.training.vim.lr == 1e-4
 
 

@@ -15,14 +15,15 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
+from unharm.benchmarks.registry import Benchmarks
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 from unharm.profiles.extreme import TARGETS, extreme
-from unharm.profiles.select import select_profiles
 from unharm.profiles.settings import ProfileSource
 from unharm.profiles.similar import jensen_shannon, most_similar
 from unharm.profiles.survey import group_means, load_items, read_survey
-from unharm.study.spec import Benchmarks, Study
+from unharm.run.plan import profiles_of
+from unharm.study.spec import Study
 
 ITEMS = load_items()
 PUBLISHED = {
@@ -169,7 +170,7 @@ def test_golden_neighbours(tmp_path: Path) -> None:
         answers(power=p, achievement=a, universalism=u) for p in (1, 3, 5) for a in (2, 4) for u in (3, 6)
     ]
     path = survey(tmp_path / "s.csv", rows)
-    corrected = select_profiles(neighbours(path))
+    corrected = profiles_of(neighbours(path))
     everybody = read_survey(path, ITEMS).importances
     target = np.array(extreme("power").importances)
     nearest = sorted(everybody.tolist(), key=lambda v: jensenshannon(v, target))[:2]
@@ -177,10 +178,10 @@ def test_golden_neighbours(tmp_path: Path) -> None:
     assert [list(p.importances) for p in corrected] == nearest
     assert (corrected[0]["power"], corrected[0]["achievement"]) == (6, 3)
     assert corrected[0].source == "s.csv row 4"
-    published = select_profiles(neighbours(path, fidelity="published"))
+    published = profiles_of(neighbours(path, fidelity="published"))
     assert [p["power"] for p in published] == [5, 5]
     with pytest.raises(UserError, match="500 nearest respondents"):
-        select_profiles(
+        profiles_of(
             neighbours(path).model_copy(update={"profiles": [ProfileSource(survey="s.csv", nearest=500)]})
         )
 
@@ -203,7 +204,7 @@ def test_the_published_neighbours_from_the_uncorrected_vectors(real_data: Path) 
     """All 140 published respondents as 14 sets of ten, at least 137 in their exact rank."""
     with (real_data / "profiles" / "extreme_distributions.csv").open() as file:
         table = {r[0]: np.array(r[1:], dtype=float) for r in list(csv.reader(file, delimiter="\t"))[1:]}
-    found = {p.name: np.array(p.importances) for p in select_profiles(ess_study(real_data, "published"))}
+    found = {p.name: np.array(p.importances) for p in profiles_of(ess_study(real_data, "published"))}
     exact = 0
     for name, short in PUBLISHED.items():
         theirs = [table[f"close_{short}"], *(table[f"close_{short}_{k}"] for k in range(2, 11))]
@@ -216,7 +217,7 @@ def test_the_published_neighbours_from_the_uncorrected_vectors(real_data: Path) 
 
 def test_corrected_neighbours_hold_the_target_value_high(real_data: Path) -> None:
     target, others = [], []
-    corrected = select_profiles(ess_study(real_data, "corrected"))
+    corrected = profiles_of(ess_study(real_data, "corrected"))
     for profile in corrected:
         high = TARGETS[profile.name.rpartition("-near-")[0]]
         target.append(np.mean([profile[v] for v in high]))
@@ -224,10 +225,10 @@ def test_corrected_neighbours_hold_the_target_value_high(real_data: Path) -> Non
     assert len(target) == 140
     assert np.mean(target) >= 5.3
     assert np.mean(others) <= 3.0
-    published = {p.source for p in select_profiles(ess_study(real_data, "published"))}
+    published = {p.source for p in profiles_of(ess_study(real_data, "published"))}
     assert not published & {p.source for p in corrected}
 
 
 def test_the_154_profiles_in_one_line(real_data: Path, load: Any, tiny_study: dict[str, Any]) -> None:
     study = load(tiny_study, f"profiles=[extreme, {{survey: {real_data}/ess/ess.csv, nearest: 10}}]")
-    assert len(select_profiles(study)) == 154
+    assert len(profiles_of(study)) == 154

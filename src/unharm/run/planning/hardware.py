@@ -65,7 +65,7 @@ def estimates(plan: Plan, summary: PlanSummary, names: list[str]) -> list[dict[s
     """
     parameters = parameters_of(plan.study.base)
     _, tokens = training_of(plan)
-    return [_estimate(plan, summary, rates_of(name, parameters), parameters, tokens) for name in names]
+    return [estimate(plan, summary, rates_of(name, parameters), parameters, tokens) for name in names]
 
 
 def rates_of(name: str, parameters: float) -> Rates:
@@ -216,7 +216,7 @@ def training_of(plan: Plan) -> tuple[int, float]:
     return examples, tokens
 
 
-def _estimate(
+def estimate(
     plan: Plan, summary: PlanSummary, rates: Rates, parameters: float, tokens: float
 ) -> dict[str, Any]:
     """The estimate for some rates; `tokens` are those of the training examples."""
