@@ -42,7 +42,7 @@ from scipy import stats
 
 from unharm.analysis.associations import Harms, associations_table
 from unharm.analysis.comparisons import Cells, comparisons_table
-from unharm.analysis.metrics import METRICS
+from unharm.analysis.measures import MEASURES
 from unharm.analysis.simulate import (
     PAPER,
     Bench,
@@ -89,7 +89,7 @@ def study(
         vanilla, aligned, categories = simulated(
             importances, name, bench, worlds[name], 1000 * seed + place
         )
-        metric = METRICS[name][0].name
+        metric = MEASURES[bench.scale].metrics[0].name
         before, after = reduced(vanilla, bench.scale), reduced(aligned, bench.scale)
         ids = [f"p{n}" for n in range(len(categories))]
         cells.units[name, metric] = ids, categories
