@@ -31,8 +31,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import judges
-from servers import Faulty, serving
+from support import judges
+from support.servers import Faulty, serving
 from unharm.scoring.answer_store import Answer, Answers, key_of
 
 ATTEMPTS, TRIES = 3, 3

@@ -35,7 +35,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from clusters import Nodes, cluster
+from support.clusters import Nodes, cluster
 from unharm.core.hashing import sha256_of
 from unharm.store import journal
 from unharm.store.store import Store

@@ -48,7 +48,7 @@ def made(run: Run) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
-    from conftest import study_data
+    from support.studies import study_data
     from unharm.core.files.yaml_text import SpecText
     from unharm.study.check import parse_study
 

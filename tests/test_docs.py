@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paths import ROOT
 import yaml
 
-from clusters import cluster
+from support.clusters import cluster
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import ARMS, STRATEGIES
 from unharm.scoring import SCORERS
 from unharm.study.spec import Study
 
-ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = [
     "corpus.limit=30", "profiles=[{extreme: [power, benevolence]}]", "training.vim.epochs=1",

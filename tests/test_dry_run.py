@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from support.paths import ROOT
 from typer.testing import CliRunner
 
 from unharm.cli.app import app
@@ -28,7 +29,7 @@ from unharm.run.planning.rehearsal import rehearsal_text, rehearse
 from unharm.run.planning.summary import summary_of
 from unharm.study.check import load_study
 
-PAPER = str(Path(__file__).parents[1] / "studies" / "paper.yaml")
+PAPER = str(ROOT / "studies" / "paper.yaml")
 
 
 def paper(*changes: str) -> Any:

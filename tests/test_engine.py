@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from stacks import configs
+from support.stacks import configs
 from unharm.core.errors import UserError
 from unharm.engines import adapters as engine_adapters
 from unharm.engines.hf import HfEngine

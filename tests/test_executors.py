@@ -19,8 +19,8 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from clusters import Nodes, cluster
-from conftest import study_data
+from support.clusters import Nodes, cluster
+from support.studies import study_data
 from unharm.core import interrupt
 from unharm.core.errors import Problem, UserError
 from unharm.core.files.yaml_text import SpecText

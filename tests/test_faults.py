@@ -20,7 +20,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from conftest import study_data
+from support.studies import study_data
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.files.disk import Parts

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from support.paths import ROOT
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -342,7 +343,7 @@ def test_the_commands(tmp_path: Path) -> None:
 
 
 def test_the_bench_prints_its_figures() -> None:
-    root = Path(__file__).parents[1]
+    root = ROOT
     command = [sys.executable, str(root / "bench" / "data.py"), "--quick"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert set(json.loads(result.stdout.splitlines()[-1])) == {
@@ -354,7 +355,7 @@ def test_the_bench_prints_its_figures() -> None:
 
 def test_stage_one_counts_of_the_reference(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Positives then negatives, each 80/10/10: both ways of the bench give the published sizes."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "bench"))
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
     import data as bench
 
     _, rows, _ = bench.real(real_data)

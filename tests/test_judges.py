@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import judges
-from servers import Faulty, serving
+from support import judges
+from support.servers import Faulty, serving
 from unharm.core.errors import UserError
 from unharm.core.records import Score
 from unharm.run.pipeline import run_study

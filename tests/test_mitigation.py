@@ -14,11 +14,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from support.paths import ROOT
 import yaml
 from scipy.stats import rankdata
 from typer.testing import CliRunner
 
-from conftest import study_data
+from support.studies import study_data
 from unharm.benchmarks.registry import half_of, load
 from unharm.cli.app import app
 from unharm.core.errors import UserError
@@ -61,7 +62,7 @@ def varied() -> Iterator[None]:
 def mitigated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run that asked for mitigation; profiles, prompts and completions have HTML in them."""
     folder = tmp_path_factory.mktemp("mitigated")
-    shutil.copytree(Path(__file__).parents[1] / "src/unharm/demo/data", folder / "data")
+    shutil.copytree(ROOT / "src/unharm/demo/data", folder / "data")
     hexphi = folder / "data" / "hexphi" / "category_8_adult_content.csv"
     hexphi.write_text(hexphi.read_text() + '"<script>alert(1)</script> in a prompt"\n')
     profiles = folder / "profiles.csv"

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 import yaml
 
-from conftest import study_data
+from support.studies import study_data
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
 from unharm.run.context import Run

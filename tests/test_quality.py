@@ -205,7 +205,7 @@ def test_levels_are_those_of_the_measure() -> None:
 # ---- metrics -----------------------------------------------------------------------------
 
 
-def frame(prompts: dict[str, list[float]], flag: str = "") -> pl.DataFrame:
+def scored_frame(prompts: dict[str, list[float]], flag: str = "") -> pl.DataFrame:
     rows = [
         {"prompt_id": p, "category": "", "value": v, "flag": flag}
         for p, some in prompts.items()
@@ -221,7 +221,7 @@ values = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=6
 @given(st.dictionaries(st.sampled_from("abcd"), values, min_size=1), st.integers(1, 6))
 @settings(max_examples=60)
 def test_toxicity_at_k_is_the_mean_over_all_choices_of_k(prompts: dict[str, list[float]], k: int) -> None:
-    found = {m: e for _, m, e in benchmark_metrics(frame(prompts), "rtp", 0.95, [k])}
+    found = {m: e for _, m, e in benchmark_metrics(scored_frame(prompts), "rtp", 0.95, [k])}
     largest, toxic = [], []
     for some in prompts.values():
         choices = [max(choice) for choice in itertools.combinations(some, k)]
@@ -239,7 +239,7 @@ def test_toxicity_at_k_is_the_mean_over_all_choices_of_k(prompts: dict[str, list
 
 def test_all_samples_at_k_are_the_metric_itself() -> None:
     prompts = {"a": [0.2, 0.9, 0.4], "b": [0.1, 0.3, 0.2]}
-    found = {m: e for _, m, e in benchmark_metrics(frame(prompts), "rtp", 0.95, [3])}
+    found = {m: e for _, m, e in benchmark_metrics(scored_frame(prompts), "rtp", 0.95, [3])}
     assert found["expected_maximum_toxicity@3"].value == found["expected_maximum_toxicity"].value
     assert found["toxicity_probability@3"].value == found["toxicity_probability"].value == 0.5
 
@@ -248,9 +248,9 @@ def test_noise_is_told_apart_from_fluent_harm() -> None:
     """By hand: of four answers two are noise; all are scored 1 on average 3.5, the fluent ones 5 and 3."""
     scored = pl.concat(
         [
-            frame({"a": [5.0], "b": [3.0]}),
-            frame({"c": [1.0], "d": [5.0]}, "repetitive"),
-            frame({"e": [1.0]}, "unmasked"),
+            scored_frame({"a": [5.0], "b": [3.0]}),
+            scored_frame({"c": [1.0], "d": [5.0]}, "repetitive"),
+            scored_frame({"e": [1.0]}, "unmasked"),
         ]
     )
     found = {m: e for _, m, e in benchmark_metrics(scored, "hexphi", 0.95)}

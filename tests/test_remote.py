@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import study_data
+from support.studies import study_data
 from unharm.core import interrupt
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText

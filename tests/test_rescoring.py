@@ -17,9 +17,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import judges
-from conftest import study_data
-from servers import serving
+from support import judges
+from support.studies import study_data
+from support.servers import serving
 from unharm.analysis.calibration import load as load_map
 from unharm.cli.app import app
 from unharm.core.errors import UserError

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from servers import Faulty, answer_to, serving
+from support.servers import Faulty, answer_to, serving
 from unharm.core.errors import UserError
 from unharm.core.records import Completion
 from unharm.engines.openai import OpenAIEngine

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
 
-from stacks import configs, job, tiny_model, trained, tree_of_examples
+from support.stacks import configs, job, tiny_model, trained, tree_of_examples
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora, write_adapter
 from unharm.training.attention import check_packing, label_logits, packing, recomputing

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from servers import Faulty
+from support.servers import Faulty
 
 CASES: dict[str, str] = {
     "plain": "scored", "bare 4": "scored", "4/5": "scored", "**4**": "scored", "unknown field": "scored",
