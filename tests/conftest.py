@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from support.studies import study_data
 
+from support.studies import study_data
 from unharm.demo.world import data_folder
 
 settings.register_profile("unharm", settings.default, deadline=None)  # a loaded machine is no failure

@@ -1,0 +1,46 @@
+"""Where the work is done: the policy for faults, processes, a Ray cluster, the same bytes from all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.executors_helpers import small
+from unharm.core.errors import UserError
+from unharm.executors import workers
+from unharm.run.context import Run
+from unharm.run.pipeline import run_study
+from unharm.run.plan import Plan
+from unharm.store.store import Store
+
+
+def test_processes_are_started_where_they_pay(
+    tiny_study: dict[str, Any], load: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(workers, "processors", lambda: 16)
+    monkeypatch.setattr(workers, "accelerators", list)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run = Run(load(tiny_study), Store(Path("x")), Plan(load(tiny_study)))
+    assert run.workers.size("completions", 100) == 1
+    assert run.workers.size("completions", 1_000_000) == 8
+    assert run.workers.size("scores", 10**7, with_model=False) == 16
+    monkeypatch.setattr(workers, "accelerators", lambda: ["0", "1", "2"])
+    assert run.workers.size("adapters", 1) == 3
+
+
+def test_accelerators_are_dealt_to_workers() -> None:
+    assert workers.dealt(["0", "1", "2"], 1) == ["0", "1", "2"]
+    assert workers.dealt(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
+    assert workers.dealt(["3"], 0.5) == ["3"]  # two workers share it
+    assert workers.dealt(["0"], 0) == []
+
+
+def test_a_task_that_asks_for_more_than_there_is_is_refused(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "accelerators", list)
+    with pytest.raises(UserError, match="one task asks for 2 gpus, this machine has 0"):
+        run_study(small(tiny_base, tmp_path / "run", executor={"gpus": 2}))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,18 @@
+"""Helpers of the tests: quality_helpers."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+LEVELS = np.arange(1.0, 6.0)
+
+
+def total(parts: np.ndarray) -> np.ndarray:
+    return parts.sum(axis=0, keepdims=True)
+
+
+pairs = st.lists(st.tuples(st.sampled_from(LEVELS), st.sampled_from(LEVELS)), min_size=2, max_size=60)
+
+
+values = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=6)
