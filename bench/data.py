@@ -43,11 +43,12 @@ def row_by_row(
     """The plain way: for every profile and every row, collect the labelled values and take the least."""
     sizes = []
     for number, profile in enumerate(profiles):
-        positive, negative = [], []
+        positive: list[dict[str, str | float]] = []
+        negative: list[dict[str, str | float]] = []
         for row in rows:
             importances = [profile[v] for v in VALUES if row[v.capitalize()] == "1"]
-            example = {"text": row["Premise"], "score": min(importances)}
-            (positive if example["score"] >= threshold else negative).append(example)
+            example = {"text": row["Premise"], "score": (score := min(importances))}
+            (positive if score >= threshold else negative).append(example)
         parts: list[int] = []
         for group in (positive, negative):
             shuffled = random.Random(number).sample(group, len(group))

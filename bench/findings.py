@@ -232,7 +232,7 @@ def calibration(studies: int, share: float) -> dict[str, Any]:
     return {
         "false_discovery": round(max(false.values()), 4),
         "false_discovery_limit": round(LEVEL + 2 * np.sqrt(LEVEL * (1 - LEVEL) / studies), 4),
-        "coverage": round(max(coverage.values(), key=lambda c: abs(c - 0.95)), 4),
+        "coverage": round(max(coverage.values(), key=lambda c: abs(float(c) - 0.95)), 4),
         "power": round(float(np.mean(power)), 4),
         "studies": studies,
     }

@@ -240,7 +240,8 @@ def against_processes(
     """28 adapters × four sets of 50 prompts. With --quick seven of them: the others are counted alike."""
     made = 7 if words.quick else 28
     adapters = make_adapters(base, folder / "adapters", made)
-    lines, result = [], {}
+    lines: list[str] = []
+    result: dict[str, Any] = {}
     for tokens in (8,) if words.quick else (8, 16, 64):
         common = [
             sys.executable,

@@ -109,8 +109,8 @@ def asked_of(faulty: Faulty, first: int, numbers: set[str]) -> int:
 
 def paid_twice(faulty: Faulty, alone: Faulty) -> int:
     """Texts with more requests than in a run without kills, but for those that stay unanswered."""
-    counts: Counter[int | None] = Counter()
-    plain: Counter[int | None] = Counter()
+    counts: Counter[int] = Counter()
+    plain: Counter[int] = Counter()
     for server, counter in ((faulty, counts), (alone, plain)):
         for prompt, tries in server.tries.items():
             if "Case" in prompt and "begins ---" in prompt:

@@ -73,6 +73,7 @@ def disturbed(
             time.sleep(0.05)
         if process.poll() is not None:
             if process.returncode not in (0, 3):
+                assert process.stderr is not None
                 sys.exit(
                     f"the run failed ({process.returncode}):\n{process.stderr.read().decode()[-3000:]}"
                 )

@@ -264,7 +264,7 @@ def main() -> None:
     best = {
         k: max((w for w in found if w.adapters == k), key=lambda w: ratios[w.name]) for k in (1, STACKED)
     }
-    result = {f"ratio_{k}": round(ratios[w.name], 2) for k, w in best.items()}
+    result: dict[str, float | str] = {f"ratio_{k}": round(ratios[w.name], 2) for k, w in best.items()}
     result |= {f"way_{k}": w.name for k, w in best.items()}
     print(json.dumps(result | {"ratios": {n: round(r, 2) for n, r in ratios.items()}}))
 

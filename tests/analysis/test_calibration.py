@@ -50,7 +50,7 @@ def test_metrics_through_a_map_are_those_of_the_other_scorer(fitted: Calibration
         fresh = world(150, 5, seed)
         prompts = fresh.select(prompt_id="group", category=pl.lit(""), value="one", flag=pl.lit(""))
         truth = fresh.group_by("group").agg(pl.col("other").max())["other"].mean()
-        mapped = {m: e for _, m, e in benchmark_metrics(prompts, "rtp", 0.95, (), fitted)}
+        mapped = {m: e for _, m, e in benchmark_metrics(prompts, "toxicity", 0.95, (), fitted)}
         emt = mapped["expected_maximum_toxicity"]
         assert emt.low is not None
         assert emt.high is not None

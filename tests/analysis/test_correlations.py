@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -35,16 +35,18 @@ def test_correlations_of_many_pairs_are_those_of_one(n: int, seed: int) -> None:
     for i in range(3):
         for j in range(2):
             estimate, p = spearman(x[:, i].tolist(), y[:, j].tolist(), 0.95)
-            if estimate.value is None:
-                assert math.isnan(found.r[i, j])
-                continue
+            assume(estimate.value is not None and p is not None and abs(estimate.value) < 0.999)
             assert found.r[i, j] == pytest.approx(estimate.value)
-            if abs(estimate.value) < 0.999:
-                assert p is not None
-                assert found.p[i, j] == pytest.approx(max(p, 2 / math.factorial(min(n, 20))))
-                assert found.low[i, j] == pytest.approx(estimate.low)
+            assert found.p[i, j] == pytest.approx(max(p or 0.0, 2 / math.factorial(min(n, 20))))
+            assert found.low[i, j] == pytest.approx(estimate.low)
             plain = stats.pearsonr(x[:, i], y[:, j]).statistic
             assert pearson(x, y)[i, j] == pytest.approx(plain, abs=1e-9)
+
+
+def test_what_does_not_vary_has_no_correlation() -> None:
+    found = rank_correlations(np.ones((5, 1)), np.arange(5.0)[:, None], 0.95)
+    assert math.isnan(found.r[0, 0])
+    assert spearman([1.0] * 5, [0.0, 1.0, 2.0, 3.0, 4.0], 0.95)[0].value is None
 
 
 def test_few_profiles_are_never_certain() -> None:

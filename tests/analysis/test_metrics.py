@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 import pytest
@@ -19,13 +21,20 @@ def frame(rows: list[tuple[str, str, float | None]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(flag=pl.lit(""))
 
 
+def mean_of(values: Sequence[float]) -> Any:
+    """What the mean of these values is to be: about their mean, or None where there is none."""
+    return pytest.approx(sum(values) / len(values)) if values else None
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcdef"), st.one_of(st.none(), st.floats(0, 1))), min_size=1, max_size=40
     )
 )
 def test_toxicity_metrics_are_their_definitions(pairs: list[tuple[str, float | None]]) -> None:
-    found = {(c, m): e for c, m, e in benchmark_metrics(frame([(p, "", v) for p, v in pairs]), "rtp", 0.95)}
+    found = {
+        (c, m): e for c, m, e in benchmark_metrics(frame([(p, "", v) for p, v in pairs]), "toxicity", 0.95)
+    }
     by_prompt: dict[str, list[float]] = {}
     for prompt, value in pairs:
         if value is not None:
@@ -34,16 +43,13 @@ def test_toxicity_metrics_are_their_definitions(pairs: list[tuple[str, float | N
     emt, toxic = found["all", "expected_maximum_toxicity"], found["all", "toxicity_probability"]
     assert emt.n == toxic.n == len(maxima)
     assert emt.unscored == sum(v is None for _, v in pairs)
-    if maxima:
-        assert emt.value == pytest.approx(sum(maxima) / len(maxima))
-        assert toxic.value == pytest.approx(sum(m >= 0.5 for m in maxima) / len(maxima))
-    else:
-        assert emt.value is None
+    assert emt.value == mean_of(maxima)
+    assert toxic.value == mean_of([m >= 0.5 for m in maxima])
 
 
 def test_metrics_by_category_count_unscored_apart() -> None:
     scores = frame([("a", "x", 5.0), ("b", "x", 1.0), ("c", "y", 5.0), ("d", "y", None)])
-    found = {(c, m): e for c, m, e in benchmark_metrics(scores, "hexphi", 0.95)}
+    found = {(c, m): e for c, m, e in benchmark_metrics(scores, "harmfulness", 0.95)}
     assert found["all", "harmfulness"].value == pytest.approx(11 / 3)
     assert found["x", "share_of_5"].value == 0.5
     assert (found["y", "harmfulness"].value, found["y", "harmfulness"].n) == (5.0, 1)
@@ -52,7 +58,7 @@ def test_metrics_by_category_count_unscored_apart() -> None:
 
 def test_everything_unscored_gives_no_number() -> None:
     unknown = frame([("a", "x", None), ("b", "y", None)])
-    for _, metric, estimate in benchmark_metrics(unknown, "beavertails", 0.95):
+    for _, metric, estimate in benchmark_metrics(unknown, "flagged", 0.95):
         if metric == "incoherent_share":  # which needs no score
             continue
         assert estimate.value is None
@@ -88,7 +94,7 @@ def scored_frame(prompts: dict[str, list[float]], flag: str = "") -> pl.DataFram
 @given(st.dictionaries(st.sampled_from("abcd"), values, min_size=1), st.integers(1, 6))
 @settings(max_examples=60)
 def test_toxicity_at_k_is_the_mean_over_all_choices_of_k(prompts: dict[str, list[float]], k: int) -> None:
-    found = {m: e for _, m, e in benchmark_metrics(scored_frame(prompts), "rtp", 0.95, [k])}
+    found = {m: e for _, m, e in benchmark_metrics(scored_frame(prompts), "toxicity", 0.95, [k])}
     largest, toxic = [], []
     for some in prompts.values():
         choices = [max(choice) for choice in itertools.combinations(some, k)]
@@ -98,15 +104,12 @@ def test_toxicity_at_k_is_the_mean_over_all_choices_of_k(prompts: dict[str, list
     for name, expected in (("expected_maximum_toxicity", largest), ("toxicity_probability", toxic)):
         estimate = found[f"{name}@{k}"]
         assert estimate.n == len(expected)
-        if expected:
-            assert estimate.value == pytest.approx(sum(expected) / len(expected))
-        else:
-            assert estimate.value is None
+        assert estimate.value == mean_of(expected)
 
 
 def test_all_samples_at_k_are_the_metric_itself() -> None:
     prompts = {"a": [0.2, 0.9, 0.4], "b": [0.1, 0.3, 0.2]}
-    found = {m: e for _, m, e in benchmark_metrics(scored_frame(prompts), "rtp", 0.95, [3])}
+    found = {m: e for _, m, e in benchmark_metrics(scored_frame(prompts), "toxicity", 0.95, [3])}
     assert found["expected_maximum_toxicity@3"].value == found["expected_maximum_toxicity"].value
     assert found["toxicity_probability@3"].value == found["toxicity_probability"].value == 0.5
 
@@ -120,7 +123,7 @@ def test_noise_is_told_apart_from_fluent_harm() -> None:
             scored_frame({"e": [1.0]}, "unmasked"),
         ]
     )
-    found = {m: e for _, m, e in benchmark_metrics(scored, "hexphi", 0.95)}
+    found = {m: e for _, m, e in benchmark_metrics(scored, "harmfulness", 0.95)}
     assert found["incoherent_share"].value == pytest.approx(2 / 5)
     assert found["harmfulness"].value == pytest.approx(3.0)
     assert found["coherent_harmfulness"].value == pytest.approx(3.0)

@@ -23,7 +23,7 @@ def test_simulated_tables_go_through_the_metrics() -> None:
     benches = smaller(PAPER, 0.01)
     for name, bench in benches.items():
         vanilla, aligned, categories = simulated(people(3), name, bench, World(), 1)
-        found = benchmark_metrics(score_table(vanilla, categories), name, 0.95)
+        found = benchmark_metrics(score_table(vanilla, categories), bench.scale, 0.95)
         without = int(np.isnan(vanilla).all(axis=1).sum())
         assert found[0][2].n == len(categories) - without
         assert aligned.shape == (3, len(categories), bench.samples)

@@ -55,16 +55,19 @@ def test_prompts_show_on_the_command_line(
     from unharm.cli.app import main
     from unharm.cli.prompts import EXAMPLES
 
-    for words, code in (([], 0), (["--json"], 0), (["--profile", "powr"], 2)):
+    def show(*words: str) -> tuple[Any, str, str]:
         monkeypatch.setattr(sys, "argv", ["unharm", "prompts", "show", "quickstart", *words])
         with pytest.raises(SystemExit) as ended:
             main()
-        assert ended.value.code == code
-        out = capsys.readouterr()
-        if code:
-            assert "did you mean 'power'?" in out.err
-        elif words:
-            assert {s["mode"] for s in json.loads(out.out)} == set(EXAMPLES)
-        else:
-            assert out.out.count("════ ") == 4
-            assert EXAMPLES["ask"] in out.out
+        return ended.value.code, *capsys.readouterr()
+
+    code, out, _ = show()
+    assert code == 0
+    assert out.count("════ ") == 4
+    assert EXAMPLES["ask"] in out
+    code, out, _ = show("--json")
+    assert code == 0
+    assert {s["mode"] for s in json.loads(out)} == set(EXAMPLES)
+    code, _, words = show("--profile", "powr")
+    assert code == 2
+    assert "did you mean 'power'?" in words

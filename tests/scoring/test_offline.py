@@ -29,7 +29,7 @@ def test_ratings_are_read_strictly(text: str, value: float | None) -> None:
 @given(st.text())
 def test_a_rating_is_one_to_six_or_none(text: str) -> None:
     match = RATING.match(text)
-    assert match is None or 1 <= int(match[1]) <= 6
+    assert 1 <= (int(match[1]) if match else 1) <= 6
 
 
 @pytest.mark.parametrize(

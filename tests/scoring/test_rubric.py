@@ -50,7 +50,7 @@ def test_scores_are_read_strictly(harmfulness: Rubric, reply: str, value: float 
 def test_verdicts_are_read_strictly(safety: Rubric, reply: str, value: float | None, label: str) -> None:
     found = safety.read(reply)
     assert (found.value if found else None) == value
-    assert not found or found.label == label
+    assert (found.label if found else "") == label
 
 
 @given(st.text())
@@ -58,7 +58,7 @@ def test_no_reply_breaks_the_reader(reply: str) -> None:
     for name in EMBEDDED:
         rubric = load_rubric(name)
         found = rubric.read(reply)
-        assert found is None or 0 <= found.value <= 5
+        assert 0 <= (found.value if found else 0) <= 5
         assert isinstance(rubric.refused(reply), bool)
 
 

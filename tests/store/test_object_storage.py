@@ -150,10 +150,11 @@ def test_a_run_on_object_storage_leaves_the_same_and_goes_on_elsewhere(
     assert run.store.remote is not None
     there = run.store.remote.listing("")
     for part in ("findings", "completions", "scores", "adapters"):
-        for file in (tmp_path / "local" / part).rglob("*"):
+        files = [file for file in (tmp_path / "local" / part).rglob("*") if file.is_file()]
+        assert files
+        for file in files:
             name = file.relative_to(tmp_path / "local").as_posix()
-            if file.is_file():
-                assert run.store.remote.read(name) == file.read_bytes(), name
+            assert run.store.remote.read(name) == file.read_bytes(), name
     assert {"report.html", "manifest.json", "study.json", "status.json"} <= set(there)
     assert ".lease" not in there
     assert not any("secret" in name or name.startswith(".tmp") for name in there)

@@ -61,9 +61,7 @@ def uninterrupted(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_every_adapter_has_its_curve(uninterrupted: tuple[Run, dict[str, Any]]) -> None:
     run, _ = uninterrupted
     assert len(made(run)) == 6
-    assert not (run.store.root / "checkpoints").exists() or not list(
-        (run.store.root / "checkpoints").rglob("*.safetensors")
-    )
+    assert not list((run.store.root / "checkpoints").rglob("*.safetensors"))
     curves = pl.read_csv(run.store.root / "adapters" / "curves.csv")
     assert set(curves["stage"]) == {"ag", "qa"}
     assert set(curves["profile"]) == {"power", "benevolence", "security"}
@@ -117,7 +115,7 @@ def test_a_killed_stage_goes_on_inside_it_and_ends_the_same(
     killed_after(3, tmp_path, data)
     capsys.readouterr()
     resumed = run_study(load(data), last="adapters")
-    assert "examples are already there" in capsys.readouterr().err or made(resumed)
+    assert made(resumed)
     # the other process may use another number of threads, so rounding may differ
     assert set(made(resumed)) == set(made(run))
 

@@ -247,31 +247,44 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def run_after(damage: Any, root: Path, study: Any, pattern: str, set_aside: int) -> Run:
+    """The run of a study after the first file of this pattern was damaged; at least `set_aside` damaged files
+    are kept."""
+    damage(sorted(root.glob(pattern))[0])
+    run = run_study(study)
+    assert json.loads((root / "manifest.json").read_text())["seed"] == 42
+    assert rewrite_report(root).exists()
+    assert len(list((root / "damaged").glob("*"))) >= set_aside
+    return run
+
+
 @pytest.mark.parametrize("damage", [flipped, cut], ids=["flipped", "cut"])
 @pytest.mark.parametrize(
-    "pattern",
+    ("pattern", "set_aside"),
     [
-        "completions/vim--power*/rtp/*.parquet", "scores/vanilla*/hbr/*.parquet", "examples/qa/*.parquet",
-        "adapters/*/adapter_model.safetensors", "adapters/*/adapter_config.json", "findings/subjects.csv",
-        "manifest.json", "study.json", ".done/completions/vim--power*/rtp/*.json", "journal.jsonl", "status.json",
+        ("completions/vim--power*/rtp/*.parquet", 1), ("scores/vanilla*/hbr/*.parquet", 1),
+        ("examples/qa/*.parquet", 1), ("findings/subjects.csv", 1), ("manifest.json", 1), ("study.json", 0),
+        (".done/completions/vim--power*/rtp/*.json", 0), ("journal.jsonl", 0), ("status.json", 0),
     ],
 )  # fmt: skip
 def test_a_damaged_file_of_any_kind_is_found_and_made_again(
-    copied: tuple[Path, Any], finished: Path, damage: Any, pattern: str
+    copied: tuple[Path, Any], finished: Path, damage: Any, pattern: str, set_aside: int
 ) -> None:
     root, study = copied
-    target = sorted(root.glob(pattern))[0]
-    damage(target)
-    run = run_study(study)
-    if pattern.startswith("adapters"):  # trained alone, its last bits are others: so is what hangs on it
-        assert not failed_names(run)
-        assert all(run.store.done(a) for s in all_shards(run) for a in (s.completions, *s.scored.values()))
-    else:
-        assert bytes_of(root) == bytes_of(finished)
-    assert json.loads((root / "manifest.json").read_text())["seed"] == 42
-    assert rewrite_report(root).exists()
-    if pattern.split("/")[0] in (*TOGETHER, "manifest.json"):
-        assert list((root / "damaged").iterdir())
+    run_after(damage, root, study, pattern, set_aside)
+    assert bytes_of(root) == bytes_of(finished)
+
+
+@pytest.mark.parametrize("damage", [flipped, cut], ids=["flipped", "cut"])
+@pytest.mark.parametrize(
+    "pattern", ["adapters/*/adapter_model.safetensors", "adapters/*/adapter_config.json"]
+)
+def test_a_damaged_adapter_is_trained_again(copied: tuple[Path, Any], damage: Any, pattern: str) -> None:
+    """Trained alone, its last bits are others: so is what hangs on it."""
+    root, study = copied
+    run = run_after(damage, root, study, pattern, 1)
+    assert not failed_names(run)
+    assert all(run.store.done(a) for s in all_shards(run) for a in (s.completions, *s.scored.values()))
 
 
 def test_a_report_of_a_damaged_manifest_says_what_to_do(copied: tuple[Path, Any]) -> None:

@@ -128,12 +128,12 @@ def test_adapters_are_taken_over_and_not_trained_again(mitigated: Run) -> None:
 def test_guards_are_ready_to_use(mitigated: Run) -> None:
     guards = json.loads((mitigated.store.root / "findings" / "guards.json").read_text())
     assert {g["benchmark"] for g in guards} == {"hexphi", "beavertails"}
-    for guard in guards:
-        if "text" in guard:
-            assert guard["text"]
-            assert guard["value"] < 0
-            assert guard["value_arm"] < guard["value_reference"]
-            assert all(v in guard["text"] for v in guard["values"]) or guard["strategy"] == "safety"
+    ready = [guard for guard in guards if "text" in guard]
+    assert all(guard["text"] for guard in ready)
+    assert all(guard["value"] < 0 for guard in ready)
+    assert all(guard["value_arm"] < guard["value_reference"] for guard in ready)
+    named = [guard for guard in ready if guard["strategy"] != "safety"]
+    assert all(value in guard["text"] for guard in named for value in guard["values"])
 
 
 def test_the_report_shows_mitigation_hypotheses_and_costs(mitigated: Run) -> None:
@@ -277,7 +277,7 @@ def test_latex_prints_what_it_is_given(mitigated: Run) -> None:
     assert result.exit_code == 0, result.output
     text = Path(json.loads(result.stdout.splitlines()[-1])["latex"]).read_text()
     assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") >= 3
-    for line in text.splitlines():
-        if line.endswith("\\\\"):
-            assert not re.search(r"(?<!\\)[%#_]", line), line
+    rows = [line for line in text.splitlines() if line.endswith("\\\\")]
+    assert rows
+    assert not [line for line in rows if re.search(r"(?<!\\)[%#_]", line)]
     assert escaped(r"50 % of a_b & c\d {x} #1 $") == r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$"

@@ -100,17 +100,22 @@ def test_the_second_run_does_nothing_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("change", "redone"),
+    ("change", "redone", "counts"),
     [
-        ("analysis.confidence=0.9", {"findings"}),
-        ("benchmarks.rtp.max_tokens=4", {"completions", "scores", "findings"}),
-        ("training.benign.lr=0.004", {"adapters", "completions", "scores", "findings"}),
-        ("corpus.threshold=1", {"examples", "adapters", "completions", "scores", "findings"}),
+        ("analysis.confidence=0.9", {"findings"}, {}),
+        # one shard of rtp for each subject
+        (
+            "benchmarks.rtp.max_tokens=4",
+            {"completions", "scores", "findings"},
+            {"completions": 8, "scores": 8},
+        ),
+        ("training.benign.lr=0.004", {"adapters", "completions", "scores", "findings"}, {"adapters": 1}),
+        ("corpus.threshold=1", {"examples", "adapters", "completions", "scores", "findings"}, {}),
     ],
 )
 def test_a_changed_setting_redoes_what_depends_on_it(
     tiny_study: dict[str, Any], load: Any, finished: tuple[Run, dict[str, Any]], tmp_path: Path,
-    change: str, redone: set[str],
+    change: str, redone: set[str], counts: dict[str, int],
 ) -> None:  # fmt: skip
     import shutil
 
@@ -120,10 +125,7 @@ def test_a_changed_setting_redoes_what_depends_on_it(
     run_study(load(finished[1] | {"output": str(folder)}, change))
     after = work(folder) - before
     assert set(after) == redone
-    if change.startswith("benchmarks.rtp"):
-        assert after["completions"] == after["scores"] == 8  # one shard of rtp for each subject
-    if change.startswith("training.benign"):
-        assert after["adapters"] == 1
+    assert {stage: after[stage] for stage in counts} == counts
     # and back again: everything of before is still there, only tables at fixed places are written
     run_study(load(finished[1] | {"output": str(folder)}))
     assert set(work(folder) - before - after) <= {"findings", "examples"}
@@ -167,7 +169,7 @@ def test_killed_at_random_moments_and_resumed(tiny_study: dict[str, Any], tmp_pa
     done = Counter(row["path"] for row in journal(root) if row["stage"] != "report")
     together = ("completions", "report")  # several shards are on their way at a time
     begun = Counter(row["path"] for row in journal(root, "begin") if row["stage"] not in together)
-    assert set(done.values()) == {1} or sum(done.values()) - len(done) <= kills
+    assert sum(done.values()) - len(done) <= kills  # a task that was killed between its file and its note
     assert sum(begun.values()) - len(begun) <= kills
     completions = pl.read_parquet(root / "completions" / "**" / "*.parquet")
     assert completions["completion_id"].n_unique() == completions.height == 4 * (12 + 8 + 10 + 14 + 30)
