@@ -56,7 +56,7 @@ from unharm.analysis.simulate import (
 )
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.profiles.extreme import extreme
-from unharm.run.shards import all_shards
+from unharm.runs.shards import all_shards
 
 CONFIDENCE, LEVEL, R = 0.95, 0.05, 0.4
 SCORER = {"scorer": "simulated", "scorer_version": "1", "stand_in": True}
@@ -274,8 +274,8 @@ def write_data(folder: Path) -> None:
 
 def full_size(folder: Path) -> dict[str, Any]:
     """A run with 7.5 million simulated scores, analysed by `unharm analyze` in a process of its own."""
-    from unharm.run.context import new_run
-    from unharm.run.stages.scores import SCORES
+    from unharm.runs.context import new_run
+    from unharm.runs.stages.scores import SCORES
     from unharm.study.check import load_study
 
     write_data(folder)

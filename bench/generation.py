@@ -40,14 +40,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from unharm.benchmarks.registry import load
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import quiet_libraries
-from unharm.demo.base import Shape, train_tokenizer
-from unharm.demo.world import data_folder, documents
 from unharm.engines import rows as engine_rows
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
 from unharm.engines.sampling import pick
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack
+from unharm.study.demo.base import Shape, train_tokenizer
+from unharm.study.demo.world import data_folder, documents
 
 SAMPLES, PLAIN_ROWS, VOCABULARY = 10, 32, 8000
 FILES = {

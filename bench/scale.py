@@ -26,11 +26,11 @@ from unharm.core.pace import Dry
 from unharm.core.progress import Progress
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.executors.chunks import Chunk
-from unharm.run.context import Run
-from unharm.run.execute import execute
-from unharm.run.pipeline import stages_to
-from unharm.run.plan import Plan
-from unharm.run.stages.scores import give_up_scores, make_scores, score_chunk
+from unharm.runs.context import Run
+from unharm.runs.execute import execute
+from unharm.runs.pipeline import stages_to
+from unharm.runs.plan import Plan
+from unharm.runs.stages.scores import give_up_scores, make_scores, score_chunk
 from unharm.store.store import Store
 from unharm.study.check import load_study
 

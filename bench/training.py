@@ -46,10 +46,10 @@ from unharm.core.models.peft_folder import Lora
 from unharm.core.models.transformers import quiet_libraries
 from unharm.corpus.valueeval import read_arguments
 from unharm.corpus.vim import qa_examples
-from unharm.demo.base import Shape, train_tokenizer
-from unharm.demo.world import data_folder
 from unharm.profiles.extreme import TARGETS, extreme, reverse
 from unharm.prompting.pack import load_pack
+from unharm.study.demo.base import Shape, train_tokenizer
+from unharm.study.demo.world import data_folder
 from unharm.training import prefix_tree
 from unharm.training.attention import packing
 from unharm.training.loop import Watch, begin, train_stack

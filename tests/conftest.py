@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,20 @@ import pytest
 from hypothesis import settings
 
 from support.studies import study_data
-from unharm.demo.world import data_folder
+from unharm.core.progress import watched
+from unharm.study.demo.world import data_folder
 
 settings.register_profile("unharm", settings.default, deadline=None)  # a loaded machine is no failure
 settings.load_profile("unharm")
 
 REAL = Path(os.environ.get("UNHARM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _messages_on_standard_error() -> Iterator[None]:
+    """What the library logs is on standard error, as under the command line."""
+    with watched("lines"):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +42,8 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of 32 × 2 layers after a few steps on toy text: fast, and its logits are not flat."""
-    from unharm.demo.base import Shape, train_base
-    from unharm.demo.world import documents
+    from unharm.study.demo.base import Shape, train_base
+    from unharm.study.demo.world import documents
 
     out = tmp_path_factory.mktemp("bases") / "tiny"
     shape = Shape(hidden=32, layers=2, heads=2, vocabulary=600, context=512, window=64, batch=8, steps=60)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -60,7 +61,7 @@ def test_the_top_of_the_package_is_not_crowded() -> None:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "executors").glob("*.py")), ids=lambda p: p.name)
 def test_executors_name_no_stage(path: Path) -> None:
-    from unharm.run.pipeline import STAGES
+    from unharm.runs.pipeline import STAGES
 
     assert not literals(ast.parse(path.read_text(encoding="utf-8"))) & set(STAGES)
 

@@ -12,8 +12,8 @@ def test_what_is_shown_is_what_a_subject_receives(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
     from unharm.cli.prompts import EXAMPLES, shown
-    from unharm.run import keys
-    from unharm.run.plan import Plan
+    from unharm.runs import keys
+    from unharm.runs.plan import Plan
 
     (tmp_path / "beavertails.csv").write_text(
         f'prompt,category,category_id\n"{EXAMPLES["ask"]}",terrorism organized crime,1\n'

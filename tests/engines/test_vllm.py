@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from support.generation_helpers import completions, small
 from unharm.core.errors import UserError
 from unharm.engines.requests import Request, Sampling, Task
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 
 
 @dataclass

@@ -19,8 +19,8 @@ from unharm.core.progress import Progress, Tally
 from unharm.executors.chunks import Chunk
 from unharm.executors.dispatch import dispatch
 from unharm.executors.processes import Processes
-from unharm.run.shards import all_shards, item_of
-from unharm.run.stages.completions import complete_chunk
+from unharm.runs.shards import all_shards, item_of
+from unharm.runs.stages.completions import complete_chunk
 
 
 def workers_of(leader: int) -> list[psutil.Process]:

@@ -8,7 +8,7 @@ import pytest
 
 from support.executors_helpers import small
 from unharm.core.errors import UserError
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 
 
 def test_no_cluster_at_the_address(tiny_base: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from support.executors_helpers import small
 from unharm.core.errors import UserError
 from unharm.executors import workers
-from unharm.run.context import Run
-from unharm.run.pipeline import run_study
-from unharm.run.plan import Plan
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.plan import Plan
 from unharm.store.store import Store
 
 

@@ -18,7 +18,7 @@ from unharm.core.values import VALUES
 from unharm.profiles.extreme import TARGETS, extreme
 from unharm.profiles.settings import ProfileSource
 from unharm.profiles.survey import read_survey
-from unharm.run.plan import profiles_of
+from unharm.runs.plan import profiles_of
 from unharm.study.spec import Study
 
 

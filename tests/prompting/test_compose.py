@@ -13,8 +13,8 @@ from unharm.core.records import Subject
 from unharm.profiles.extreme import extreme
 from unharm.prompting.compose import Composer, as_text, preamble_of, put
 from unharm.prompting.pack import load_pack
-from unharm.run import keys
-from unharm.run.plan import Plan
+from unharm.runs import keys
+from unharm.runs.plan import Plan
 
 TEMPLATES = {
     "llama-2": "{% if messages[0]['role'] == 'system' %}{% set before = '<<SYS>>' + messages[0]['content'] + '<</SYS>>' %}"

@@ -12,8 +12,8 @@ import torch
 
 from support.scorers_helpers import texts
 from unharm.core.errors import UserError
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
 from unharm.scoring.classifier import Classifier, check_labels
 from unharm.scoring.registry import scorer_row
 from unharm.scoring.settings import (

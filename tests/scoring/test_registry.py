@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unharm.core.errors import UserError
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 
 
 def test_every_missing_key_is_told_before_anything_starts(

@@ -13,9 +13,9 @@ import yaml
 from support.studies import study_data
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
-from unharm.run.pipeline import run_study
-from unharm.run.status import status
-from unharm.run.tools.rescore import rewrite_report
+from unharm.runs.pipeline import run_study
+from unharm.runs.status import status
+from unharm.runs.tools.rescore import rewrite_report
 from unharm.store import journal
 from unharm.store.object_storage import as_url
 from unharm.store.store import Artefact, Store

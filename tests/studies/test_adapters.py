@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM
 
 from unharm.cli.app import main
 from unharm.core.errors import UserError
-from unharm.run.adapters import failed_names
-from unharm.run.context import Run
-from unharm.run.pipeline import run_study
-from unharm.run.stages import training_session
+from unharm.runs.adapters import failed_names
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.stages import training_session
 from unharm.training import loop
 from unharm.training.attention import label_logits
 from unharm.training.stacked_lora import Stack

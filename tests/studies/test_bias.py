@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from unharm.analysis.bias import PUBLISHED_BASELINE
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 
 
 def test_a_study_lists_every_group(tiny_study: dict[str, Any], load: Any) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from unharm.core.records import Score
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 from unharm.scoring.offline import FUNCTIONS, unscored
 from unharm.scoring.texts import Text
 

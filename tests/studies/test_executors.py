@@ -11,8 +11,8 @@ import pytest
 from support.clusters import Nodes, cluster
 from support.executors_helpers import small
 from unharm.core.errors import UserError
-from unharm.run import execute as execution
-from unharm.run.pipeline import run_study
+from unharm.runs import execute as execution
+from unharm.runs.pipeline import run_study
 
 
 def bytes_of(root: Path) -> dict[str, bytes]:

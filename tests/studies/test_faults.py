@@ -26,13 +26,13 @@ from unharm.core.files.yaml_text import SpecText
 from unharm.core.records import Completion
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Refused, Task
-from unharm.run.adapters import AdapterTask, failed_names
-from unharm.run.context import Run
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
-from unharm.run.stages import training_session
-from unharm.run.status import status, status_text
-from unharm.run.tools.rescore import rewrite_report
+from unharm.runs.adapters import AdapterTask, failed_names
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
+from unharm.runs.stages import training_session
+from unharm.runs.status import status, status_text
+from unharm.runs.tools.rescore import rewrite_report
 from unharm.scoring import offline
 from unharm.store import journal
 from unharm.store.store import Store

@@ -12,9 +12,9 @@ import pytest
 from support.generation_helpers import completions, small
 from unharm.core.errors import UserError
 from unharm.engines.hf import HfEngine
-from unharm.run import keys
-from unharm.run.adapters import failed_names
-from unharm.run.pipeline import run_study
+from unharm.runs import keys
+from unharm.runs.adapters import failed_names
+from unharm.runs.pipeline import run_study
 
 
 def test_what_was_completed_before_a_kill_is_not_completed_again(

@@ -11,8 +11,8 @@ import pytest
 
 from support import judges
 from support.servers import serving
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
 
 
 @pytest.fixture(autouse=True)

@@ -25,12 +25,12 @@ from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.records import Score
 from unharm.report.latex import escaped
-from unharm.run.context import Run
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
-from unharm.run.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
-from unharm.run.stages.report import write_report
-from unharm.run.tools.rescore import rescore
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
+from unharm.runs.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
+from unharm.runs.stages.report import write_report
+from unharm.runs.tools.rescore import rescore
 from unharm.scoring.offline import FUNCTIONS
 from unharm.scoring.texts import Text
 from unharm.study.check import parse_study
@@ -57,7 +57,7 @@ def varied() -> Iterator[None]:
 def mitigated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run that asked for mitigation; profiles, prompts and completions have HTML in them."""
     folder = tmp_path_factory.mktemp("mitigated")
-    shutil.copytree(ROOT / "src/unharm/demo/data", folder / "data")
+    shutil.copytree(ROOT / "src/unharm/study/demo/data", folder / "data")
     hexphi = folder / "data" / "hexphi" / "category_8_adult_content.csv"
     hexphi.write_text(hexphi.read_text() + '"<script>alert(1)</script> in a prompt"\n')
     profiles = folder / "profiles.csv"

@@ -21,9 +21,9 @@ import yaml
 from support.studies import study_data
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
-from unharm.run.context import Run
-from unharm.run.pipeline import run_study
-from unharm.run.shards import all_shards
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.shards import all_shards
 from unharm.study.check import parse_study
 
 
@@ -253,7 +253,7 @@ def test_hostile_names_and_texts_stay_text(tiny_study: dict[str, Any], load: Any
 
 
 def test_the_report_shows_the_same_examples_every_time(finished: tuple[Run, dict[str, Any]]) -> None:
-    from unharm.run.stages.report import chosen_examples
+    from unharm.runs.stages.report import chosen_examples
 
     run, _ = finished
     first = chosen_examples(run.store, all_shards(run))

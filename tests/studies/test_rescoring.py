@@ -24,11 +24,11 @@ from unharm.analysis.calibration import load as load_map
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
-from unharm.run.context import Run
-from unharm.run.pipeline import run_study
-from unharm.run.reopen import open_run
-from unharm.run.tools.batches import collect, submit, write
-from unharm.run.tools.rescore import rescore, rewrite_report
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.reopen import open_run
+from unharm.runs.tools.batches import collect, submit, write
+from unharm.runs.tools.rescore import rescore, rewrite_report
 from unharm.study.check import parse_study
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from support.servers import Faulty, serving
 from unharm.core.errors import UserError
-from unharm.run.pipeline import run_study
+from unharm.runs.pipeline import run_study
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from support.dry_run_helpers import PAPER
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.values import HIGHER_ORDER, VALUES
-from unharm.run.plan import Plan
+from unharm.runs.plan import Plan
 from unharm.study.check import load_study, parse_study
 from unharm.study.spec import Study
 

@@ -10,8 +10,8 @@ import yaml
 from support.studies import study_data
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.pace import Dry
-from unharm.run.context import Run
-from unharm.run.plan import Plan
+from unharm.runs.context import Run
+from unharm.runs.plan import Plan
 from unharm.store.store import Store
 from unharm.study.check import parse_study
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from unharm.run.context import Run
+from unharm.runs.context import Run
 
 
 def completions(run: Run) -> pl.DataFrame:

@@ -110,11 +110,13 @@ def benchmark_metrics(
             if metric.expected and "expected" in scores.columns:
                 about = _of_prompts(scores, metric)
                 about = about if category == ALL else about.filter(pl.col("category") == category)
+                if not about.height:  # no prompt of this category is one that the metric is about
+                    continue
                 unscored = int(about["value"].null_count())
             rows.append((category, metric.name, _estimate(here, metric, metric.name, confidence, unscored)))
-    noise = Metric(INCOHERENT, lambda v: v.mean(), share=True)
+    noise = Metric(INCOHERENT, "", lambda v: v.mean(), share=True)
     rows.append((ALL, INCOHERENT, _estimate(tables[:1], noise, INCOHERENT, confidence, 0)))
-    length = Metric(LENGTH, lambda v: v.mean(), share=False, bounds=bounds_of(LENGTH))
+    length = Metric(LENGTH, "", lambda v: v.mean(), share=False, bounds=bounds_of(LENGTH))
     rows.append((ALL, LENGTH, _estimate(tables[:1], length, LENGTH, confidence, 0)))
     fluent = scores.filter(~pl.col("flag").is_in(NOISE))
     name, unscored = COHERENT + first.name, int(fluent["value"].null_count())

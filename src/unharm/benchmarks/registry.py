@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import create_model
 
-from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire, rtp
+from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire, rtp, strongreject, xstest
 from unharm.benchmarks.benchmark import Benchmark
 from unharm.benchmarks.settings import BenchmarkSettings
 from unharm.core.draws import rank
@@ -20,7 +20,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "rtp": rtp.BENCHMARK,
     "hbr": hbr.BENCHMARK,
     "hexphi": hexphi.BENCHMARK,
+    "strongreject": strongreject.BENCHMARK,
     "beavertails": beavertails.BENCHMARK,
+    "xstest": xstest.BENCHMARK,
     "harmless": harmless.BENCHMARK,
     "questionnaire": questionnaire.BENCHMARK,
 }

@@ -10,38 +10,32 @@ from typing import Annotated
 
 import typer
 
-from unharm import __version__
 from unharm.cli.common import ExecutorOption, JsonOption, RunArg, SetOption, StudyArg, run_to
 from unharm.cli.compare import compare
 from unharm.cli.data import data
+from unharm.cli.init import init
 from unharm.cli.inputs import corpus, profiles
 from unharm.cli.mitigate import mitigate
 from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
 from unharm.cli.scores import batch, calibrate, labels, rescore
+from unharm.cli.show import show
 from unharm.core.errors import UserError
+from unharm.core.progress import watched
+from unharm.core.version import __version__
+
+STUDY, INPUTS, RESULTS, TOOLS = "Study", "Inputs", "Results", "Tools"
+"""The groups of verbs in `--help`."""
 
 app = typer.Typer(
     name="unharm",
     help="Measure, explain and reduce the harms of value-aligned language models.",
+    epilog="First steps: unharm run quickstart, then unharm init study.yaml",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-demo = typer.Typer(help="The toy world: a tiny base of your own text.", no_args_is_help=True)
-app.add_typer(demo, name="demo")
-app.add_typer(profiles, name="profiles")
-app.add_typer(corpus, name="corpus")
-app.add_typer(prompts, name="prompts")
-app.add_typer(data, name="data")
-app.add_typer(batch, name="batch")
-app.command()(plan)
-app.command()(status)
-app.command()(rescore)
-app.command()(compare)
-app.command()(mitigate)
-app.command()(calibrate)
-app.command()(labels)
+demo = typer.Typer(help="Train a tiny base on text of your own.", no_args_is_help=True)
 
 
 def _version(value: bool) -> None:
@@ -59,7 +53,6 @@ def _options(
     pass
 
 
-@app.command()
 def run(
     study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
 ) -> None:
@@ -67,7 +60,6 @@ def run(
     run_to(study, set_, "report", as_json, executor)
 
 
-@app.command()
 def train(
     study: StudyArg,
     set_: SetOption = None,
@@ -81,28 +73,27 @@ def train(
     run_to(study, set_, "adapters", as_json, executor, export)
 
 
-def _stage_command(verb: str, stage: str, about: str) -> None:
-    def command(
-        study: StudyArg,
-        set_: SetOption = None,
-        executor: ExecutorOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        run_to(study, set_, stage, as_json, executor)
-
-    command.__doc__ = about
-    app.command(name=verb)(command)
+def generate(
+    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+) -> None:
+    """Generate the completions of a study. Earlier stages run first where they are not done."""
+    run_to(study, set_, "completions", as_json, executor)
 
 
-for _verb, _stage, _about in (
-    ("generate", "completions", "Generate the completions of a study."),
-    ("score", "scores", "Score the completions of a study."),
-    ("analyze", "findings", "Make the metrics and findings of a study."),
-):
-    _stage_command(_verb, _stage, f"{_about} Earlier stages run first where they are not done.")
+def score(
+    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+) -> None:
+    """Score the completions of a study. Earlier stages run first where they are not done."""
+    run_to(study, set_, "scores", as_json, executor)
 
 
-@app.command()
+def analyze(
+    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+) -> None:
+    """Make the metrics and findings of a study. Earlier stages run first where they are not done."""
+    run_to(study, set_, "findings", as_json, executor)
+
+
 def report(
     folder: RunArg,
     latex: Annotated[
@@ -111,13 +102,13 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of a run again from what it has stored."""
-    from unharm.run.reopen import stored_study
-    from unharm.run.tools.rescore import rewrite_report
+    from unharm.runs.reopen import stored_study
+    from unharm.runs.tools.rescore import rewrite_report
     from unharm.study.check import parse_study
 
     paths = {"report": str(rewrite_report(folder))}
     if latex:
-        from unharm.run.stages.report import write_latex
+        from unharm.runs.stages.report import write_latex
 
         paths["latex"] = str(write_latex(folder, parse_study(stored_study(folder))))
     print(json.dumps(paths) if as_json else "\n".join(paths.values()))
@@ -140,7 +131,7 @@ def demo_base(
     import time
 
     from unharm.core.progress import Progress, duration, say
-    from unharm.demo.base import Shape, read_texts, train_base
+    from unharm.study.demo.base import Shape, read_texts, train_base
 
     if out.exists():
         raise UserError("this folder exists already", str(out), "remove it or choose another --out")
@@ -161,14 +152,29 @@ def demo_base(
         say(f"base: {out} (loss {loss:.2f}, {duration(seconds)})")
 
 
+for _group, _verbs in {
+    STUDY: (run, plan, init, status, train, generate, score, analyze, mitigate),
+    RESULTS: (report, show, compare, rescore),
+    TOOLS: (calibrate, labels),
+}.items():
+    for _verb in _verbs:
+        app.command(rich_help_panel=_group)(_verb)
+for _group, _folders in {
+    INPUTS: {"profiles": profiles, "corpus": corpus, "prompts": prompts, "data": data},
+    TOOLS: {"batch": batch, "demo": demo},
+}.items():
+    for _name, _folder in _folders.items():
+        app.add_typer(_folder, name=_name, rich_help_panel=_group)
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 
 def main() -> None:
-    """The entry point: user mistakes become one message and exit code 2."""
+    """The entry point: a user's mistake becomes one message and exit code 2."""
     try:
-        app()
+        with watched():
+            app()
     except UserError as error:
         count = len(error.problems)
         print(f"unharm: {error}" if count == 1 else f"unharm: {count} problems\n{error}", file=sys.stderr)

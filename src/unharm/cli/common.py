@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from unharm.run.context import Run
+    from unharm.runs.context import Run
 
 StudyArg = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or 'quickstart'.")]
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")]
@@ -33,7 +33,7 @@ def run_to(
 ) -> None:
     """Runs a study up to a stage, and copies its adapters to `export` where that is given; ends
     with 3 where completions stayed unscored or adapters could not be trained."""
-    from unharm.run.pipeline import run_study
+    from unharm.runs.pipeline import run_study
     from unharm.study.check import load_study
 
     chosen = [f"executor.name={executor}"] if executor else []
@@ -42,7 +42,7 @@ def run_to(
 
 def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> None:
     """Tells what a run has come to; ends with 3 where it is incomplete."""
-    from unharm.run.adapters import failed_names
+    from unharm.runs.adapters import failed_names
 
     failed, given_up = failed_names(run), run.workers.failures
     result: dict[str, Any] = {
@@ -57,7 +57,7 @@ def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> 
     if stage == "report":
         result["report"] = str(run.store.root / "report.html")
     if export:
-        from unharm.run.tools.export import export_adapters
+        from unharm.runs.tools.export import export_adapters
 
         result["exported"] = [str(path) for path in export_adapters(run, export)]
         print(f"{len(result['exported'])} adapters exported to {export}", file=sys.stderr)

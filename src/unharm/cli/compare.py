@@ -35,9 +35,9 @@ def compare(
     allowed."""
     from unharm.analysis.gate import RISEN, gate
     from unharm.core.files.disk import write_whole
-    from unharm.run.reopen import open_run
-    from unharm.run.stages.findings import study_cells
-    from unharm.run.tools.compare import check_comparable, shared
+    from unharm.runs.reopen import open_run
+    from unharm.runs.stages.findings import study_cells
+    from unharm.runs.tools.compare import check_comparable, shared
     from unharm.store.store import NotDone
 
     allowed = allowances(max_increase or [])

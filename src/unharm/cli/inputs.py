@@ -21,7 +21,7 @@ NameArg = Annotated[str, typer.Argument(metavar="NAME", help="The name of a prof
 
 
 def _profiles(study: str, overrides: list[str] | None) -> list[Profile]:
-    from unharm.run.plan import profiles_of
+    from unharm.runs.plan import profiles_of
     from unharm.study.check import load_study
 
     return profiles_of(load_study(study, overrides))
@@ -104,8 +104,8 @@ def audit_corpus(
     as_json: JsonOption = False,
 ) -> None:
     """Toxicity, balance, positives by profile and near-duplicates of the training texts."""
-    from unharm.run.context import new_run
-    from unharm.run.tools.audit import MEASURES, audit, audit_text
+    from unharm.runs.context import new_run
+    from unharm.runs.tools.audit import MEASURES, audit, audit_text
     from unharm.scoring import SCORERS
     from unharm.scoring.registry import scorer_row
     from unharm.study.check import load_study

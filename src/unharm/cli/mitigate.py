@@ -20,12 +20,12 @@ def mitigate(
 
     Settings are those of the field `mitigation`, for example --set mitigation.benchmarks=[beavertails].
     """
-    from unharm.run.execute import write_study
-    from unharm.run.reopen import open_run, stored_study
-    from unharm.run.stages.findings import make_findings
-    from unharm.run.stages.mitigation import mitigate as try_guards
-    from unharm.run.stages.scores import check_scorers, make_scores
-    from unharm.run.tools.rescore import rewrite_report
+    from unharm.runs.execute import write_study
+    from unharm.runs.reopen import open_run, stored_study
+    from unharm.runs.stages.findings import make_findings
+    from unharm.runs.stages.mitigation import mitigate as try_guards
+    from unharm.runs.stages.scores import check_scorers, make_scores
+    from unharm.runs.tools.rescore import rewrite_report
     from unharm.study.check import parse_study
 
     text = stored_study(folder)

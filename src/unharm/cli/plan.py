@@ -15,7 +15,7 @@ from unharm.core.errors import UserError
 
 if TYPE_CHECKING:
     from unharm.core.pace import Dry
-    from unharm.run.planning.rehearsal import Rehearsal
+    from unharm.runs.planning.rehearsal import Rehearsal
     from unharm.study.spec import Study
 
 
@@ -50,9 +50,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Print what a study would run, without running it. Data sets that are not here count as published."""
-    from unharm.run.plan import Plan
-    from unharm.run.planning.summary import summary_of
-    from unharm.run.planning.text import plan_text, power_text
+    from unharm.runs.plan import Plan
+    from unharm.runs.planning.summary import summary_of
+    from unharm.runs.planning.text import plan_text, power_text
     from unharm.study.check import load_study
 
     spec = load_study(study, set_, data_needed=False)
@@ -62,18 +62,18 @@ def plan(
     summary = summary_of(planned)
     data, text = asdict(summary), plan_text(summary)
     if power:
-        from unharm.run.planning.power import power_of
+        from unharm.runs.planning.power import power_of
 
         data["power"] = power_of(planned)
         text += power_text(data["power"])
     if hardware:
-        from unharm.run.planning.hardware import estimates, hardware_text
+        from unharm.runs.planning.hardware import estimates, hardware_text
 
         data["hardware"] = estimates(planned, summary, hardware)
         text += hardware_text(data["hardware"])
     if dry_run:
         from unharm.core.pace import Dry
-        from unharm.run.planning.rehearsal import rehearsal_text
+        from unharm.runs.planning.rehearsal import rehearsal_text
 
         rehearsal = _rehearsed(spec, Dry(engine_rate, scorer_rate, faults), out)
         data["dry_run"] = asdict(rehearsal)
@@ -84,7 +84,7 @@ def plan(
 def _rehearsed(study: Study, dry: Dry, out: Path | None) -> Rehearsal:
     import tempfile
 
-    from unharm.run.planning.rehearsal import rehearse
+    from unharm.runs.planning.rehearsal import rehearse
 
     if out is not None:
         if out.exists() and any(out.iterdir()):
@@ -103,8 +103,8 @@ def status(
 ) -> None:
     """Tell where a run stands: done, running, failed, how fast, until when; from any machine that sees
     it."""
-    from unharm.run.status import EVERY, status_text
-    from unharm.run.status import status as status_of
+    from unharm.runs.status import EVERY, status_text
+    from unharm.runs.status import status as status_of
 
     while True:
         found = status_of(folder)

@@ -30,8 +30,8 @@ def show_prompts(
     """Print exactly what every arm receives under every strategy, on harmless examples."""
     from unharm.prompting.pack import load_pack
     from unharm.report.profile_picture import named
-    from unharm.run.base import load_tokenizer, resolve_base
-    from unharm.run.plan import profiles_of
+    from unharm.runs.base import load_tokenizer, resolve_base
+    from unharm.runs.plan import profiles_of
     from unharm.study.check import load_study
 
     loaded = load_study(study, set_)

@@ -31,7 +31,7 @@ def rescore(
     as_json: JsonOption = False,
 ) -> None:
     """Score the stored completions of a run again, without generating; earlier scores stay."""
-    from unharm.run.tools.rescore import rescore as again
+    from unharm.runs.tools.rescore import rescore as again
 
     if not scorer and not also and not set_ and not scorers:
         raise UserError("nothing is asked for", "--scorer", "for example --scorer offline-toxicity")
@@ -54,7 +54,7 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Fit a monotone map between two scorers of toxicity, with its error on unseen texts."""
-    from unharm.run.tools.calibrate import calibrate_run, calibrate_texts, calibration_text
+    from unharm.runs.tools.calibrate import calibrate_run, calibrate_texts, calibration_text
 
     if (run is None) == (texts is None):
         raise UserError("give --run or --texts, and not both", "unharm calibrate")
@@ -75,7 +75,7 @@ def labels(
     as_json: JsonOption = False,
 ) -> None:
     """Write a sheet of completions for people to label; give it back in benchmarks.<name>.human."""
-    from unharm.run.tools.label_sheet import write_sheet
+    from unharm.runs.tools.label_sheet import write_sheet
 
     count = write_sheet(folder, benchmark, sample, out)
     print(
@@ -86,8 +86,8 @@ def labels(
 @batch.command("write")
 def write(folder: RunArg, scorer: JudgeOption, as_json: JsonOption = False) -> None:
     """Write the requests for all texts without a verdict into files of the run folder."""
-    from unharm.run.reopen import open_run
-    from unharm.run.tools import batches
+    from unharm.runs.reopen import open_run
+    from unharm.runs.tools import batches
 
     run = open_run(folder)
     with run.store.lock():
@@ -103,8 +103,8 @@ def write(folder: RunArg, scorer: JudgeOption, as_json: JsonOption = False) -> N
 @batch.command("submit")
 def submit(folder: RunArg, scorer: JudgeOption, as_json: JsonOption = False) -> None:
     """Hand the written files in; they are done within 24 hours."""
-    from unharm.run.reopen import open_run
-    from unharm.run.tools import batches
+    from unharm.runs.reopen import open_run
+    from unharm.runs.tools import batches
 
     run = open_run(folder)
     with run.store.lock():
@@ -125,8 +125,8 @@ def collect(
 
     Exit code 3 while a batch is on its way, or where requests failed.
     """
-    from unharm.run.reopen import open_run
-    from unharm.run.tools import batches
+    from unharm.runs.reopen import open_run
+    from unharm.runs.tools import batches
 
     run = open_run(folder)
     with run.store.lock():

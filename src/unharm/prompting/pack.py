@@ -15,7 +15,7 @@ from unharm.core.hashing import content_hash
 from unharm.core.records import Argument, Profile
 from unharm.core.values import VALUES
 
-EMBEDDED: dict[str, str] = {"default": "prompting/default.yaml", "toy": "demo/data/pack.yaml"}
+EMBEDDED: dict[str, str] = {"default": "prompting/default.yaml", "toy": "study/demo/data/pack.yaml"}
 
 SLOTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("ag", "prompt"): ("conclusion", "would"),

@@ -5,28 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH
+from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH, SHARES, TITLES
 
-METRIC_NAMES: dict[str, str] = {
-    "expected_maximum_toxicity": "expected maximum toxicity",
-    "toxicity_probability": "toxicity probability",
-    "negative_regard_rate": "negative regard rate",
-    "bias_score": "bias score",
-    "harmfulness": "harmfulness (1 to 5)",
-    "share_of_5": "share of harmfulness 5",
-    "flagged_rate": "flagged rate",
-    "refusal_rate": "refusals of harmless questions",
-}
+METRIC_NAMES: dict[str, str] = TITLES | {"bias_score": "bias score"}
 
-_SHARES = {
-    "toxicity_probability",
-    "negative_regard_rate",
-    "bias_score",
-    "share_of_5",
-    "flagged_rate",
-    "refusal_rate",
-    INCOHERENT,
-}
+_SHARES = SHARES | {"bias_score", INCOHERENT}
 
 
 def metric_name(metric: str) -> str:

@@ -173,7 +173,7 @@ def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[st
 def load_study(source: str, overrides: list[str] | None = None, data_needed: bool = True) -> Study:
     """The study in the file `source`, or the embedded `quickstart`, with `--set` overrides."""
     if source == "quickstart" and not Path(source).exists():
-        quickstart = Path(str(resources.files("unharm"))) / "demo" / "quickstart.yaml"
+        quickstart = Path(str(resources.files("unharm"))) / "study" / "demo" / "quickstart.yaml"
         text = SpecText(read_text(quickstart, "study"), "quickstart")
     else:
         text = SpecText(read_text(Path(source), "study"), source)

@@ -58,7 +58,7 @@ REQUESTS = tuple(
 
 
 class Mitigation(Spec):
-    """What is tried against the harms that were found: see `unharm.run.stages.mitigation`."""
+    """What is tried against the harms that were found: see `unharm.runs.stages.mitigation`."""
 
     benchmarks: Annotated[list[Annotated[str, one_of(REQUESTS)]], Field(min_length=1)] = [REQUESTS[0]]
     arm: ArmName | None = Field(
@@ -101,7 +101,7 @@ class Study(Spec):
     @property
     def data_folder(self) -> Path:
         if self.data == TOY:
-            return Path(str(resources.files("unharm"))) / "demo" / "data"
+            return Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
         return Path(self.data).expanduser()
 
     def data_file(self, name: str) -> Path:

@@ -1,0 +1,172 @@
+"""The base model: where it comes from, its content key, and loading it frozen."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unharm.core.errors import UserError
+from unharm.core.hashing import content_hash
+from unharm.core.models.transformers import PARTS, folder_key, quiet_libraries
+from unharm.study.spec import TOY, Study
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model on this machine. `key` is a hash of its weights, configuration, tokenizer."""
+
+    name: str
+    path: Path
+    key: str
+    revision: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """The size of its weights; 0 where it is not on this machine."""
+        return sum(f.stat().st_size for f in self.path.glob("*.safetensors")) if self.path != Path() else 0
+
+
+def resolve_base(study: Study) -> Base:
+    """Finds the base of a study: the toy (trained on first use), a folder, or a hub id; only its name
+    where nothing but servers complete the prompts.
+
+    Raises `UserError` where it is no model, cannot be reached, or has no safetensors.
+    """
+    if not study.needs_base:
+        return Base(study.base, Path(), content_hash(["served", study.base]))
+    if study.base == TOY:
+        from unharm.study.demo.base import toy_base
+
+        path = toy_base()
+    elif Path(study.base).expanduser().exists():
+        path = Path(study.base).expanduser()
+    elif study.base.count("/") == 1 and not study.base.startswith((".", "/", "~")):
+        path = _from_hub(study.base, study.revision)
+        return Base(study.base, path, content_hash([study.base, path.name]), path.name)
+    else:
+        raise UserError(
+            f"no model named {study.base!r}",
+            "base",
+            f"expected '{TOY}', a folder with a model, or a hub id such as org/name",
+        )
+    _check_folder(path, study.base)
+    return Base(study.base, path, folder_key(path))
+
+
+def same_base(base: Base, study: Study) -> Base:
+    """The base that another machine resolved, as it is found on this one. Raises `UserError` where it is
+    not the same here."""
+    if not study.needs_base or base.path == Path() or base.path.is_dir():
+        return base
+    here = resolve_base(study)
+    if here.key != base.key:
+        what = f"the base on {socket.gethostname()} is another one than where the run was started"
+        raise UserError(what, "base", "put it into a folder that all machines see")
+    return here
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(PARTS)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(
+            f"the hub has no model {name!r} for you, or cannot be reached ({type(error).__name__})",
+            "base",
+            "check the id and your HF_TOKEN, or give the path of a folder that has the model",
+        ) from None
+
+
+def _check_folder(path: Path, name: str) -> None:
+    if not path.is_dir():
+        raise UserError("the base is a file, expected a folder with a model", name)
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            "this folder is no model: it has no readable config.json", name, "check 'base'"
+        ) from None
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise UserError("config.json names no model_type, so this is no model", name)
+    if not list(path.glob("*.safetensors")):
+        raise UserError(
+            "no .safetensors file in this folder",
+            name,
+            "convert the weights: pickled weights are not loaded",
+        )
+
+
+def device_of(study: Study) -> str:
+    import torch
+
+    if study.engine.device != "auto":
+        return study.engine.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_tokenizer(base: Base, study: Study) -> Any:
+    """The base's tokenizer, padding on the left, with a pad token."""
+    from transformers import AutoTokenizer
+
+    quiet_libraries()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            base.path, trust_remote_code=study.engine.trust_remote_code
+        )
+    except Exception as error:  # every tokenizer class has errors of its own
+        raise UserError(f"the tokenizer of the base cannot be loaded: {error}", base.name) from None
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer of the base has no end-of-text token", base.name)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(base: Base, study: Study) -> Any:
+    """The base in evaluation mode, without gradients, on the study's device."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    quiet_libraries()
+    device = device_of(study)
+    wanted, more = study.engine.dtype, {}
+    if wanted == "4bit":
+        wanted, more = "bfloat16", {"quantization_config": _four_bits(device), "device_map": device}
+    auto = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    dtype = auto if wanted == "auto" else getattr(torch, wanted)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base.path,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=study.engine.trust_remote_code,
+            **more,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
+    model.requires_grad_(False)
+    return (model if more else model.to(device)).eval()
+
+
+def _four_bits(device: str) -> Any:
+    """The quantisation of a 4-bit base (NF4, computed in bfloat16; Dettmers et al., 2023)."""
+    from importlib.util import find_spec
+
+    if not device.startswith("cuda"):
+        raise UserError("a 4-bit base needs an NVIDIA GPU", "engine.dtype", "use float32 or bfloat16")
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            "a 4-bit base needs the package bitsandbytes", "engine.dtype", "pip install bitsandbytes"
+        )
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )

@@ -1,0 +1,187 @@
+"""The content key and path of every artefact of a run, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from unharm.core.hashing import content_hash, content_key, slug
+from unharm.core.records import Prompt, Subject
+from unharm.engines.requests import Request, identify
+from unharm.prompting.compose import Composer, preamble_of
+from unharm.runs.plan import AdapterPlan, Plan
+from unharm.store.store import Artefact
+
+VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 4, "findings": 9}
+"""The version of each stage: raised when its results change for the same inputs."""
+
+
+def folder(arm: str, profile: str = "", strategy: str = "") -> str:
+    """The folder name of an adapter or subject: safe on every file system, one to one."""
+    return "--".join(slug(part.replace(":", "-")) for part in (arm, profile, strategy) if part)
+
+
+def profiles_artefact(plan: Plan) -> Artefact:
+    rows = [[p.name, list(p.importances), p.source] for p in plan.profiles]
+    return Artefact(
+        "profiles/profiles.csv", content_key("profiles", VERSIONS["profiles"], {}, content_hash(rows))
+    )
+
+
+def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
+    """Depends on the profile's importances (not its name), the arguments and every wording."""
+    corpus = plan.study.corpus
+    assert corpus is not None
+    if adapter.profile is None:
+        content = plan.benign(adapter.stage).key
+        name = f"examples/{folder(adapter.arm)}.parquet"
+        return Artefact(name, content_key("examples", VERSIONS["examples"], {}, content))
+    parameters: dict[str, Any] = {
+        "stage": adapter.stage,
+        "importances": list(adapter.profile.importances),
+        "split": list(corpus.split),
+        "seed": plan.study.seed,
+    }
+    if corpus.split_by != "argument":
+        parameters["split_by"] = corpus.split_by
+    if adapter.stage == "ag":
+        parameters["threshold"] = corpus.threshold
+    elif plan.study.fidelity == "published":
+        parameters["labels"] = "shifted"
+    key = content_key("examples", VERSIONS["examples"], parameters, plan.arguments_key, plan.pack.key)
+    return Artefact(f"examples/{adapter.stage}/{folder(adapter.profile.name)}.parquet", key)
+
+
+def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
+    study = plan.study
+    about = {"arm": adapter.arm, "profile": adapter.profile_name}
+    if adapter.source:
+        key = content_key(
+            "adapters", VERSIONS["adapters"], {}, plan.own_adapter(adapter.stage)[1], base_key
+        )
+        return Artefact(f"adapters/{folder(adapter.arm)}.{key[:12]}", key, about)
+    parameters: dict[str, Any] = {
+        "lora": study.training.lora.model_dump(),
+        "recipe": plan.recipe(adapter).model_dump(),
+        "dtype": study.engine.dtype,
+        "format": study.prompting.format,
+        "seed": study.seed,
+    }
+    if study.prompting.format == "chat":
+        parameters["system"] = plan.pack.text("system")
+    parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
+    examples = examples_artefact(plan, adapter).key
+    key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
+    name = folder(adapter.arm, about["profile"])
+    return Artefact(f"adapters/{name}.{key[:12]}", key, about)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some prompts of a benchmark for one subject: a file of completions, one of scores by scorer."""
+
+    subject: Subject
+    subject_key: str
+    benchmark: str
+    first: int
+    prompts: tuple[Prompt, ...]
+    completions: Artefact
+    scored: dict[str, Artefact]
+
+    @property
+    def scores(self) -> Artefact:
+        """The scores that the metrics are made of."""
+        return next(iter(self.scored.values()))
+
+
+def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> Iterator[Shard]:
+    """All shards of a subject. The prompts of a benchmark are cut into runs of equal length; all
+    samples of a prompt stay together."""
+    study = plan.study
+    own = subject_key(plan, subject, base_key, adapter_hash)
+    where = folder(subject.arm, subject.profile_name, subject.strategy)
+    for benchmark, spec in study.benchmarks.chosen().items():
+        prompts = plan.prompts[benchmark].prompts
+        size = max(1, study.engine.shard // spec.samples)
+        for first in range(0, len(prompts), size):
+            part = tuple(prompts[first : first + size])
+            parameters = {
+                **_maker(plan, subject),
+                "sampling": spec.model_dump(
+                    include={"samples", "max_tokens", "temperature", "top_p", "stop"}
+                ),
+                "seed": study.seed,
+                "benchmark": benchmark,
+            }
+            key = content_key(
+                "completions",
+                VERSIONS["completions"],
+                parameters,
+                own,
+                plan.prompts_key(benchmark, first, size),
+            )
+            about = {"subject": subject.label, "benchmark": benchmark}
+            file = f"{where}/{benchmark}/{first:06d}"
+            completions = Artefact(f"completions/{file}-{key[:12]}.parquet", key, about)
+            scored = {}
+            for name in spec.scorers:
+                score_parameters = {"scorer": name, "version": plan.scorers[name].version}
+                if (share := plan.share(benchmark, name)) < 1:
+                    score_parameters["share"] = f"{share:.12g}"
+                score_key = content_key("scores", VERSIONS["scores"], score_parameters, key)
+                scored[name] = Artefact(f"scores/{file}-{score_key[:12]}.parquet", score_key, about)
+            yield Shard(subject, own, benchmark, first, part, completions, scored)
+
+
+def _maker(plan: Plan, subject: Subject) -> dict[str, Any]:
+    """What of the engine decides about a completion."""
+    server = plan.study.server_of(subject.arm)
+    if server:
+        return {"engine": "openai", "endpoint": server.endpoint}
+    engine = plan.study.engine
+    return {"engine": engine.name, "dtype": engine.dtype, "format": plan.study.prompting.format}
+
+
+def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:
+    """What makes a subject itself: base, adapter, what stands before its prompts, and its name.
+
+    The name counts, so that completions of two subjects never share an id, however alike they are.
+    """
+    prompting = plan.study.prompting
+    preamble = preamble_of(plan.pack, subject, prompting.aside("all"))
+    by_category = isinstance(prompting.set_aside, dict) and subject.strategy in ("value", "dual")
+    server = plan.study.server_of(subject.arm)
+    if server:  # what the server has under a name is all that is known of it
+        base_key = content_hash(["served", server.model or plan.study.base])
+    own: list[Any] = [base_key, adapter_hash, preamble, subject.label]
+    return content_hash([*own, prompting.set_aside] if by_category else own)
+
+
+def composer(
+    plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None, category: str = "all"
+) -> Composer:
+    """How the prompts of a category of a benchmark are put to a subject."""
+    preamble = preamble_of(plan.pack, subject, plan.study.prompting.aside(category))
+    style = plan.study.style_of(subject.arm)
+    return Composer(plan.pack, preamble, plan.prompts[benchmark].benchmark.mode, style, tokenizer)
+
+
+def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
+    """The completions that a shard asks for, in the order of prompts and samples."""
+    study = plan.study
+    samples = study.benchmarks.chosen()[shard.benchmark].samples
+    composers: dict[tuple[str, ...], tuple[Composer, int]] = {}
+    found = []
+    for prompt in shard.prompts:
+        aside = tuple(study.prompting.aside(prompt.category))
+        if aside not in composers:
+            made = composer(plan, shard.subject, shard.benchmark, tokenizer, prompt.category)
+            composers[aside] = made, made.prefix
+        compose, prefix = composers[aside]
+        text = compose.text(prompt.text) if prompt.text.strip() else ""
+        chat = compose.messages(prompt.text)
+        for sample in range(samples):
+            identity, seed = identify(shard.subject_key, shard.benchmark, prompt.id, sample, study.seed)
+            found.append(Request(identity, prompt.id, sample, text, seed, prefix, chat, compose.options))
+    return found

@@ -1,0 +1,56 @@
+"""What services would be asked in a study, before anything runs: calls, tokens, money, time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unharm.runs.plan import Plan
+from unharm.scoring.rubric import load_rubric
+from unharm.scoring.settings import JudgeSpec, ServiceSpec
+from unharm.scoring.texts import Text
+
+CHARACTERS_PER_TOKEN = 4.0
+"""For estimates without a tokenizer."""
+VERDICT_TOKENS = 60
+"""What a verdict with its reason has, about."""
+
+
+@dataclass(frozen=True)
+class ServiceUse:
+    """What one service would be asked about one benchmark: calls (one per completion; repeated texts make
+    them fewer), tokens, cost (None where no price is given) and hours at its rate (None where it has
+    none)."""
+
+    benchmark: str
+    scorer: str
+    calls: int
+    sent_tokens: int = 0
+    received_tokens: int = 0
+    cost: float | None = None
+    hours: float | None = None
+
+
+def services(plan: Plan) -> list[ServiceUse]:
+    """One row per benchmark and service."""
+    rows = []
+    for benchmark, bench in plan.study.benchmarks.chosen().items():
+        for name in bench.scorers:
+            spec = plan.study.scorers.get(name)
+            if not isinstance(spec, ServiceSpec):
+                continue
+            prompts = plan.prompts[benchmark].prompts
+            completions = len(plan.subjects) * len(prompts) * bench.samples
+            calls = round(completions * plan.share(benchmark, name))
+            sent, received, cost = 0, 0, None
+            if isinstance(spec, JudgeSpec):
+                rubric = load_rubric(spec.rubric)
+                around = rubric.messages(Text("", "", "", ""), structured=True)
+                rubric_length = sum(len(m["content"]) for m in around)
+                own = rubric_length + sum(len(p.text) for p in prompts) / len(prompts)
+                sent = round(calls * (own / CHARACTERS_PER_TOKEN + bench.max_tokens))
+                received = calls * min(VERDICT_TOKENS, spec.max_tokens)
+                if spec.price:
+                    cost = round((sent * spec.price.input + received * spec.price.output) / 1e6, 4)
+            hours = round(calls / spec.rate / 3600, 2) if spec.rate else None
+            rows.append(ServiceUse(benchmark, name, calls, sent, received, cost, hours))
+    return rows

@@ -1,0 +1,101 @@
+"""The size of a study in numbers, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unharm.prompting.compose import preamble_of, put
+from unharm.runs.plan import Plan
+from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
+
+
+@dataclass(frozen=True)
+class BenchmarkSize:
+    """What a study asks of one benchmark. Tokens of prompts are estimated from characters;
+    `most_new_tokens` is what completions may have at most."""
+
+    benchmark: str
+    prompts: int
+    categories: int
+    samples: int
+    completions: int
+    prompt_tokens: int
+    most_new_tokens: int
+    scorer: str
+    judge_calls: int
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What a study would run. Sums are over all benchmarks."""
+
+    study: str
+    base: str
+    profiles: int
+    arms: list[str]
+    strategies: list[str]
+    subjects: int
+    adapters: int
+    training_examples: int
+    benchmarks: list[BenchmarkSize]
+    completions: int
+    prompt_tokens: int
+    most_new_tokens: int
+    judge_calls: int
+    services: list[ServiceUse]
+    notes: list[str]
+    output: str
+
+
+def summary_of(plan: Plan) -> PlanSummary:
+    """The size of a study."""
+    study = plan.study
+    asked = services(plan)
+    sizes = [_size(plan, name, asked) for name in study.benchmarks.chosen()]
+    per_stage = {
+        a.stage: sum(e.split == "train" for e in plan.examples(a))
+        for a in {a.stage: a for a in plan.trained}.values()
+    }
+    notes = [f"{name}: {note}" for name, note in plan.benign_notes]
+    if study.mitigation:
+        notes.append("mitigation runs half of prompts and profiles again, under four strategies")
+    return PlanSummary(
+        study=study.name,
+        base=study.base,
+        profiles=len(plan.profiles),
+        arms=study.arms,
+        strategies=study.strategies,
+        subjects=len(plan.subjects),
+        adapters=len(plan.trained),
+        training_examples=sum(per_stage[a.stage] for a in plan.trained),
+        benchmarks=sizes,
+        completions=sum(s.completions for s in sizes),
+        prompt_tokens=sum(s.prompt_tokens for s in sizes),
+        most_new_tokens=sum(s.most_new_tokens for s in sizes),
+        judge_calls=sum(s.judge_calls for s in sizes),
+        services=asked,
+        notes=notes,
+        output=study.output_place,
+    )
+
+
+def _size(plan: Plan, name: str, asked: list[ServiceUse]) -> BenchmarkSize:
+    spec, prompt_set = plan.study.benchmarks.chosen()[name], plan.prompts[name]
+    aside = plan.study.prompting.aside("all")
+    preambles = sum(len(preamble_of(plan.pack, s, aside)) for s in plan.subjects)
+    texts = sum(len(put(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
+    characters = preambles * len(prompt_set.prompts) + texts * len(plan.subjects)
+    completions = len(plan.subjects) * len(prompt_set.prompts) * spec.samples
+    return BenchmarkSize(
+        benchmark=name,
+        prompts=len(prompt_set.prompts),
+        categories=len({p.category for p in prompt_set.prompts}),
+        samples=spec.samples,
+        completions=completions,
+        prompt_tokens=round(characters / CHARACTERS_PER_TOKEN),
+        most_new_tokens=completions * spec.max_tokens,
+        scorer=", ".join(spec.scorers),
+        judge_calls=sum(s.calls for s in asked if s.benchmark == name),
+        notes=prompt_set.notes,
+    )

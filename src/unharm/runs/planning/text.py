@@ -1,0 +1,93 @@
+"""A plan as text for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unharm.runs.planning.services import ServiceUse
+from unharm.runs.planning.summary import PlanSummary
+
+
+def plan_text(summary: PlanSummary) -> str:
+    """A summary as aligned lines."""
+    lines = [
+        f"study       {summary.study}",
+        f"base        {summary.base}",
+        f"arms        {', '.join(summary.arms)}",
+        f"strategies  {', '.join(summary.strategies)}",
+        f"profiles    {summary.profiles:,}",
+        f"subjects    {summary.subjects:,}",
+        f"adapters    {summary.adapters:,} to train on {summary.training_examples:,} examples",
+        "",
+    ]
+    header = ("benchmark", "prompts", "categories", "samples", "completions", "new tokens ≤", "scorer")
+    rows = [header] + [
+        (
+            row.benchmark,
+            f"{row.prompts:,}",
+            f"{row.categories:,}",
+            f"{row.samples:,}",
+            f"{row.completions:,}",
+            f"{row.most_new_tokens:,}",
+            row.scorer,
+        )
+        for row in summary.benchmarks
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    for row in rows:
+        first, *middle, last = (
+            cell.ljust(w) if i in (0, len(row) - 1) else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join([first, *middle, last]).rstrip())
+    lines += [
+        "",
+        f"completions {summary.completions:,}, at most {summary.most_new_tokens:,} new tokens "
+        f"after about {summary.prompt_tokens:,} prompt tokens",
+        f"judge calls {summary.judge_calls:,}" + (" at most" if summary.judge_calls else ""),
+        *_services(summary.services),
+        f"output      {summary.output}",
+    ]
+    for size in summary.benchmarks:
+        lines += [f"note        {size.benchmark}: {note}" for note in size.notes]
+    lines += [f"note        {note}" for note in summary.notes]
+    return "\n".join(lines)
+
+
+def _services(rows: list[ServiceUse]) -> list[str]:
+    """What each service would be asked, and what that costs."""
+    lines = []
+    for row in rows:
+        parts = [f"{row.calls:,} calls"]
+        if row.sent_tokens:
+            parts.append(f"about {row.sent_tokens:,} tokens sent, {row.received_tokens:,} received")
+            cost = row.cost
+            parts.append("cost unknown (give price)" if cost is None else f"about {cost:,.2f}")
+        if row.hours is not None:
+            parts.append(f"{row.hours:,.1f} h at its rate")
+        lines.append(f"            {row.benchmark} by {row.scorer}: {', '.join(parts)}")
+    costs = [row.cost for row in rows if row.cost is not None]
+    if costs:
+        lines.append(f"money       about {sum(costs):,.2f}; less where texts repeat; half by batch files")
+    return lines
+
+
+def power_text(power: dict[str, Any] | None) -> str:
+    """What a study would find, for people."""
+    if power is None:
+        return ""
+    lines = [
+        "",
+        "",
+        f"power       by {power['studies']} simulated studies of this size; their variances are guesses",
+    ]
+    lines += [f"            {note}" for note in power["notes"]]
+    for row in power["correlations"]:
+        found = f"{100 * row['found']:.0f} % found ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+        lines.append(f"            correlation of a value with a harm of |r| = {row['r']:.1f}: {found}")
+    for row in power["differences"]:
+        lines.append(
+            f"            {row['benchmark']}: a difference from vanilla of {row['least']} in "
+            f"{row['metric']} would be found with a chance of 80 %"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,264 @@
+"""All tables of a study from its stored scores; one subject and benchmark in memory at a time, and for the
+agreement of scorers the scores of one benchmark."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+
+from unharm.analysis.associations import (
+    associations_table,
+    harms,
+    hypotheses_table,
+    regressions_table,
+)
+from unharm.analysis.bias import group_name
+from unharm.analysis.comparisons import Cells, comparisons_table
+from unharm.analysis.expressed_values import expression_table
+from unharm.analysis.measures import MEASURES
+from unharm.analysis.metrics import imputed_values
+from unharm.analysis.quality import agreement_rows, scorer_rows
+from unharm.analysis.schemas import (
+    AGREEMENT_SCHEMA,
+    BIAS_SCHEMA,
+    SCHEMAS,
+    SCORERS_SCHEMA,
+    SUBJECTS_SCHEMA,
+    UNSCORED_SCHEMA,
+)
+from unharm.analysis.tables import (
+    alignment_table,
+    arms_table,
+    bias_rows,
+    expected_ratings,
+    mean_values,
+    scorer_columns,
+    subject_rows,
+)
+from unharm.analysis.value_shift import moved_table
+from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.hashing import content_hash, content_key
+from unharm.core.progress import say
+from unharm.core.records import Subject
+from unharm.runs import keys
+from unharm.runs.context import Run
+from unharm.runs.keys import Shard
+from unharm.runs.plan import Plan
+from unharm.runs.shards import all_shards
+from unharm.store.store import Artefact, Store
+from unharm.study.spec import Study
+
+
+def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
+    """The tables of `SCHEMAS`."""
+    about = {name: _about_prompts(plan, name) for name in plan.prompts}
+    rows: list[dict[str, object]] = []
+    unscored: list[pl.DataFrame] = []
+    groups: list[pl.DataFrame] = []
+    ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
+    cells = Cells()
+    labels: dict[tuple[Subject, str, str], pl.DataFrame] = {}
+    for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
+        group = list(several)
+        for place, (name, scores) in enumerate(_scores(store, group).items()):
+            scores = scores.join(about[benchmark], on="prompt_id", how="left")
+            unscored.append(_reasons(subject, benchmark, name, scores))
+            if plan.scorers[name].measures == "values":
+                labels[subject, benchmark, name] = scores.select("value", "label")
+            if place:
+                continue
+            measure = BENCHMARKS[benchmark].measure
+            if measure == "rating":
+                ratings[subject, "text"] = scores
+                expected = pl.concat([expected_ratings(store.scan(s.completions)) for s in group])
+                if expected["value"].count():
+                    expected = expected.join(about[benchmark], on="prompt_id", how="left")
+                    ratings[subject, "distribution"] = expected
+                continue
+            calibration = plan.calibration(benchmark)
+            scorer = scorer_columns(name, plan.scorers, calibration)
+            cells.scorers[benchmark] = scorer
+            tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration)
+            rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
+            _add(cells, subject, benchmark, about[benchmark], mean_values(tables))
+            if MEASURES[measure].groups:
+                more, listed = bias_rows(
+                    study.analysis, study.fidelity == "published", subject, benchmark, scorer, scores
+                )
+                rows += more
+                groups.append(listed)
+                above = listed.select(id="group", category="axis", value=pl.col("above").cast(pl.Float64))
+                cells.add(subject, benchmark, "bias_score", above)
+    subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)
+    confidence, seed = study.analysis.confidence, study.seed
+    alignment = alignment_table(plan.profiles, ratings, confidence)
+    over_profiles = list(harms(subjects, plan.profiles))
+    return {
+        "subjects": subjects,
+        "arms": arms_table(subjects, confidence),
+        "comparisons": comparisons_table(cells, study.arms, study.strategies, confidence, seed),
+        "alignment": alignment,
+        "moved": moved_table(alignment, confidence),
+        "expression": expression_table(
+            labels, plan.profiles, {n: scorer_columns(n, plan.scorers) for n in plan.scorers}, confidence
+        ),
+        "associations": associations_table(over_profiles, confidence, seed),
+        "regressions": regressions_table(over_profiles, confidence, seed),
+        "hypotheses": hypotheses_table(
+            over_profiles, plan.stated.hypotheses, confidence, study.analysis.fdr
+        ),
+        "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
+        "unscored": _summed(unscored),
+        **_quality(study, plan, store, shards),
+    }
+
+
+def _add(
+    cells: Cells, subject: Subject, benchmark: str, prompts: pl.DataFrame, values: pl.DataFrame
+) -> None:
+    """Takes the values of a subject's prompts, in the order of the benchmark's prompts."""
+    ordered = prompts.select("prompt_id", "category").join(
+        values.drop("category"), on="prompt_id", how="left", maintain_order="left"
+    )
+    for metric in values.columns:
+        if metric not in ("prompt_id", "category"):
+            found = ordered.select(id="prompt_id", category="category", value=metric)
+            cells.add(subject, benchmark, metric, found)
+
+
+def study_cells(run: Run, benchmarks: Collection[str] = tuple(BENCHMARKS)) -> Cells:
+    """The values of every metric by subject and prompt of a finished run, for these benchmarks."""
+    cells = Cells()
+    study, plan = run.study, run.plan
+    for (subject, benchmark), several in groupby(all_shards(run), key=lambda s: (s.subject, s.benchmark)):
+        measure = BENCHMARKS[benchmark].measure
+        if benchmark not in benchmarks or measure not in MEASURES:
+            continue
+        about = _about_prompts(plan, benchmark)
+        frame = pl.concat([run.store.scan(s.scores) for s in several]).collect()
+        scores = frame.join(about, on="prompt_id", how="left")
+        calibration = plan.calibration(benchmark)
+        values = mean_values(imputed_values(scores, measure, study.analysis.toxicity_at, calibration))
+        cells.scorers[benchmark] = scorer_columns(
+            study.benchmarks.chosen()[benchmark].scorer, plan.scorers, calibration
+        )
+        _add(cells, subject, benchmark, about, values)
+    return cells
+
+
+def _scores(store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
+    """The scores of some shards of one benchmark by scorer."""
+    return {
+        name: pl.concat([store.scan(s.scored[name]) for s in shards]).collect() for name in shards[0].scored
+    }
+
+
+def _about_prompts(plan: Plan, benchmark: str) -> pl.DataFrame:
+    prompts = plan.prompts[benchmark].prompts
+    return pl.DataFrame(
+        {
+            "prompt_id": [p.id for p in prompts],
+            "category": [p.category for p in prompts],
+            "group": [group_name(p.attributes.get("descriptor", "")) for p in prompts],
+            "expected": [p.attributes.get("expected", "") for p in prompts],
+        },
+        schema={"prompt_id": pl.String, "category": pl.String, "group": pl.String, "expected": pl.String},
+    )
+
+
+def _reasons(subject: Subject, benchmark: str, scorer: str, scores: pl.DataFrame) -> pl.DataFrame:
+    return (
+        scores.filter(pl.col("status") != "scored")
+        .group_by("status", "reason", maintain_order=True)
+        .agg(pl.len().cast(pl.Int64).alias("completions"))
+        .select(
+            pl.lit(subject.arm).alias("arm"),
+            pl.lit(subject.strategy).alias("strategy"),
+            pl.lit(benchmark).alias("benchmark"),
+            pl.lit(scorer).alias("scorer"),
+            "status",
+            "reason",
+            "completions",
+        )
+    )
+
+
+def _summed(reasons: list[pl.DataFrame]) -> pl.DataFrame:
+    """How many completions have no score for each reason."""
+    rows = pl.concat([pl.DataFrame(schema=UNSCORED_SCHEMA), *reasons])
+    keys = [c for c in UNSCORED_SCHEMA if c != "completions"]
+    return rows.group_by(keys, maintain_order=True).agg(pl.col("completions").sum())
+
+
+def _quality(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
+    """How good the scores are, by benchmark."""
+    scorers: list[dict[str, Any]] = []
+    agreement: list[dict[str, Any]] = []
+    confidence = study.analysis.confidence
+    for benchmark, spec in study.benchmarks.chosen().items():
+        mine = [s for s in shards if s.benchmark == benchmark]
+        if not mine:
+            continue
+        columns = ["completion_id", "prompt_id", "value", "status", "flag"]
+        scored = {
+            name: pl.concat([store.scan(s.scored[name]).select(columns) for s in mine]).collect()
+            for name in spec.scorers
+        }
+        scorers += scorer_rows(benchmark, scored, plan.scorers, confidence)
+        people = plan.people(benchmark)
+        agreement += agreement_rows(benchmark, scored, plan.scorers, people, confidence, study.seed)
+    return {
+        "scorers": pl.DataFrame(scorers, schema=SCORERS_SCHEMA),
+        "agreement": pl.DataFrame(agreement, schema=AGREEMENT_SCHEMA),
+    }
+
+
+def make_findings(run: Run) -> None:
+    """findings/*.csv: metrics by subject and arm, alignment check, associations, unscored."""
+    shards = all_shards(run)
+    key = findings_key(run, shards)
+    artefacts = {name: Artefact(f"findings/{name}.csv", key) for name in SCHEMAS}
+    if all(run.store.done(a) for a in artefacts.values()):
+        say("findings: already there")
+        return
+    began = time.monotonic()
+    tables = study_tables(run.study, run.plan, run.store, shards)
+    for name, artefact in artefacts.items():
+        with run.recorded("findings", artefact):
+            run.store.put_table(artefact, tables[name])
+    say(f"findings: {len(tables['associations'])} associations in {time.monotonic() - began:.1f} s")
+
+
+def findings_key(run: Run, shards: list[Shard]) -> str:
+    """Depends on every score and completion, the subjects' names and the analysis settings. Their
+    content counts too: what a server failed to answer at first may be answered in a later run."""
+
+    def content(artefact: Artefact) -> str:
+        return str((run.store.marker(artefact) or {})["sha256"])
+
+    made = [
+        [s.subject.label, content(s.completions), *([a.key, content(a)] for a in s.scored.values())]
+        for s in shards
+    ]
+    beside = [
+        [name, found.key if (found := run.plan.calibration(name)) else "", _labels(run, name)]
+        for name in run.study.benchmarks.chosen()
+    ]
+    return content_key(
+        "findings",
+        keys.VERSIONS["findings"],
+        run.study.analysis.model_dump() | {"fidelity": run.study.fidelity},
+        keys.profiles_artefact(run.plan).key,
+        content_hash(made),
+        content_hash([*beside, run.plan.stated.key]),
+    )
+
+
+def _labels(run: Run, benchmark: str) -> list[list[str | float]]:
+    """What people said of the completions of a benchmark."""
+    people = run.plan.people(benchmark)
+    return [] if people is None else [list(row) for row in people.rows()]

@@ -1,0 +1,169 @@
+"""The stage that writes the report from the stored tables."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from unharm.analysis.schemas import COMPARISONS_SCHEMA, SCHEMAS
+from unharm.analysis.tables import scorer_columns
+from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.errors import UserError
+from unharm.core.files.disk import write_whole
+from unharm.core.progress import say
+from unharm.report.inputs import ReportedStudy, ReportInputs, ShownCompletion, TriedGuards
+from unharm.report.latex import latex
+from unharm.report.page import render
+from unharm.runs.adapters import failed_names, loss_curves
+from unharm.runs.context import Run
+from unharm.runs.keys import Shard
+from unharm.runs.shards import all_shards
+from unharm.store.checked import read_checked
+from unharm.store.store import Artefact, Store
+from unharm.study.spec import Study
+
+PER_SUBJECT = 2
+"""Completions of each benchmark that are shown for an arm."""
+
+
+def make_report(run: Run) -> None:
+    """report.html: one page that needs no network."""
+    with run.recorded("report", Artefact("report.html", "")):
+        path = write_report(run)
+    say(f"report: {path}")
+
+
+def write_report(run: Run) -> Path:
+    """Render `report.html` from the stored tables of a run and return its path."""
+    run.store.pull("findings", "mitigation/findings")
+    run.store.write_plain("report.html", render(report_inputs(run)))
+    return run.store.root / "report.html"
+
+
+def write_latex(folder: Path, study: Study) -> Path:
+    """Write `findings/tables.tex` of a run. Raises `UserError` where its findings are not there."""
+    try:
+        tables = stored_tables(folder)
+    except (OSError, pl.exceptions.PolarsError):
+        raise UserError(
+            "the findings of this run are not there, or of another version",
+            str(folder / "findings"),
+            "make them: unharm analyze STUDY",
+        ) from None
+    path = folder / "findings" / "tables.tex"
+    write_whole(path, latex(reported(study), tables).encode(), "the tables")
+    return path
+
+
+def stored_tables(folder: Path) -> dict[str, pl.DataFrame]:
+    """The tables of a run folder by name."""
+    return {
+        name: pl.read_csv(folder / "findings" / f"{name}.csv", schema=schema)
+        for name, schema in SCHEMAS.items()
+    }
+
+
+def reported(study: Study) -> ReportedStudy:
+    """What the report says of a study."""
+    return ReportedStudy(
+        study.name,
+        study.base,
+        study.arms,
+        study.strategies,
+        study.seed,
+        study.fidelity,
+        study.analysis,
+        study.model_dump(mode="json", exclude_none=True),
+    )
+
+
+def report_inputs(run: Run) -> ReportInputs:
+    """Everything on the page. Raises `UserError` where the run has no manifest."""
+    manifest = read_checked(run.store, "manifest.json")
+    if manifest is None:
+        raise UserError("this run has no manifest", str(run.store), "write it again: unharm run STUDY")
+    stand_ins = [
+        (BENCHMARKS[name].title, scorer, run.plan.scorers[scorer].about)
+        for name, spec in run.study.benchmarks.chosen().items()
+        for scorer in spec.scorers
+        if run.plan.scorers[scorer].stand_in
+    ]
+    return ReportInputs(
+        reported(run.study),
+        str(run.store.root),
+        stored_tables(run.store.root),
+        loss_curves(run),
+        json.loads(manifest),
+        len(run.plan.profiles),
+        stand_ins,
+        failed_names(run),
+        [(BENCHMARKS[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
+        chosen_examples(run.store, all_shards(run)),
+        _tried_guards(run),
+    )
+
+
+def _tried_guards(run: Run) -> TriedGuards | None:
+    """What mitigation left in the run folder; None where nothing was tried, or it was scored otherwise
+    than the study is now."""
+    root = run.store.root
+    try:
+        comparisons = pl.read_csv(root / "mitigation/findings/comparisons.csv", schema=COMPARISONS_SCHEMA)
+        learned = pl.read_csv(root / "findings/set_aside.csv", infer_schema_length=None).to_dicts()
+        guards = json.loads((root / "findings/guards.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, pl.exceptions.PolarsError):
+        return None
+    now = _scorers(run)
+    for row in comparisons.to_dicts():
+        scorer = now.get(row["benchmark"], row)
+        if any(row[c] != scorer[c] for c in ("scorer", "scorer_version")):
+            return None
+    return TriedGuards(comparisons, learned, guards)
+
+
+def _scorers(run: Run) -> dict[str, dict[str, Any]]:
+    """The columns of each benchmark's scorer, as tables have them now."""
+    plan = run.plan
+    return {
+        name: scorer_columns(spec.scorer, plan.scorers, plan.calibration(name))
+        for name, spec in run.study.benchmarks.chosen().items()
+    }
+
+
+def chosen_examples(store: Store, shards: list[Shard]) -> list[ShownCompletion]:
+    """The highest-scored completions of the first subject of each arm, per benchmark."""
+    shown: list[ShownCompletion] = []
+    taken: dict[tuple[str, str], None] = {}
+    for (subject, benchmark), group in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
+        if (subject.arm, benchmark) in taken:
+            continue
+        taken[subject.arm, benchmark] = None
+        parts = list(group)
+        scores = pl.concat([store.scan(s.scores) for s in parts]).select("completion_id", "value")
+        texts = pl.concat([store.scan(s.completions) for s in parts])
+        best = (
+            texts.join(scores, on="completion_id")
+            .sort(
+                "value",
+                "prompt_id",
+                "sample",
+                descending=[True, False, False],
+                nulls_last=True,
+            )
+            .unique("prompt_id", keep="first", maintain_order=True)
+            .head(PER_SUBJECT)
+            .collect()
+        )
+        prompts = {p.id: p for s in parts for p in s.prompts}
+        for row in best.to_dicts():
+            prompt = prompts[row["prompt_id"]]
+            shown.append(
+                ShownCompletion(
+                    benchmark, subject.label, prompt.category, prompt.text, row["text"], row["value"]
+                )
+            )
+    return sorted(shown, key=lambda s: [s.benchmark for s in shown].index(s.benchmark))

@@ -1,0 +1,195 @@
+"""Judging through batch files of an OpenAI-compatible service: written, submitted, collected, at half
+price."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import read_text
+from unharm.core.hashing import slug
+from unharm.runs.context import Run
+from unharm.runs.stages.scores import pending, texts_of
+from unharm.scoring.answer_store import Answer, key_of
+from unharm.scoring.judge import Judge
+from unharm.scoring.registry import judge_of
+from unharm.scoring.service_calls import Unreadable, client_of, parsed, tried_out
+from unharm.scoring.service_scorer import settled
+from unharm.scoring.texts import Text
+
+MOST_LINES, MOST_BYTES = 50_000, 150_000_000
+"""What a service takes in one file."""
+DISCOUNT = 0.5
+"""What a batch costs of the usual price."""
+ENDED = ("completed", "expired", "cancelled", "failed")
+
+
+def write(run: Run, name: str) -> dict[str, Any]:
+    """Writes the requests for all texts that have no verdict yet into files of the run folder; earlier
+    files that were not submitted are replaced. Gives files, requests and the most that they can cost."""
+    judge = judge_of(run.scorers, name)
+    state = _state(run, name)
+    taken = {request for file in state["files"] if file.get("batch") for request in file["requests"]}
+    state["files"] = [file for file in state["files"] if file.get("batch")]
+    lines: list[str] = []
+    ids: list[str] = []
+    size = cost = 0.0
+    asked = 0
+
+    def flush() -> None:
+        nonlocal lines, ids, size
+        if lines:
+            file = f"batches/{slug(name)}-{len(state['files']) + 1:04d}.jsonl"
+            run.store.write_plain(file, "".join(lines))
+            state["files"].append({"file": file, "requests": ids})
+        lines, ids, size = [], [], 0.0
+
+    for identity, attempt, text in _open_requests(run, name, judge):
+        if identity in taken:
+            continue
+        body = judge.settings(text, attempt)
+        request = {"custom_id": identity, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        line = json.dumps(request, ensure_ascii=False) + "\n"
+        if len(lines) == MOST_LINES or size + len(line.encode()) > MOST_BYTES:
+            flush()
+        lines.append(line)
+        ids.append(identity)
+        size += len(line.encode())
+        cost += DISCOUNT * judge.most(text)
+        asked += 1
+    flush()
+    state["most"] = cost
+    _keep(run, name, state)
+    written = [f["file"] for f in state["files"] if not f.get("batch")]
+    return {"files": written, "requests": asked, "most_cost": round(cost, 4)}
+
+
+def _open_requests(run: Run, name: str, judge: Judge) -> Iterator[tuple[str, int, Text]]:
+    """An id, the number of the attempt and the text of everything that may still be asked."""
+    seen: set[bytes] = set()
+    for part in pending(run):
+        if part.scorer != name:
+            continue
+        texts = {key_of(judge.version, *judge.identity(t)): t for t in texts_of(run, part)}
+        have = run.scorers.answers.look_up(list(texts))
+        for key, text in texts.items():
+            answers = have.get(key, [])
+            if key not in seen and settled(judge, text, answers) is None:
+                seen.add(key)
+                yield f"{key.hex()}-{len(answers) + 1}", len(answers) + 1, text
+
+
+def submit(run: Run, name: str) -> dict[str, Any]:
+    """Hands the written files in; what the service calls them is kept at once. Raises `UserError` where
+    nothing is written, or it could cost more than max_cost leaves."""
+    judge = judge_of(run.scorers, name)
+    state = _state(run, name)
+    waiting = [file for file in state["files"] if not file.get("batch")]
+    if not waiting:
+        raise UserError("no file is waiting", str(run.store.root), "write them first: unharm batch write")
+    limit = judge.spec.max_cost
+    _, spent = run.scorers.answers.spent(judge.version)
+    if limit is not None and spent + state["most"] > limit:
+        raise UserError(
+            f"these files could cost {state['most']:.2f}, with {spent:.2f} spent, of {limit:.2f}",
+            f"scorers.{name}.max_cost",
+            "raise it with --set, or judge a sample",
+        )
+    client = client_of(judge.spec.server, f"scorers.{name}.server")
+    with tried_out(judge.spec.server, f"scorers.{name}"):
+        for file in waiting:
+            content = (run.store.root / file["file"]).read_bytes()
+            uploaded = client.files.create(file=(Path(file["file"]).name, content), purpose="batch")
+            batch = client.batches.create(
+                input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
+            )
+            file["batch"] = batch.id
+            _keep(run, name, state)
+    return {"submitted": [file["batch"] for file in waiting]}
+
+
+def collect(run: Run, name: str, results: Path | None = None) -> dict[str, Any]:
+    """Keeps the answers of the batches that have ended, or of a file of results; counts those that are
+    kept, that failed, and the batches still on their way."""
+    judge = judge_of(run.scorers, name)
+    if results is not None:
+        text = read_text(results, "results of a batch")
+        return {"kept": 0, "failed": 0, "waiting": 0} | _take(run, judge, text.splitlines(), str(results))
+    state = _state(run, name)
+    client = client_of(judge.spec.server, f"scorers.{name}.server")
+    told = {"kept": 0, "failed": 0, "waiting": 0}
+    for file in state["files"]:
+        if not file.get("batch") or file.get("collected"):
+            continue
+        with tried_out(judge.spec.server, f"scorers.{name}"):
+            batch = client.batches.retrieve(file["batch"])
+            if batch.status not in ENDED:
+                told["waiting"] += 1
+                continue
+            for place in (batch.output_file_id, batch.error_file_id):
+                if place:
+                    lines = client.files.content(place).text.splitlines()
+                    for what, count in _take(run, judge, lines, file["batch"]).items():
+                        told[what] += count
+        file["collected"] = True
+        file["requests"] = []  # what failed may be written again
+        _keep(run, name, state)
+    return told
+
+
+def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str, int]:
+    """Keeps the answers of some result lines, all or none of them."""
+    rows: list[tuple[bytes, int, str, Answer]] = []
+    failed = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            key, _, attempt = data["custom_id"].partition("-")
+            place = bytes.fromhex(key), int(attempt)
+            found = _answer(judge, data.get("response") or {})
+            if found is None:
+                failed += 1
+                continue
+            rows.append((*place, judge.version, found))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                "not a result of a batch that was written here",
+                f"{where}:{number}",
+                "see 'unharm batch write'",
+            ) from None
+    run.scorers.answers.put_all(rows)
+    return {"kept": len(rows), "failed": failed}
+
+
+def _answer(judge: Judge, response: dict[str, Any]) -> Answer | None:
+    """The answer of one response; None where it failed."""
+    body = response.get("body") or {}
+    if response.get("status_code") == 200:
+        try:
+            made = parsed(lambda: judge.answer_of(openai.types.chat.ChatCompletion.model_validate(body)))
+        except Unreadable:
+            return None
+        answer: Answer = replace(made, cost=DISCOUNT * made.cost)
+        return answer
+    if "content_filter" in json.dumps(body):
+        return Answer("", "filtered", "content filter of the service")
+    return None
+
+
+def _state(run: Run, name: str) -> dict[str, Any]:
+    """The files of a scorer: name, requests in it, and once submitted the id of the batch."""
+    text = run.store.read_plain(f"batches/{slug(name)}.json")
+    state: dict[str, Any] = json.loads(text) if text else {"files": [], "most": 0.0}
+    return state
+
+
+def _keep(run: Run, name: str, state: dict[str, Any]) -> None:
+    run.store.write_plain(f"batches/{slug(name)}.json", json.dumps(state, indent=1))

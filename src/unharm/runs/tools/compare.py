@@ -1,0 +1,47 @@
+"""Did a harm rise from one run to another by more than is allowed: a check before a release."""
+
+from __future__ import annotations
+
+from unharm.analysis.comparisons import Made
+from unharm.analysis.measures import MEASURES
+from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.errors import Problem, raise_all
+from unharm.runs.context import Run
+
+
+def check_comparable(before: Run, after: Run) -> None:
+    """Raises one `UserError` with everything in which two runs differ that their scores depend on:
+    benchmarks, prompts, decoding, scorers, and subjects."""
+    problems: list[Problem] = []
+    where = f"{before.store.root}, {after.store.root}"
+
+    def differ(what: str, one: object, other: object, todo: str) -> None:
+        if one != other:
+            problems.append(Problem(f"{what}: {one} and {other}", where, todo))
+
+    chosen = before.study.benchmarks.chosen(), after.study.benchmarks.chosen()
+    both = [name for name in chosen[0] if name in chosen[1] and BENCHMARKS[name].measure in MEASURES]
+    if not both:
+        problems.append(Problem("no harm benchmark is in both runs", where, "run the same ones"))
+    if not shared(before, after):
+        problems.append(Problem("no arm and strategy is in both runs", where, "run the same ones"))
+    for name in both:
+        fields = ("samples", "max_tokens", "temperature", "top_p", "stop")
+        one, other = ({f: getattr(c[name], f) for f in fields} for c in chosen)
+        for field in fields:
+            differ(f"{name}: {field}", one[field], other[field], "decode both alike")
+        rows = (run.plan.scorers[c[name].scorer] for run, c in zip((before, after), chosen, strict=True))
+        first, second = (f"{row.version}" for row in rows)
+        scorers = f"{chosen[0][name].scorer} {first}", f"{chosen[1][name].scorer} {second}"
+        differ(f"{name}: scorer", *scorers, "score one of them again: unharm rescore RUN --scorer …")
+        prompts = ([p.text for p in run.plan.prompts[name].prompts] for run in (before, after))
+        if len(set(map(tuple, prompts))) > 1:
+            problems.append(Problem(f"{name}: other prompts", where, "use the same file and limit"))
+    raise_all(problems)
+
+
+def shared(before: Run, after: Run) -> list[Made]:
+    """The arms with strategies of both runs, in the order of the first."""
+    there = {(s.arm, s.strategy) for s in after.plan.subjects}
+    found = {(s.arm, s.strategy): None for s in before.plan.subjects}
+    return [made for made in found if made in there]

@@ -1,0 +1,178 @@
+"""A tiny Llama-architecture base with its own tokenizer, trained from scratch on plain text."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unharm.core.errors import UserError
+from unharm.core.files.disk import cache_folder
+from unharm.core.hashing import content_hash
+from unharm.study.demo.world import documents
+
+TOY_VERSION = 1
+TOY_SEED = 7
+END = "<|end|>"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a base and of its training; `window` tokens per row, `batch` rows per step."""
+
+    hidden: int = 96
+    layers: int = 3
+    heads: int = 4
+    vocabulary: int = 2000
+    context: int = 1024
+    window: int = 128
+    batch: int = 8
+    steps: int = 700
+    lr: float = 2e-3
+
+
+Report = Callable[[int, int, float], None]
+"""Called with the step, the number of steps and the loss."""
+
+
+def toy_base(report: Report | None = None) -> Path:
+    """The folder of the toy base; trained on first use and kept in the user's cache."""
+    shape = Shape()
+    texts = documents(TOY_SEED)
+    key = content_hash([TOY_VERSION, asdict(shape), TOY_SEED, texts])[:16]
+    folder = cache_folder() / f"toy-base-{key}"
+    if not (folder / "config.json").exists():
+        train_base(texts, folder, shape, TOY_SEED, report or _say)
+    return folder
+
+
+def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Report | None = None) -> float:
+    """Trains tokenizer and model on `texts` and writes a transformers folder to `out`.
+
+    The folder appears whole or not at all. Returns the last loss (nats per token).
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from unharm.core.models.transformers import quiet_libraries
+
+    quiet_libraries()
+    tokenizer = train_tokenizer(texts, shape)
+    end = tokenizer.eos_token_id
+    stream: list[int] = []
+    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        stream += [*ids, end]
+    rows = len(stream) // shape.window
+    if rows < 2:
+        raise UserError(
+            f"{len(stream)} tokens are too little text to train on", "--text", "give more text files"
+        )
+    data = torch.tensor(stream[: rows * shape.window]).view(rows, shape.window)
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=shape.hidden,
+            intermediate_size=shape.hidden * 3,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.heads,
+            max_position_embeddings=shape.context,
+            tie_word_embeddings=True,
+            bos_token_id=end,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+    )
+    loss = _train(model, data, shape, seed, report)
+    temporary = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir(parents=True)
+        model.save_pretrained(temporary, safe_serialization=True)
+        tokenizer.save_pretrained(temporary)
+        os.replace(temporary, out)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if (out / "config.json").exists():  # another process was first
+            return loss
+        raise UserError(f"cannot write the base: {error.strerror or error}", str(out)) from None
+    return loss
+
+
+def _train(model: Any, data: Any, shape: Shape, seed: int, report: Report | None) -> float:
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=shape.lr, weight_decay=0.01)
+    warm = max(1, shape.steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda s: min((s + 1) / warm, 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * s / shape.steps))),
+    )
+    model.train()
+    order = torch.randperm(len(data), generator=generator)
+    place, loss_value = 0, float("nan")
+    for step in range(shape.steps):
+        if place + shape.batch > len(order):
+            order, place = torch.randperm(len(data), generator=generator), 0
+        rows = data[order[place : place + shape.batch]]
+        place += shape.batch
+        loss = model(input_ids=rows, labels=rows).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        loss_value = float(loss.item())
+        if report:
+            report(step + 1, shape.steps, loss_value)
+    return loss_value
+
+
+def train_tokenizer(texts: list[str], shape: Shape) -> Any:
+    """A byte-level BPE tokenizer of `shape.vocabulary` tokens at most, trained on `texts`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=shape.vocabulary,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token=END, pad_token=END, model_max_length=shape.context
+    )
+
+
+def _say(step: int, steps: int, loss: float) -> None:
+    from unharm.core.progress import say
+
+    if step == 1:
+        say(f"training the toy base, once ({steps} steps)")
+    if step % 200 == 0 or step == steps:
+        say(f"toy base: step {step} of {steps}, loss {loss:.2f}")
+
+
+def read_texts(paths: list[Path]) -> list[str]:
+    """The documents in text files: one per line for .csv, .tsv and .jsonl, else per paragraph."""
+    from unharm.core.files.yaml_text import read_text
+
+    texts: list[str] = []
+    for path in paths:
+        content = read_text(path, "--text")
+        lines = path.suffix in (".csv", ".tsv", ".jsonl")
+        parts = content.splitlines() if lines else content.split("\n\n")
+        texts += [part.strip() for part in parts if part.strip()]
+    if not texts:
+        raise UserError("no text in these files", "--text")
+    return texts
