@@ -43,8 +43,8 @@ def row_by_row(
     """The plain way: for every profile and every row, collect the labelled values and take the least."""
     sizes = []
     for number, profile in enumerate(profiles):
-        positive: list[dict[str, str | float]] = []
-        negative: list[dict[str, str | float]] = []
+        positive: list[dict[str, object]] = []
+        negative: list[dict[str, object]] = []
         for row in rows:
             importances = [profile[v] for v in VALUES if row[v.capitalize()] == "1"]
             example = {"text": row["Premise"], "score": (score := min(importances))}

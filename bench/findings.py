@@ -218,7 +218,7 @@ def calibration(studies: int, share: float) -> dict[str, Any]:
     for name in ("heat map", "whole benchmarks", "by category"):
         false[name], _ = share_of([s[name] for s in without])
         print(row_of(f"false discoveries, {name}", [s[name] for s in without], "studies"))
-    coverage = {}
+    coverage: dict[str, float] = {}
     for name, several in (
         ("coverage, differences of whole benchmarks", [x for s in without for x in s["differences"]]),
         ("coverage, differences by category", [x for s in without for x in s["categories"]]),
@@ -232,7 +232,7 @@ def calibration(studies: int, share: float) -> dict[str, Any]:
     return {
         "false_discovery": round(max(false.values()), 4),
         "false_discovery_limit": round(LEVEL + 2 * np.sqrt(LEVEL * (1 - LEVEL) / studies), 4),
-        "coverage": round(max(coverage.values(), key=lambda c: abs(float(c) - 0.95)), 4),
+        "coverage": round(max(coverage.values(), key=lambda c: abs(c - 0.95)), 4),
         "power": round(float(np.mean(power)), 4),
         "studies": studies,
     }

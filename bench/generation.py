@@ -171,7 +171,8 @@ def against_plain(words: argparse.Namespace, base: Path, folder: Path) -> tuple[
     clock = Clock(model)
     tokens = 64
     described = load_pack("default").describe(extreme("power")) + "\n\n"
-    lines, result = [], {}
+    lines: list[str] = []
+    result: dict[str, Any] = {}
     for name, before, ours_size, plain_size in (
         ("prompts", "", 24 if words.quick else 100, 8 if words.quick else 32),
         ("in-context", described, 24 if words.quick else 100, 5 if words.quick else 24),
@@ -333,9 +334,9 @@ def main() -> None:
             if words.quick
             else (against_plain, against_processes, memory)
         ):
-            lines, found = part(words, base, Path(temporary))
+            lines, figures = part(words, base, Path(temporary))
             print("\n".join(lines), flush=True)
-            result |= found
+            result |= figures
     print(json.dumps(result))
 
 

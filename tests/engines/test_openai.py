@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from support import servers
 from support.servers import Faulty, answer_to, serving
 from unharm.core.errors import UserError
 from unharm.core.records import Completion
@@ -137,8 +138,6 @@ def test_adapters_are_loaded_named_by_content_and_unloaded(tmp_path: Path) -> No
 
 
 def test_a_served_adapter_without_effect_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
-    import servers
-
     monkeypatch.setattr(servers, "answer_to", lambda prompt, model="": "always this")
     refused: list[str] = []
     with serving(Faulty()) as faulty:

@@ -23,11 +23,11 @@ def test_processes_are_started_where_they_pay(
     monkeypatch.setattr(workers, "accelerators", list)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     run = Run(load(tiny_study), Store(Path("x")), Plan(load(tiny_study)))
-    assert run.workers.size("completions", 100) == 1
-    assert run.workers.size("completions", 1_000_000) == 8
-    assert run.workers.size("scores", 10**7, with_model=False) == 16
+    assert run.workers.size("completions", 100, 20_000) == 1
+    assert run.workers.size("completions", 1_000_000, 20_000) == 8
+    assert run.workers.size("scores", 10**7, 100_000, with_model=False) == 16
     monkeypatch.setattr(workers, "accelerators", lambda: ["0", "1", "2"])
-    assert run.workers.size("adapters", 1) == 3
+    assert run.workers.size("adapters", 1, 16) == 3
 
 
 def test_accelerators_are_dealt_to_workers() -> None:

@@ -165,7 +165,7 @@ def test_a_study_with_a_classifier_and_a_second_look_at_a_sample(
     rtp_scores, surprise, regard = (
         [f for f in scored if f["value"].drop_nulls().is_in([0.0, 1.0]).all() and f.height == 8],
         [f for f in scored if (f["value"].drop_nulls() > 1.0).any()],
-        scorer_row(study, "guess"),
+        scorer_row(study.scoring, "guess"),
     )
     assert rtp_scores
     assert 0 < sum(f.height for f in surprise) < 12

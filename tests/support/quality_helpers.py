@@ -9,10 +9,11 @@ LEVELS = np.arange(1.0, 6.0)
 
 
 def total(parts: np.ndarray) -> np.ndarray:
-    return parts.sum(axis=0, keepdims=True)
+    summed: np.ndarray = parts.sum(axis=0, keepdims=True)
+    return summed
 
 
-pairs = st.lists(st.tuples(st.sampled_from(LEVELS), st.sampled_from(LEVELS)), min_size=2, max_size=60)
+pairs = st.lists(st.tuples(st.sampled_from(LEVELS.tolist()), st.sampled_from(LEVELS.tolist())), min_size=2, max_size=60)
 
 
 values = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=6)

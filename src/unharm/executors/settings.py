@@ -9,9 +9,6 @@ from pydantic import Field
 
 from unharm.core.spec import Positive, Spec
 
-Stage = Literal["adapters", "completions", "scores"]
-"""The stages whose work can be done elsewhere."""
-
 LARGE = 1 << 29
 """Bytes of a base from which on it is worth all processors."""
 SMALL, ON_CLUSTER = 2, 8
@@ -42,7 +39,7 @@ class ExecutorSpec(Spec):
     cpus: Literal["auto"] | Positive = "auto"
     gpus: Share | None = Field(None, description="of one task; left out: 1 where there are any to be had")
     memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB of one task, for Ray")
-    stages: dict[Stage, Asked] = Field({}, description="what single stages ask for instead")
+    stages: dict[str, Asked] = Field({}, description="what single stages ask for instead")
 
 
 class Demand(Spec):
@@ -74,7 +71,7 @@ def processors() -> int:
 def demand(spec: ExecutorSpec, stage: str, with_model: bool, gpus_there: bool, base: int) -> Demand:
     """What one worker of a stage gets, for a base of so many bytes. A stage without a model needs no
     accelerator and one processor."""
-    own = spec.stages.get(stage, Asked())  # type: ignore[call-overload]
+    own = spec.stages.get(stage, Asked())
     gpus = own.gpus if own.gpus is not None else spec.gpus
     if gpus is None:
         gpus = 1.0 if gpus_there else 0.0

@@ -17,10 +17,6 @@ from unharm.executors.settings import Demand, ExecutorSpec, demand, processors, 
 if TYPE_CHECKING:
     from unharm.executors.ray_cluster import Cluster
 
-PAYS = {"adapters": 16, "completions": 20_000, "scores": 100_000}
-"""A further process on this machine pays from this many adapters, completions or texts: it takes some
-seconds to start."""
-
 
 @dataclass
 class Workers:
@@ -71,8 +67,15 @@ class Workers:
             self._cluster = Cluster(self.spec)
         return self._cluster
 
-    def size(self, stage: str, items: int, with_model: bool = True) -> int:
-        """How many chunks of a stage are done at a time, for this many items."""
+    def size(self, stage: str, items: int, pays: int, with_model: bool = True) -> int:
+        """How many chunks of a stage are done at a time.
+
+        Args:
+            stage: The name of the stage, as in the executor's settings.
+            items: How many items it has left.
+            pays: A further process on this machine pays from this many items: it takes seconds to start.
+            with_model: Whether the stage needs a model.
+        """
         wanted = self._demand(stage, with_model)
         if self.spec.name == "ray":
             most = self.cluster.room(wanted)
@@ -82,7 +85,7 @@ class Workers:
         if wanted.gpus:
             return max(1, int(len(accelerators()) / wanted.gpus))
         room = min(processors() // wanted.cpus, self._bases_that_fit() if with_model else 1 << 30)
-        return max(1, min(room, 1 + items // PAYS[stage] if items >= PAYS[stage] else 1))
+        return max(1, min(room, 1 + items // pays if items >= pays else 1))
 
     def on_accelerators(self, stage: str) -> bool:
         """Whether the workers of a stage have accelerators."""

@@ -69,7 +69,7 @@ class Remote:
         """Puts a whole file, in place of the one that was there."""
         where = self._at(path)
         if hasattr(self.fs, "auto_mkdir") or self.fs.protocol == "memory":
-            self.fs.makedirs(self.fs._parent(where), exist_ok=True)
+            self.fs.makedirs(where.rpartition("/")[0], exist_ok=True)
         self.fs.pipe_file(where, data)
 
     def create(self, path: str, data: bytes) -> bool:
@@ -78,7 +78,7 @@ class Remote:
         try:
             if self.fs.exists(where):
                 return False
-            self.fs.makedirs(self.fs._parent(where), exist_ok=True)
+            self.fs.makedirs(where.rpartition("/")[0], exist_ok=True)
             self.fs.pipe_file(where, data, mode="create")
         except FileExistsError:
             return False

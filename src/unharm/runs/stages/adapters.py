@@ -31,6 +31,9 @@ from unharm.runs.stages.training_session import Session
 from unharm.training.checkpoints import FOLDER, stacks_begun
 from unharm.training.stack_size import MOST
 
+PAYS = 16
+"""A further process on this machine pays from this many adapters: it takes some seconds to start."""
+
 
 def make_adapters(run: Run) -> None:
     """adapters/<hash>/: a PEFT folder per adapter; stage 2 starts from stage 1.
@@ -53,7 +56,7 @@ def make_adapters(run: Run) -> None:
         for stage in _in_order(tasks.trained) if pending else []:
             mine = [t for t in tasks.trained if t.plan.stage == stage and t not in over]
             rest = list(dict.fromkeys(t.key for t in mine if not _without_parent(run, t)))
-            size = run.workers.size("adapters", len(rest))
+            size = run.workers.size("adapters", len(rest), PAYS)
             chunks = _chunks(run, stage, rest, size)
             run.workers.carry_out(chunks, train_chunk, give_up_adapter, progress, size)
             run.store.refresh("adapters", "failed", FOLDER)

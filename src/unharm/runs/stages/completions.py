@@ -23,6 +23,9 @@ from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
 from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
 
+PAYS = 20_000
+"""A further process on this machine pays from this many completions: it takes some seconds to start."""
+
 COMPLETIONS = schema_of(Completion)
 
 TOGETHER = 8
@@ -42,7 +45,7 @@ def make_completions(run: Run) -> None:
         say(f"completions: {total:,} of {total:,} completions are already there")
         return
     with run.progress("completions", total, "completions", total - left) as progress:
-        size = run.workers.size("completions", left)
+        size = run.workers.size("completions", left, PAYS)
         chunks = _chunks(run, pending, size)
         run.workers.carry_out(chunks, complete_chunk, give_up_shard, progress, size)
     forget_shards(run)  # adapters may have been refused, and workers have written

@@ -26,6 +26,9 @@ from unharm.scoring.settings import ServiceSpec
 from unharm.scoring.texts import Text, text_of
 from unharm.store.store import Artefact, NotDone
 
+PAYS = 100_000
+"""A further process on this machine pays from this many texts: it takes some seconds to start."""
+
 SCORES = {
     **schema_of(Score),
     "prompt_id": pl.String,
@@ -95,7 +98,8 @@ def make_scores(run: Run) -> None:
         for name in dict.fromkeys(part.scorer for part in left):
             mine = [part for part in left if part.scorer == name]
             with_model = has_model(run.study.scorers.get(name))
-            size = run.workers.size("scores", sum(_texts(run, part) for part in mine), with_model)
+            texts = sum(_texts(run, part) for part in mine)
+            size = run.workers.size("scores", texts, PAYS, with_model)
             chunks = _chunks(run, mine, size)
             sums += run.workers.carry_out(chunks, score_chunk, give_up_scores, progress, size, with_model)
             if isinstance(scorer := run.scorers[name] if chunks[0].here else None, ServiceScorer):
