@@ -1,4 +1,4 @@
-"""Intervals against golden figures, metrics against their definitions."""
+"""Metrics against their definitions, overall and by category, with k samples and without noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons of arms, values and harms, hypotheses, the gate: against libraries, by hand, by planting."""
+"""Differences of arms against the t test, the analysis of variance and the bootstrap."""
 
 from __future__ import annotations
 

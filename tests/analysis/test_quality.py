@@ -1,4 +1,4 @@
-"""Agreement of scorers and people, metrics of so many samples, coherence, maps between scorers."""
+"""Agreement tables: pairs of scorers, people, and what came of the completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of `unharm.bench.data`."""
+"""The bench of preprocessing prints its figures and finds the published counts."""
 
 from __future__ import annotations
 

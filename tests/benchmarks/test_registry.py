@@ -1,4 +1,4 @@
-"""The loaders: real formats, real counts, and what is wrong in a file."""
+"""Benchmarks as a study reads them: counts, limits, wrong files."""
 
 from __future__ import annotations
 

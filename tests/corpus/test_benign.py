@@ -1,4 +1,4 @@
-"""Benign sets, the original argument release, fidelity, audit, pictures, YAML profiles."""
+"""Benign sets in their formats, and what is wrong in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments and the examples of both stages."""
+"""Arguments: both formats, splits, draws, and what is wrong in a row."""
 
 from __future__ import annotations
 

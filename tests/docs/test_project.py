@@ -1,4 +1,4 @@
-"""Tests of `unharm.docs.project`."""
+"""What the README and the project file promise: targets, pinned versions, files of a readable length."""
 
 from __future__ import annotations
 

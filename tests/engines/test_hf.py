@@ -1,4 +1,4 @@
-"""The hf engine: equal to transformers and PEFT, independent of the batch bit by bit, nothing lost."""
+"""The hf engine equals transformers and PEFT, bit by bit whatever stands in the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the work is done: the policy for faults, processes, a Ray cluster, the same bytes from all of them."""
+"""How many workers a stage gets, and which accelerators each of them sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Survey respondents: coding, deletion, neighbours, and the reference figures of the ESS."""
+"""Survey respondents: coding, deletion, group means, and the counts of the ESS."""
 
 from __future__ import annotations
 

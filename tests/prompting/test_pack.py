@@ -1,4 +1,4 @@
-"""The prompt pack: slots are checked, prompts are put together."""
+"""The prompt pack: slots and wordings are checked."""
 
 from __future__ import annotations
 

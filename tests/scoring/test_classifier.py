@@ -1,4 +1,4 @@
-"""Classifiers with maps of labels, perplexity, Perspective and moderation on loopback, wrong specs."""
+"""Classifiers with maps of labels against plain transformers, and a study that uses one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The offline scorers and what they refuse to score."""
+"""The offline scorers: ratings, refusals, and what is no answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges: replies read strictly, rubrics checked, a faulty server, limits, resuming, injections."""
+"""Rubrics: replies are read strictly, templates are checked, marked lines keep a text inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of `unharm.studies.bias`."""
+"""A whole study lists the bias score of every group."""
 
 from __future__ import annotations
 

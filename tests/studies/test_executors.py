@@ -1,4 +1,4 @@
-"""Tests of `unharm.studies.executors`."""
+"""A whole study leaves the same bytes from one process, two processes and two nodes of Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage that makes completions: what a kill leaves, what is refused, what the alignment check reads."""
+"""Whole studies after a kill, with refused adapters, with the alignment read from text and distribution."""
 
 from __future__ import annotations
 

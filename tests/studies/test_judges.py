@@ -1,4 +1,4 @@
-"""Tests of `unharm.studies.judges`."""
+"""A whole study whose completions and verdicts come from a faulty server."""
 
 from __future__ import annotations
 

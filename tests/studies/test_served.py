@@ -1,4 +1,4 @@
-"""Tests of `unharm.studies.served`."""
+"""Whole studies on a served model: what failed is asked again, keys are checked and never shown."""
 
 from __future__ import annotations
 

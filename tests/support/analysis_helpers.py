@@ -1,4 +1,4 @@
-"""Helpers of the tests: analysis_helpers."""
+"""Rows of the table of subjects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers of the tests: corpus_helpers."""
+"""An argument with chosen values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers of the tests: dry_run_helpers."""
+"""The paper's study, planned without its data."""
 
 from __future__ import annotations
 

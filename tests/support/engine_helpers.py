@@ -1,4 +1,4 @@
-"""Helpers of the tests: engine_helpers."""
+"""Prompts and requests for the hf engine."""
 
 from __future__ import annotations
 

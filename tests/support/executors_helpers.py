@@ -1,4 +1,4 @@
-"""Helpers of the tests: executors_helpers."""
+"""A small study for several workers, in dry or for real."""
 
 from __future__ import annotations
 

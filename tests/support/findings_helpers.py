@@ -1,4 +1,4 @@
-"""Helpers of the tests: findings_helpers."""
+"""Simulated profiles, cells and harms."""
 
 from __future__ import annotations
 

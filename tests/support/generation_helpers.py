@@ -1,4 +1,4 @@
-"""Helpers of the tests: generation_helpers."""
+"""Studies of few arms, and their stored completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers of the tests: inputs_helpers."""
+"""The default prompt pack."""
 
 from __future__ import annotations
 

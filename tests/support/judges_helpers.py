@@ -1,4 +1,4 @@
-"""Helpers of the tests: judges_helpers."""
+"""A judge on a faulty server, and its cases."""
 
 from __future__ import annotations
 

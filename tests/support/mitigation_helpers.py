@@ -1,4 +1,4 @@
-"""Helpers of the tests: mitigation_helpers."""
+"""The command line in this process."""
 
 from __future__ import annotations
 

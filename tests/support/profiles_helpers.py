@@ -1,4 +1,4 @@
-"""Helpers of the tests: profiles_helpers."""
+"""Tables of profiles."""
 
 from __future__ import annotations
 

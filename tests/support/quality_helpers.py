@@ -1,4 +1,4 @@
-"""Helpers of the tests: quality_helpers."""
+"""Ratings that hypothesis draws, and sums of parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ def total(parts: np.ndarray) -> np.ndarray:
     return summed
 
 
-pairs = st.lists(st.tuples(st.sampled_from(LEVELS.tolist()), st.sampled_from(LEVELS.tolist())), min_size=2, max_size=60)
+pairs = st.lists(
+    st.tuples(st.sampled_from(LEVELS.tolist()), st.sampled_from(LEVELS.tolist())), min_size=2, max_size=60
+)
 
 
 values = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=6)

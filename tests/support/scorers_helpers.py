@@ -1,4 +1,4 @@
-"""Helpers of the tests: scorers_helpers."""
+"""Texts and specs for scorers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers of the tests: scoring_helpers."""
+"""One completion before an offline scorer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers of the tests: stack_helpers."""
+"""Models, plain losses and PEFT modules to compare stacks with."""
 
 from __future__ import annotations
 

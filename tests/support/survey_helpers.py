@@ -1,4 +1,4 @@
-"""Helpers of the tests: survey_helpers."""
+"""Survey files, and studies of their respondents."""
 
 from __future__ import annotations
 

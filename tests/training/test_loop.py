@@ -1,4 +1,4 @@
-"""Packing and stacking change nothing but the speed."""
+"""Stacked training equals plain PEFT and torch, whatever it is stacked with and wherever it resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies in dry, published sizes where data are not at hand, and what hardware would need."""
+"""What hardware would need for a study, by published and measured rates."""
 
 from __future__ import annotations
 
