@@ -18,6 +18,7 @@ PACKAGE = ROOT / "src" / "unharm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ALLOWED = {
+    "config._attn_implementation": "transformers has no public name for the attention of a loaded model",
     "os._exit": "documented by Python, in spite of its name: a worker ends without cleaning up",
     "ray._private": "Ray has no public switch for the log lines of its nodes, nor a check of an address",
     "worker._worker_logs_enabled": "the same switch",
