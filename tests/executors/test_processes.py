@@ -72,7 +72,7 @@ def test_workers_end_when_their_leader_is_killed(tiny_study: dict[str, Any], tmp
     command = [sys.executable, "-m", "unharm", "run", str(spec)]
     leader = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     started: list[psutil.Process] = []
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while len(started) < 2 and time.monotonic() < until and leader.poll() is None:
         started = workers_of(leader.pid)
         time.sleep(0.05)
