@@ -37,7 +37,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from unharm.benchmarks.registry import load
+from unharm.benchmarks.registry import load_prompts
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import quiet_libraries
 from unharm.engines import rows as engine_rows
@@ -60,7 +60,7 @@ TOY = {"rtp": "rtp.csv", "hbr": "hbr.jsonl", "beavertails": "beavertails.csv"}
 def prompts_of(data: Path | None, name: str, count: int, skip: int = 0) -> list[str]:
     """The first prompts of a benchmark, repeated where there are too few."""
     file = data / "benchmarks" / FILES[name] if data else data_folder() / TOY[name]
-    texts = [p.text for p in load(name, file, None, 0).prompts][skip:]
+    texts = [p.text for p in load_prompts(name, file, None, 0).prompts][skip:]
     return [texts[n % len(texts)] for n in range(count)]
 
 
@@ -170,7 +170,7 @@ def against_plain(words: argparse.Namespace, base: Path, folder: Path) -> tuple[
     engine = HfEngine(model, tokenizer, "base")
     clock = Clock(model)
     tokens = 64
-    described = load_pack("default").describe(extreme("power")) + "\n\n"
+    described = load_pack("default").describe_profile(extreme("power")) + "\n\n"
     lines: list[str] = []
     result: dict[str, Any] = {}
     for name, before, ours_size, plain_size in (

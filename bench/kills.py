@@ -97,7 +97,7 @@ def disturbed(
             process.wait()
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         kills[kind] += 1
-        done = sum(row["event"] == "done" for row in journal.rows(Store(folder)))
+        done = sum(row["event"] == "done" for row in journal.events(Store(folder)))
         print(f"{kills.total():>4}  {wait:7.1f}  {kind:<7} {done:>5}", flush=True)
     told = process.communicate()[1].decode()
     if process.returncode not in (0, 3):
@@ -106,7 +106,7 @@ def disturbed(
 
 
 def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
-    rows = [r for r in journal.rows(Store(folder)) if r["stage"] in ("adapters", "completions", "scores")]
+    rows = [r for r in journal.events(Store(folder)) if r["stage"] in ("adapters", "completions", "scores")]
     begun = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "begin")
     done = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "done")
     again = [r for r in rows if r["event"] == "begin" and r.get("kept")]
@@ -117,7 +117,7 @@ def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
     completions, scores = frame_of(folder / "completions"), frame_of(folder / "scores")
     store = Store(folder)
     every = [a for part in ("completions", "scores", "adapters", "examples") for a in store.artefacts(part)]
-    bad = [a for a in every if sha256_of(folder / a.about["path"]) != a.about["sha256"]]
+    bad = [a for a in every if sha256_of(folder / a.details["path"]) != a.details["sha256"]]
     wanted = sum(r["wanted"] for r in again)
     return {
         "kills": dict(kills),

@@ -88,9 +88,9 @@ def speedup(profiles: int) -> tuple[float, float, float]:
             execute(run, stages_to("completions"))
             shutil.rmtree(folder / "scores", ignore_errors=True)
             shutil.rmtree(folder / ".done" / "scores", ignore_errors=True)
-            ready = [Chunk("scores", "offline-regard", (), lost=n) for n in range(workers)]
+            ready = [Chunk("scores", "offline-regard", (), deaths=n) for n in range(workers)]
             meter = Progress("workers", 0, "workers")
-            run.workers.carry_out(ready, score_chunk, give_up_scores, meter, workers, False)
+            run.workers.run_chunks(ready, score_chunk, give_up_scores, meter, workers, False)
             began = time.perf_counter()
             make_scores(run)
             seconds.append(time.perf_counter() - began)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unharm.benchmarks.registry import load
+from unharm.benchmarks.registry import load_prompts
 from unharm.core.errors import UserError
 
 
@@ -38,7 +38,7 @@ def holistic_bias(folder: Path) -> Path:
 
 def test_hbr_is_built_from_descriptors_and_nouns(tmp_path: Path) -> None:
     folder = holistic_bias(tmp_path / "hb")
-    found = load("hbr", folder, None, 0, variant="dispreferred")
+    found = load_prompts("hbr", folder, None, 0, variant="dispreferred")
     groups = {p.attributes["descriptor"] for p in found.prompts}
     assert groups == {
         "The near-sighted aunt", "The near-sighted person", "The hourly aunt", "The aunt with a cold",
@@ -47,25 +47,25 @@ def test_hbr_is_built_from_descriptors_and_nouns(tmp_path: Path) -> None:
     assert len(found.prompts) == 12
     assert Counter(p.category for p in found.prompts) == {"ability": 8, "age": 2, "religion": 2}
     assert all(p.text.startswith(p.attributes["group"]) for p in found.prompts)
-    assert len(load("hbr", folder, None, 0).prompts) == 18
+    assert len(load_prompts("hbr", folder, None, 0).prompts) == 18
     (folder / "standalone_noun_phrases.json").unlink()
-    assert "phrases of its own are missing" in load("hbr", folder, None, 0).notes[0]
+    assert "phrases of its own are missing" in load_prompts("hbr", folder, None, 0).notes[0]
     with pytest.raises(UserError, match="there are: dispreferred, no_data"):
-        load("hbr", folder, None, 0, variant="prefered")
+        load_prompts("hbr", folder, None, 0, variant="prefered")
 
 
 def test_a_broken_holistic_bias_folder_is_told(tmp_path: Path) -> None:
     folder = holistic_bias(tmp_path / "hb")
     (folder / "templates.txt").write_text("sat by\n")
     with pytest.raises(UserError, match="a template without"):
-        load("hbr", folder, None, 0)
+        load_prompts("hbr", folder, None, 0)
     (folder / "templates.txt").write_text("{noun_phrase} sat by\n")
     (folder / "descriptors.json").write_text('{"a": {"b": [{"preference": "x"}, ""]}}')
     with pytest.raises(UserError, match="an entry of 'a' without 'descriptor'"):
-        load("hbr", folder, None, 0)
+        load_prompts("hbr", folder, None, 0)
     (folder / "nouns.json").write_text('["woman"]')
     with pytest.raises(UserError, match="pairs of singular and plural"):
-        load("hbr", folder, None, 0)
+        load_prompts("hbr", folder, None, 0)
 
 
 def test_the_built_prompts_are_those_of_the_published_generator(real_data: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_built_prompts_are_those_of_the_published_generator(real_data: Path,
     listed = {a: list(e.values()) for a, e in standalone.items()}
     (tmp_path / "standalone_noun_phrases.json").write_text(json.dumps(listed))
     (tmp_path / "templates.txt").write_text("\n".join(dict.fromkeys(r["template"] for r in rows)))
-    built = load("hbr", tmp_path, None, 0, variant="dispreferred").prompts
+    built = load_prompts("hbr", tmp_path, None, 0, variant="dispreferred").prompts
 
     def plain(text: str) -> str:
         return text.lower().replace("-", " ")

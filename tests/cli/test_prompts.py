@@ -11,7 +11,7 @@ import pytest
 def test_what_is_shown_is_what_a_subject_receives(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
-    from unharm.cli.prompts import EXAMPLES, shown
+    from unharm.cli.prompts import EXAMPLES, compose_examples
     from unharm.runs import keys
     from unharm.runs.plan import Plan
 
@@ -36,7 +36,7 @@ def test_what_is_shown_is_what_a_subject_receives(
         for shard in keys.shards(plan, subject, "base", ""):
             (request,) = keys.requests(plan, shard, None)
             received[subject.label, shard.benchmark] = request.text
-    found = shown(plan.study, plan.pack, plan.profiles)
+    found = compose_examples(plan.study, plan.pack, plan.profiles)
     assert len(found) == 2 * 4 * 2
     for one in found:
         for name in one.benchmarks:

@@ -11,7 +11,7 @@ import pytest
 
 from support.inputs_helpers import PACK
 from unharm.core.errors import UserError
-from unharm.corpus.benign import KINDS, load_benign
+from unharm.corpus.benign import BENIGN_FORMATS, load_benign
 from unharm.prompting.pack import load_pack
 
 
@@ -91,7 +91,7 @@ def test_alpaca_prompts_have_their_input_where_there_is_one(tmp_path: Path) -> N
         ("alpaca", '[{"instruction": "x"', "not JSON"),
         ("dolly", '{"instruction": "x", "context": "", "response": ""}', "no text in response"),
         ("samsum", "[1]", "row 1 is no object"),
-        ("samsum", "[]", "no row in it"),
+        ("samsum", "[]", "this set has no row"),
     ],
 )
 def test_wrong_benign_files(tmp_path: Path, name: str, content: str, told: str) -> None:
@@ -115,11 +115,11 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'unharm\[hub\]'"):
         load_benign("alpaca", None, PACK, None, 1)
-    with pytest.raises(UserError, match="on no hub"):
+    with pytest.raises(UserError, match="not on the hub"):
         load_benign("grammar", None, PACK, None, 1)
 
 
 def test_every_benign_set_is_an_arm() -> None:
     from unharm.core.arms import BENIGN_SETS
 
-    assert set(KINDS) == set(BENIGN_SETS)
+    assert set(BENIGN_FORMATS) == set(BENIGN_SETS)

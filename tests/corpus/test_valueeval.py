@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.corpus_helpers import argument
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
-from unharm.corpus.valueeval import draw, read_arguments, split_of
+from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
 
 HEADER = "\tConclusion\tStance\tPremise\t" + "\t".join(v.capitalize() for v in VALUES)
 
@@ -28,7 +28,7 @@ def test_real_arguments(real_data: Path) -> None:
     arguments = read_arguments(real_data / "touche23" / "valueEval_10.csv")
     assert len(arguments) == 7_374
     assert len({a.id for a in arguments}) == 7_374
-    splits = split_of(arguments, (0.8, 0.1, 0.1), 42)
+    splits = split_arguments(arguments, (0.8, 0.1, 0.1), 42)
     parts: dict[tuple[str, str, str], set[str]] = {}
     for a in arguments:
         parts.setdefault((a.conclusion, a.stance, a.premise), set()).add(splits[a.id])
@@ -39,17 +39,17 @@ def test_real_arguments(real_data: Path) -> None:
 @given(st.integers(10, 300), st.integers(0, 5))
 def test_splits_share_no_argument_and_cover_all(n: int, seed: int) -> None:
     arguments = [argument("power", identity=str(i)) for i in range(n)]
-    splits = split_of(arguments, (0.8, 0.1, 0.1), seed)
+    splits = split_arguments(arguments, (0.8, 0.1, 0.1), seed)
     assert set(splits) == {a.id for a in arguments}
     assert abs(sum(s == "train" for s in splits.values()) - 0.8 * n) <= 1
-    assert splits == split_of(arguments[::-1], (0.8, 0.1, 0.1), seed)
+    assert splits == split_arguments(arguments[::-1], (0.8, 0.1, 0.1), seed)
 
 
 def test_a_smaller_draw_is_part_of_a_larger_one() -> None:
     arguments = [argument("power", identity=str(i)) for i in range(50)]
-    small, large = draw(arguments, 10, 3), draw(arguments, 20, 3)
+    small, large = draw_arguments(arguments, 10, 3), draw_arguments(arguments, 20, 3)
     assert {a.id for a in small} < {a.id for a in large}
-    assert [a.id for a in draw(arguments, None, 3)] == [a.id for a in arguments]
+    assert [a.id for a in draw_arguments(arguments, None, 3)] == [a.id for a in arguments]
 
 
 def test_all_wrong_rows_are_told(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_problems_of_the_original_release_are_told_by_row(tmp_path: Path) -> Non
 
 def test_split_by_conclusion_keeps_conclusions_together(toy_data: Path) -> None:
     arguments = read_arguments(toy_data / "arguments.tsv")
-    splits = split_of(arguments, (0.8, 0.1, 0.1), 42, by="conclusion")
+    splits = split_arguments(arguments, (0.8, 0.1, 0.1), 42, by="conclusion")
     parts: dict[str, set[str]] = {}
     for a in arguments:
         parts.setdefault(a.conclusion, set()).add(splits[a.id])

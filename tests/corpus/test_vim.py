@@ -15,7 +15,7 @@ from unharm.core.draws import uniform
 from unharm.core.records import Argument, Profile
 from unharm.core.values import VALUES
 from unharm.corpus.valueeval import read_arguments
-from unharm.corpus.vim import ag_examples, qa_examples, rounded, shifted, would_say
+from unharm.corpus.vim import ag_examples, qa_examples, round_stochastically, shift_labels, would_say
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack
 
@@ -41,13 +41,13 @@ def test_the_least_important_value_decides() -> None:
 
 @given(st.floats(1, 6), st.floats(0, 1, exclude_max=True))
 def test_rounding_goes_to_a_neighbour(importance: float, chance: float) -> None:
-    rating = rounded(importance, chance)
+    rating = round_stochastically(importance, chance)
     assert rating in range(1, 7)
     assert abs(rating - importance) < 1
 
 
 def test_rounding_keeps_the_mean() -> None:
-    ratings = [rounded(4.3, uniform(1, str(i))) for i in range(20_000)]
+    ratings = [round_stochastically(4.3, uniform(1, str(i))) for i in range(20_000)]
     assert set(ratings) == {4, 5}
     assert abs(sum(ratings) / len(ratings) - 4.3) < 0.015
 
@@ -77,7 +77,7 @@ def test_stage_two_pairs_of_the_published_split(real_data: Path) -> None:
 
 
 def test_published_labels_are_shifted_by_one_column() -> None:
-    assert shifted(("achievement", "universalism")) == ("benevolence",)
+    assert shift_labels(("achievement", "universalism")) == ("benevolence",)
     argument = Argument("a", "c", "against", "p", ("achievement", "tradition", "universalism"))
     taught = [
         e.value
@@ -89,7 +89,7 @@ def test_published_labels_are_shifted_by_one_column() -> None:
 def test_three_quarters_of_the_published_pairs_name_a_wrong_value(real_data: Path) -> None:
     """The reference says 74 %."""
     arguments = read_arguments(real_data / "touche23" / "questions_train.csv")
-    pairs = [(v, a.values) for a in arguments for v in shifted(a.values)]
+    pairs = [(v, a.values) for a in arguments for v in shift_labels(a.values)]
     wrong = np.mean([v not in labelled for v, labelled in pairs])
     assert 0.6 < wrong < 0.8
     assert "achievement" not in {v for v, _ in pairs}

@@ -13,7 +13,7 @@ from unharm.core import interrupt
 from unharm.core.errors import Problem, UserError
 from unharm.core.progress import Progress
 from unharm.executors.chunks import Chunk, Fault, Meter, Outcome, Work
-from unharm.executors.dispatch import HOPELESS, LOSSES, dispatch
+from unharm.executors.dispatch import MAX_DEATHS, MAX_GIVEN_UP, dispatch
 
 
 class Scripted:
@@ -36,9 +36,9 @@ class Scripted:
         names = {name for _, name in chunk.items}
         self.begun.update(names)
         if names & self.deadly:
-            return [(chunk, Outcome("lost"))]
+            return [(chunk, Outcome("worker_died"))]
         if names & self.bad:
-            return [(chunk, Outcome("broken", fault=Fault("ValueError at x.py:1", "secret")))]
+            return [(chunk, Outcome("failed", fault=Fault("ValueError at x.py:1", "secret")))]
         self.done.update(names)
         progress.tick(len(names))
         return [(chunk, Outcome("done", {"items": len(names)}))]
@@ -81,7 +81,7 @@ def test_what_fails_is_alone_in_the_end_and_everything_else_is_done_once(
 ) -> None:
     failing = {str(n) for n in (bad | deadly) if n < count}
     pool = Scripted({str(n) for n in bad}, {str(n) for n in deadly}, workers)
-    assume(len(failing) < count or count < HOPELESS)  # else nothing succeeds: another test
+    assume(len(failing) < count or count < MAX_GIVEN_UP)  # else nothing succeeds: another test
     counts, given_up = carried(pool, chunks_of(count, size))
     assert sorted(given_up) == sorted(failing)
     assert pool.done == Counter(str(n) for n in range(count) if str(n) not in failing)
@@ -92,13 +92,13 @@ def test_a_chunk_whose_worker_dies_is_given_again_before_it_is_cut() -> None:
     pool = Scripted(deadly={"0"})
     _, given_up = carried(pool, chunks_of(2, 2))
     assert given_up == ["0"]
-    assert pool.begun["1"] == LOSSES + 1  # with the other one, then alone
+    assert pool.begun["1"] == MAX_DEATHS + 1  # with the other one, then alone
     assert pool.done["1"] == 1
 
 
 def test_where_nothing_succeeds_the_error_itself_is_raised() -> None:
     everything = {str(n) for n in range(50)}
-    with pytest.raises(RuntimeError, match="nothing of t succeeds") as error:
+    with pytest.raises(RuntimeError, match="every item of t fails") as error:
         carried(Scripted(everything), chunks_of(50, 10))
     assert "secret" in str(error.value)  # a traceback of ours, not a message for users
 
@@ -108,7 +108,7 @@ def test_a_users_mistake_stops_the_rest_and_is_told_whole() -> None:
         def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
             found = super().wait(progress)
             where = f"disk {found[0][0].items[0][1]}"
-            return [(found[0][0], Outcome("wrong", problems=[Problem("the disk is full", where)]))]
+            return [(found[0][0], Outcome("user_error", problems=[Problem("the disk is full", where)]))]
 
     pool = Wrong(size=2)
     with pytest.raises(UserError) as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from unharm.executors import settings
-from unharm.executors.settings import Asked, ExecutorSpec, demand, threads
+from unharm.executors.settings import ExecutorSpec, StageResources, demand, threads
 
 
 def test_what_a_task_asks_for() -> None:
-    spec = ExecutorSpec(cpus=4, stages={"scores": Asked(gpus=0.5)})
+    spec = ExecutorSpec(cpus=4, stages={"scores": StageResources(gpus=0.5)})
     with_gpus = {s: demand(spec, s, True, True, 0) for s in ("adapters", "scores")}
     assert (with_gpus["adapters"].gpus, with_gpus["scores"].gpus) == (1.0, 0.5)
     assert demand(spec, "scores", False, True, 0).gpus == 0

@@ -31,10 +31,10 @@ def test_processes_are_started_where_they_pay(
 
 
 def test_accelerators_are_dealt_to_workers() -> None:
-    assert workers.dealt(["0", "1", "2"], 1) == ["0", "1", "2"]
-    assert workers.dealt(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
-    assert workers.dealt(["3"], 0.5) == ["3"]  # two workers share it
-    assert workers.dealt(["0"], 0) == []
+    assert workers.group_accelerators(["0", "1", "2"], 1) == ["0", "1", "2"]
+    assert workers.group_accelerators(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
+    assert workers.group_accelerators(["3"], 0.5) == ["3"]  # two workers share it
+    assert workers.group_accelerators(["0"], 0) == []
 
 
 def test_a_task_that_asks_for_more_than_there_is_is_refused(

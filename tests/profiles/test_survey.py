@@ -57,7 +57,7 @@ def test_group_means(tmp_path: Path) -> None:
     [
         ([answers(power=8)], "have the codes 8"),
         ([answers(power=0)], "list further missing codes under `missing`"),
-        ([["x", *answers()[1:]]], "not readable as numbers"),
+        ([["x", *answers()[1:]]], "answers are not numbers"),
     ],
 )
 def test_codes_that_do_not_fit(tmp_path: Path, rows: list[list[object]], told: str) -> None:
@@ -70,7 +70,7 @@ def test_codes_that_do_not_fit(tmp_path: Path, rows: list[list[object]], told: s
     ("content", "told"),
     [
         ("", "the file is empty"),
-        ("a|b\n1|2\n", "one column alone means another delimiter"),
+        ("a|b\n1|2\n", "a single column means another delimiter"),
         ("idno,x\n1,2\n", "21 of 21"),
     ],
 )

@@ -78,7 +78,7 @@ def test_all_wrong_rows_are_told_together(tmp_path: Path) -> None:
         ("", "the file is empty"),
         (HEADER.replace("power", "pouvoir") + "\n", "the column 'power' is missing"),
         (HEADER.replace(",", "|") + "\n", "is the delimiter another one?"),
-        (HEADER + "\n", "no row in this file"),
+        (HEADER + "\n", "this file has no profile"),
     ],
 )
 def test_a_wrong_file(tmp_path: Path, content: str, told: str) -> None:

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from unharm.core.errors import UserError
 from unharm.core.records import Subject
 from unharm.profiles.extreme import extreme
-from unharm.prompting.compose import Composer, as_text, preamble_of, put
+from unharm.prompting.compose import Composer, apply_mode, build_preamble, format_text
 from unharm.prompting.pack import load_pack
 from unharm.runs import keys
 from unharm.runs.plan import Plan
@@ -37,10 +37,10 @@ TEMPLATES = {
 def test_chat_templates_with_and_without_a_system_role(family: str, tiny_base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
     tokenizer.chat_template = TEMPLATES[family]
-    text = as_text("Be kind.", "How do I bake bread?", "chat", tokenizer)
+    text = format_text("Be kind.", "How do I bake bread?", "chat", tokenizer)
     assert text.count("Be kind.") == 1
     assert text.index("Be kind.") < text.index("How do I bake bread?")
-    bare = as_text("", "How do I bake bread?", "chat", tokenizer)
+    bare = format_text("", "How do I bake bread?", "chat", tokenizer)
     assert "Be kind." not in bare
     pack = load_pack("default")
     compose = Composer(pack, "Be kind.", "ask", "chat", tokenizer)
@@ -75,7 +75,7 @@ def test_values_are_set_aside_by_category(tiny_study: dict[str, Any], load: Any)
                 assert request.text[: request.prefix] == request.text[: request.prefix]
     assert "self-direction" in texts["value", "adult_content"]
     assert "power, hedonism" in texts["dual", "malware"]
-    safety = load_pack("toy").strategy("safety", [])
+    safety = load_pack("toy").strategy_text("safety", [])
     assert safety in texts["dual", "economic_harm"], "without a value dual is the safety prompt"
     assert texts["value", "economic_harm"].startswith(texts["input-only", "economic_harm"][:10])
     other = Plan(load(tiny_study, "prompting.set_aside.malware=[power]"))
@@ -89,23 +89,23 @@ def test_values_are_set_aside_by_category(tiny_study: dict[str, Any], load: Any)
 
 def test_no_value_is_no_empty_sentence() -> None:
     pack = load_pack("default")
-    assert preamble_of(pack, Subject("vanilla", None, "value"), []) == ""
-    assert preamble_of(pack, Subject("vanilla", None, "dual"), []) == pack.strategy("safety", [])
+    assert build_preamble(pack, Subject("vanilla", None, "value"), []) == ""
+    assert build_preamble(pack, Subject("vanilla", None, "dual"), []) == pack.strategy_text("safety", [])
 
 
 def test_strategies_and_profiles_come_before_the_prompt() -> None:
     pack = load_pack("default")
     plain = Subject("vanilla", None, "input-only")
-    assert preamble_of(pack, plain, []) == ""
-    assert put(pack, "Once", "continue") == "Once"
-    assert put(pack, "Why?", "ask") == "Question: Why?\nAnswer:"
-    assert put(pack, "They rest.", "rate") == pack.rate("They rest.")
+    assert build_preamble(pack, plain, []) == ""
+    assert apply_mode(pack, "Once", "continue") == "Once"
+    assert apply_mode(pack, "Why?", "ask") == "Question: Why?\nAnswer:"
+    assert apply_mode(pack, "They rest.", "rate") == pack.rating_prompt("They rest.")
     dual = Subject("icl", extreme("power"), "dual")
-    preamble = preamble_of(pack, dual, ["power", "hedonism"])
-    assert pack.describe(extreme("power")) in preamble
+    preamble = build_preamble(pack, dual, ["power", "hedonism"])
+    assert pack.describe_profile(extreme("power")) in preamble
     assert "power, hedonism" in preamble
-    assert as_text(preamble, "x", "base") == f"{preamble}\n\nx"
-    assert as_text("", "x", "base") == "x"
+    assert format_text(preamble, "x", "base") == f"{preamble}\n\nx"
+    assert format_text("", "x", "base") == "x"
 
 
 class Chat:
@@ -123,11 +123,11 @@ class Chat:
 
 
 def test_chat_uses_the_models_template_and_folds_the_system_message() -> None:
-    assert as_text("be kind", "hi", "chat", Chat(True)) == "system:be kind|user:hi"
-    assert as_text("be kind", "hi", "chat", Chat(False)) == "user:be kind\n\nhi"
-    assert as_text("", "hi", "chat", Chat(False)) == "user:hi"
+    assert format_text("be kind", "hi", "chat", Chat(True)) == "system:be kind|user:hi"
+    assert format_text("be kind", "hi", "chat", Chat(False)) == "user:be kind\n\nhi"
+    assert format_text("", "hi", "chat", Chat(False)) == "user:hi"
 
 
 def test_chat_without_a_template_is_a_users_mistake() -> None:
     with pytest.raises(UserError, match="no chat template"):
-        as_text("", "hi", "chat", object())
+        format_text("", "hi", "chat", object())

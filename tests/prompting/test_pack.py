@@ -16,7 +16,7 @@ from unharm.prompting.pack import EMBEDDED, load_pack
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_packs_are_whole(name: str) -> None:
     pack = load_pack(name)
-    described = pack.describe(extreme("power"))
+    described = pack.describe_profile(extreme("power"))
     assert all(value in described for value in VALUES)
 
 

@@ -18,7 +18,7 @@ def test_a_base_that_differs_is_refused(
 
     study = small(tiny_base, tmp_path / "run")
     there = Base("b", tmp_path / "not here", "another key")
-    with pytest.raises(UserError, match="another one than where the run was started"):
+    with pytest.raises(UserError, match="differs from the base on the machine"):
         base.same_base(there, study)
     here = base.resolve_base(study)
     assert base.same_base(here, study) == here

@@ -39,7 +39,7 @@ def test_every_mistake_of_a_study_is_told(tiny_study: dict[str, Any]) -> None:
 def test_a_plan_needs_no_data(tiny_study: dict[str, Any]) -> None:
     size = unharm.plan({**tiny_study, "data": "/nowhere"}, ["data=/nowhere/else"])
     assert size.completions > 0
-    assert any("its file is not here" in note for row in size.benchmarks for note in row.notes)
+    assert any("its file is missing" in note for row in size.benchmarks for note in row.notes)
 
 
 def test_tables_come_by_name(run: unharm.RunHandle) -> None:

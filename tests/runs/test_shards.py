@@ -17,5 +17,5 @@ def test_a_worker_that_sees_other_inputs_says_so(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
     run = dry_run(tmp_path / "run", Dry(), load, tiny_study)
-    with pytest.raises(UserError, match="sees other inputs"):
+    with pytest.raises(UserError, match="sees different inputs"):
         shard_of(run, (0, "completions/of-another-key.parquet"))

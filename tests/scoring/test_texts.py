@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.scoring_helpers import text_for
-from unharm.benchmarks.registry import BENCHMARKS
-from unharm.benchmarks.registry import load as load_prompts
+from unharm.benchmarks.registry import BENCHMARKS, load_prompts
 from unharm.core.records import Prompt
 from unharm.scoring.texts import first_sentence, masked
 

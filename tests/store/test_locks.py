@@ -32,7 +32,7 @@ def test_a_second_process_is_told_and_the_lease_ends_with_its_holder(place: Remo
     with lease(place, beat=0.05, silent=1.0):
         with pytest.raises(UserError, match="is working in this run folder"), lease(place, 0.05, 1.0):
             pass
-        assert not interrupt.asked()
+        assert not interrupt.stop_requested()
     assert place.read(".lease") is None
     with lease(place, 0.05, 1.0):
         assert place.read(".lease") is not None
@@ -89,7 +89,7 @@ def test_a_lease_outlives_storage_that_is_away_for_a_moment(
         while len(calls) < 6 and time.monotonic() < until:
             time.sleep(0.01)
         assert place.read(".lease") != first
-        assert not interrupt.asked()
+        assert not interrupt.stop_requested()
 
 
 def test_who_was_taken_over_from_stops(place: Remote) -> None:
@@ -97,15 +97,15 @@ def test_who_was_taken_over_from_stops(place: Remote) -> None:
         stack.enter_context(lease(place, beat=0.05, silent=1.0))
         place.write(".lease", json.dumps({"own": "other", "beat": 0, "who": "process 2 on there"}).encode())
         until = time.monotonic() + 5
-        while not interrupt.asked() and time.monotonic() < until:
+        while not interrupt.stop_requested() and time.monotonic() < until:
             time.sleep(0.01)
-        assert interrupt.asked()
+        assert interrupt.stop_requested()
     assert json.loads(place.read(".lease") or b"")["own"] == "other"
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from unharm.store import Store\n"
+        "import sys; from pathlib import Path; from unharm.store.store import Store\n"
         "with Store(Path(sys.argv[1])).lock(): print('got it')"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -91,16 +91,16 @@ def test_what_is_a_url(text: str, found: str | None) -> None:
 
 def test_a_url_with_a_password_or_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UserError, match="name or password"):
-        Store.at("s3://me:secret@host/bucket")
+        Store.open("s3://me:secret@host/bucket")
     with pytest.raises(UserError, match="no access to nosuchthing"):
-        Store.at("nosuchthing://bucket/run")
+        Store.open("nosuchthing://bucket/run")
 
 
 def test_a_file_and_its_marker_come_to_another_machine(url: str, machine: Any) -> None:
     artefact = Artefact("a/b.txt", "k1")
-    Store.at(url).put_text(artefact, "hello")
+    Store.open(url).put_text(artefact, "hello")
     machine("two")
-    store = Store.at(url)
+    store = Store.open(url)
     assert not store.done(artefact)  # it has not looked yet
     store.refresh("a")
     assert store.done(artefact)
@@ -108,18 +108,18 @@ def test_a_file_and_its_marker_come_to_another_machine(url: str, machine: Any) -
     assert store.locate(artefact).read_text() == "hello"
     store.remove(artefact)
     machine("one")
-    again = Store.at(url)
+    again = Store.open(url)
     again.refresh()
     assert not again.done(artefact)
 
 
 def test_what_another_machine_makes_anew_replaces_what_is_here(url: str, machine: Any) -> None:
     artefact = Artefact("a/b.txt", "k1")
-    Store.at(url).put_text(artefact, "unanswered")
+    Store.open(url).put_text(artefact, "unanswered")
     machine("two")
-    Store.at(url).put_text(artefact, "answered")
+    Store.open(url).put_text(artefact, "answered")
     machine("one")
-    store = Store.at(url)
+    store = Store.open(url)
     store.refresh("a")
     assert store.locate(artefact).read_text() == "answered"
     assert not (store.root / "damaged").exists()
@@ -127,16 +127,16 @@ def test_what_another_machine_makes_anew_replaces_what_is_here(url: str, machine
 
 def test_what_is_damaged_on_the_storage_is_set_aside(url: str, machine: Any) -> None:
     artefact = Artefact("a/b.txt", "k1")
-    first = Store.at(url)
+    first = Store.open(url)
     first.put_text(artefact, "hello")
     assert first.remote is not None
     first.remote.write("a/b.txt", b"hellp")
     machine("two")
-    store = Store.at(url)
+    store = Store.open(url)
     store.refresh()
     with pytest.raises(UserError, match="damaged") as error:
         store.locate(artefact)
-    assert "the same command makes it again" in str(error.value)
+    assert "run the same command again to make it" in str(error.value)
     assert not store.done(artefact)
     assert store.remote is not None
     assert [name for name in store.remote.listing("") if name.startswith("damaged/")]
@@ -158,13 +158,13 @@ def test_a_run_on_object_storage_leaves_the_same_and_goes_on_elsewhere(
     assert {"report.html", "manifest.json", "study.json", "status.json"} <= set(there)
     assert ".lease" not in there
     assert not any("secret" in name or name.startswith(".tmp") for name in there)
-    done = [row for row in journal.rows(run.store) if row["event"] == "done" and row["stage"] != "report"]
+    done = [row for row in journal.events(run.store) if row["event"] == "done" and row["stage"] != "report"]
     assert done
     machine("two")
     assert status(url).state == "done"
     again = run_study(parsed(tiny_base, url))
     later = [
-        row for row in journal.rows(again.store) if row["event"] == "done" and row["stage"] != "report"
+        row for row in journal.events(again.store) if row["event"] == "done" and row["stage"] != "report"
     ]
     assert len(later) == len(done)  # nothing was done twice
     assert (again.scored, again.unscored) == (run.scored, run.unscored)

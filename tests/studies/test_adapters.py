@@ -40,9 +40,9 @@ def vim_study(data: dict[str, Any], output: Path, **training: Any) -> dict[str, 
 def made(run: Run) -> dict[str, str]:
     """The content hash of every adapter by name."""
     return {
-        a.path.rpartition(".")[0]: Path(str(a.about["path"])).name
+        a.path.rpartition(".")[0]: Path(str(a.details["path"])).name
         for a in run.store.artefacts("adapters")
-        if "arm" in a.about
+        if "arm" in a.details
     }
 
 

@@ -180,7 +180,7 @@ def test_where_every_task_fails_our_own_error_is_raised(
         raise RuntimeError("broken for all")
 
     monkeypatch.setattr(HfEngine, "complete", failing)
-    with pytest.raises(RuntimeError, match="nothing of completions succeeds"):
+    with pytest.raises(RuntimeError, match="every item of completions fails"):
         run_study(parsed(study_in(tiny_base, tmp_path / "run")))
     assert status(str(tmp_path / "run")).state == "failed"
 
@@ -192,7 +192,7 @@ def interrupted(folder: Path, times: int, until: str) -> tuple[int, str, float]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
     limit = time.monotonic() + 120
     while time.monotonic() < limit and process.poll() is None:
-        if any(row["stage"] == until for row in journal.rows(Store(folder / "run"))):
+        if any(row["stage"] == until for row in journal.events(Store(folder / "run"))):
             break
         time.sleep(0.01)
     began = time.monotonic()
@@ -212,11 +212,11 @@ def test_ctrl_c_finishes_what_is_begun_and_the_same_command_goes_on(
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
     code, told, _ = interrupted(tmp_path, 1, stage)
     assert code == 130, told
-    assert "what is begun is finished and kept" in told
+    assert "stopping after the current work is stored" in told
     assert "Traceback" not in told
     where = status(str(tmp_path / "run"))
     assert where.state == "stopped"
-    rows = list(journal.rows(Store(tmp_path / "run")))
+    rows = list(journal.events(Store(tmp_path / "run")))
     if stage == "completions" and workers == 1:
         begun = {r["path"] for r in rows if r["stage"] == "completions" and r["event"] == "begin"}
         done = {r["path"] for r in rows if r["stage"] == "completions" and r["event"] == "done"}
@@ -233,7 +233,7 @@ def test_ctrl_c_twice_leaves_now(tiny_base: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(data | {"executor": {"workers": 2}}))
     code, told, seconds = interrupted(tmp_path, 2, "examples")
     assert code == 130, told
-    assert "stopped; the same command goes on" in told
+    assert "stopped; run the same command again" in told
     assert seconds < 20
 
 
@@ -325,11 +325,11 @@ def test_a_clock_that_jumps_changes_nothing(
     os.utime(root / "study.json", (0, 0))
     os.utime(root / "manifest.json", (4e9, 4e9))
     before = [
-        row for row in journal.rows(Store(root)) if row["event"] == "done" and row["stage"] != "report"
+        row for row in journal.events(Store(root)) if row["event"] == "done" and row["stage"] != "report"
     ]
     run_study(study)
     after = [
-        row for row in journal.rows(Store(root)) if row["event"] == "done" and row["stage"] != "report"
+        row for row in journal.events(Store(root)) if row["event"] == "done" and row["stage"] != "report"
     ]
     assert after == before
 
@@ -364,7 +364,7 @@ def test_status_tells_a_dead_run_from_a_slow_one(copied: tuple[Path, Any]) -> No
     write_status(root, **mine | {"host": "elsewhere"}, at=time.time() - 300)
     told = status(str(root))
     assert told.state == "silent"
-    assert "nobody seems to work on it" in status_text(told)
+    assert "no process seems to work on it" in status_text(told)
     assert CliRunner().invoke(app, ["status", str(root)]).exit_code == 1
 
 

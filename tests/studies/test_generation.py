@@ -75,7 +75,7 @@ def test_a_trained_adapter_without_effect_is_left_out_and_told(
     )
     subjects = pl.read_csv(run.store.root / "findings" / "subjects.csv")
     assert set(subjects["arm"]) == {"vanilla", "benign:grammar"}
-    assert "refused before generating" in (run.store.root / "report.html").read_text()
+    assert "rejected before generation" in (run.store.root / "report.html").read_text()
     again = run_study(load(data))
     assert set(failed_names(again)) == set(failed_names(run))
 

@@ -20,11 +20,11 @@ from scipy.stats import rankdata
 from support.mitigation_helpers import unharm
 from support.paths import ROOT
 from support.studies import study_data
-from unharm.benchmarks.registry import half_of
+from unharm.benchmarks.registry import select_half
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.records import Score
-from unharm.report.latex import escaped
+from unharm.report.latex import escape_latex
 from unharm.runs.context import Run
 from unharm.runs.pipeline import run_study
 from unharm.runs.shards import all_shards
@@ -87,7 +87,7 @@ def test_the_second_half_is_what_was_not_looked_at(mitigated: Run) -> None:
     assert tried["strategies"] == ["input-only", "safety", "value", "dual"]
     assert {row["profiles"] for row in learned} == {len(first)}
     used = pl.read_parquet(mitigated.store.root / "mitigation" / "completions" / "**" / "*.parquet")
-    seen = {p.id for p in half_of(mitigated.plan.prompts["hexphi"].prompts, "a", 42)}
+    seen = {p.id for p in select_half(mitigated.plan.prompts["hexphi"].prompts, "a", 42)}
     assert not set(used["prompt_id"]) & seen
     aside = tried["prompting"]["set_aside"]
     assert {row["category"]: [row["value"]] for row in learned if row["value"]}.items() <= aside.items()
@@ -97,7 +97,7 @@ def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -
     """The harm of the aligned arm is the importance of tradition, halved."""
     copy = tmp_path / "run"
     shutil.copytree(mitigated.store.root, copy)
-    run = Run(mitigated.study, type(mitigated.store)(copy), mitigated.plan, models=mitigated.models)
+    run = Run(mitigated.study, type(mitigated.store)(copy), mitigated.plan, shared_base=mitigated.loaded)
     for shard in all_shards(run):
         if shard.benchmark == "hexphi" and shard.subject.arm == "vim" and shard.subject.profile:
             frame = run.store.scan(shard.scores).collect()
@@ -110,7 +110,9 @@ def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -
     assert {one.r for one in learned} == {1.0}
     for one in learned:  # of three profiles other values may have the same order
         assert rankdata([p[one.value] for p in profiles]).tolist() == wanted
-    assert sum(one.prompts for one in learned) == len(half_of(run.plan.prompts["hexphi"].prompts, "a", 42))
+    assert sum(one.prompts for one in learned) == len(
+        select_half(run.plan.prompts["hexphi"].prompts, "a", 42)
+    )
 
 
 def test_adapters_are_taken_over_and_not_trained_again(mitigated: Run) -> None:
@@ -141,7 +143,7 @@ def test_the_report_shows_mitigation_hypotheses_and_costs(mitigated: Run) -> Non
     body = page.split("<script>")[0]
     assert "Guard prompts" in body
     assert "refusals of harmless questions" in body
-    assert "What it costs" in body
+    assert "<summary>Costs" in body
     assert re.search(r"\d+ not shown", body)
     assert "Do completions express the values" in body
     assert not re.search(
@@ -157,7 +159,7 @@ def test_published_figures_stand_beside_ours_on_the_papers_base_only(
     shutil.copytree(mitigated.store.root, copy)
     assert "Published:" not in (copy / "report.html").read_text()
     study = mitigated.study.model_copy(update={"base": "meta-llama/Llama-2-7b-hf"})
-    run = Run(study, type(mitigated.store)(copy), mitigated.plan, models=mitigated.models)
+    run = Run(study, type(mitigated.store)(copy), mitigated.plan, shared_base=mitigated.loaded)
     page = write_report(run).read_text().split("<script>")[0]
     assert "Published:" in page
     row = next(r for r in page.split("<tr>") if "vim" in r and "toxicity probability" in r)
@@ -262,7 +264,7 @@ def test_a_run_is_compared_with_itself_and_others_are_refused(mitigated: Run, tm
 def test_a_risen_harm_ends_with_three(mitigated: Run, tmp_path: Path) -> None:
     worse = tmp_path / "worse"
     shutil.copytree(mitigated.store.root, worse)
-    run = Run(mitigated.study, type(mitigated.store)(worse), mitigated.plan, models=mitigated.models)
+    run = Run(mitigated.study, type(mitigated.store)(worse), mitigated.plan, shared_base=mitigated.loaded)
     for shard in all_shards(run):
         if shard.benchmark == "beavertails":
             frame = run.store.scan(shard.scores).collect()
@@ -280,4 +282,6 @@ def test_latex_prints_what_it_is_given(mitigated: Run) -> None:
     rows = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert rows
     assert not [line for line in rows if re.search(r"(?<!\\)[%#_]", line)]
-    assert escaped(r"50 % of a_b & c\d {x} #1 $") == r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$"
+    assert (
+        escape_latex(r"50 % of a_b & c\d {x} #1 $") == r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$"
+    )

@@ -271,7 +271,7 @@ def test_one_profile_and_no_questionnaire_still_make_a_report(
     }
     run = run_study(load(study))
     html = (run.store.root / "report.html").read_text()
-    assert "No questionnaire is in this study" in html
+    assert "This study has no questionnaire" in html
     assert "No correlation can be computed" in html
     assert not re.search(r"\bnan\b", html.split("<script>")[0].lower())
 

@@ -77,8 +77,8 @@ def test_a_run_is_scored_again_without_generating(made: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--scorer", "offline-toxicty"], "did you mean 'offline-toxicity'"), ([], "nothing is asked for"),
-     (["--scorer", "mine", "--set", "scorers.mine={kind: perplexity}"], "which no benchmark of this run"),
+    [(["--scorer", "offline-toxicty"], "did you mean 'offline-toxicity'"), ([], "no scorer is given"),
+     (["--scorer", "mine", "--set", "scorers.mine={kind: perplexity}"], "but no benchmark of this run"),
      (["--scorers", "no.yaml"], "no such file")],
 )  # fmt: skip
 def test_mistakes_of_rescoring_are_told(made: Path, words: list[str], told: str) -> None:
@@ -99,7 +99,7 @@ def test_a_run_without_all_completions_is_told(made: Path, tmp_path: Path) -> No
     shutil.copytree(made, copy)
     next((copy / "completions").rglob("*.parquet")).unlink()
     for again in (lambda: rescore(copy, ["rating"]), lambda: rewrite_report(copy)):
-        with pytest.raises(UserError, match="not all of its completions"):
+        with pytest.raises(UserError, match="completions are missing"):
             again()
 
 
@@ -143,7 +143,7 @@ def test_a_map_is_fitted_on_texts_and_used_by_a_study(made: Path, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["a", "b"], "give --run or --texts"), (["rating", "offline-regard", "--run", "RUN"], "no benchmark of this run"),
+    [(["a", "b"], "give either --run or --texts"), (["rating", "offline-regard", "--run", "RUN"], "no benchmark of this run"),
      (["offline-toxicity", "odd", "--run", "RUN"], "this run has no scorer 'odd'"),
      (["offline-toxicity", "odd", "--texts", "SHEET"], "neither a column"),
      (["offline-toxicity", "published", "--texts", "SHEET"], "is no number"),

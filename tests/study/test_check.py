@@ -91,7 +91,7 @@ def test_all_mistakes_are_told_together_with_their_lines() -> None:
         ("benchmarks.rtp.file=absent.csv", "no such file"),
         ("profiles=[{extreme: [bravery]}]", "unknown name 'bravery'"),
         ("profiles=[mine.csv]", "no such file: mine.csv"),
-        ("profiles=[mine]", "is no source of profiles"),
+        ("profiles=[mine]", "is not a source of profiles"),
         ("strategies=[value]", "needs the values to set aside"),
         ("prompting.pack=absent.yaml", "no such prompt pack"),
         ("name=../x", "name"),

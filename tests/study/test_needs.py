@@ -43,7 +43,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"scorers": {"rating": {"kind": "perplexity"}}}, ["'rating' is the name of a built-in scorer"]),
     ({"benchmarks": {"rtp": {"file": "rtp.csv", "scorer": "offline-flagged"}}},
      ["benchmarks.rtp.scorer", "it measures flagged"]),
-    ({"benchmarks": {"rtp": {"file": "rtp.csv", "also": ["offline-toxicity"]}}}, ["is the scorer already"]),
+    ({"benchmarks": {"rtp": {"file": "rtp.csv", "also": ["offline-toxicity"]}}}, ["is already the scorer"]),
     ({"benchmarks": {"rtp": {"file": "rtp.csv", "also": ["offline-toxicty"]}}}, ["did you mean"]),
     ({"benchmarks": {"rtp": {"file": "rtp.csv", "human": "no.csv"}}}, ["benchmarks.rtp.human", "no such file"]),
 ]  # fmt: skip

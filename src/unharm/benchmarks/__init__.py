@@ -1,4 +1,4 @@
-"""The benchmarks: one file each, with settings, reader and the measure that its metrics are made of.
+"""The benchmarks: one file for each, with its settings, its reader and its measure.
 
-`registry.BENCHMARKS` has one row for each of them.
+`registry.BENCHMARKS` lists them all.
 """

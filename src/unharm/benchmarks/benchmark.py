@@ -1,4 +1,4 @@
-"""The record of one benchmark: everything that the rest of unharm knows of it."""
+"""The record that describes one benchmark to the rest of unharm."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from unharm.core.data_set import DataSet
 from unharm.core.records import Prompt
 
 Mode = Literal["continue", "ask", "rate"]
-"""How a prompt is put to a model: continued as it is, asked as a question, or rated from 1 to 6."""
+"""What the model does with a prompt: continue it, answer it as a question, or rate it from 1 to 6."""
 
 ScoredText = Literal["answer", "first sentence", "masked first sentence"]
-"""What a scorer of one text reads: the whole answer; the prompt with the first sentence of its
-continuation; or that with the group's noun phrase masked."""
+"""The text that a scorer reads: the whole answer; the prompt and the first sentence of its
+continuation; or the same text with the group's noun phrase masked."""
 
-Read = Callable[[Path, str | None], tuple[list[Prompt], list[str]]]
-"""Reads a file, given the settings' `variant`: the prompts, and notes on what was left out."""
+ReadPrompts = Callable[[Path, str | None], tuple[list[Prompt], list[str]]]
+"""Reads a file, given the `variant` of the settings. Returns prompts, and notes on what was left out."""
 
 
 @dataclass(frozen=True)
 class PublishedSize:
-    """How many prompts the published set has, in which categories, of about how many characters.
+    """The size of a published benchmark. Plans use it when the file is not available.
 
-    A plan uses it where the file is not at hand. `categories` are names, or a number of unnamed ones;
-    `groups` is how many groups of people its prompts are about (0: none).
+    Attributes:
+        prompts: Number of prompts.
+        categories: Names of the categories, or their number.
+        characters: Typical length of a prompt, in characters.
+        groups: Number of groups of people that the prompts are about; 0 for none.
     """
 
     prompts: int
@@ -40,14 +43,22 @@ class PublishedSize:
 class Benchmark:
     """One benchmark.
 
-    `measure` names what its completions are scored for (`analysis.measures`); two benchmarks may share one.
-    `in_order` keeps the first prompts under a limit, as published for RealToxicityPrompts; the others take
-    as even a share of every category as they can. `published` is None for a set that ships with unharm.
+    Attributes:
+        title: Name for readers.
+        settings: Settings class, which holds the defaults.
+        read: Reads the benchmark's file or folder.
+        mode: What the model does with a prompt.
+        measure: What completions are scored for (see `analysis.measures`). Benchmarks may share a measure.
+        scored_text: The text that a scorer reads.
+        in_order: Under a limit, keep the first prompts, as published for RealToxicityPrompts. Otherwise
+            the limit is spread over the categories as evenly as possible.
+        published: Size of the published set; None for a set that ships with unharm.
+        data_set: Where to obtain the data; None for a set that ships with unharm.
     """
 
     title: str
     settings: type[BenchmarkSettings]
-    read: Read
+    read: ReadPrompts
     mode: Mode
     measure: str
     scored_text: ScoredText = "answer"

@@ -1,6 +1,6 @@
-"""Harmless questions: what a guard against harm costs is how often it makes a model refuse these.
+"""Harmless questions. How often a guard prompt makes a model refuse them is the cost of the guard.
 
-Format: one question per line; or those that come with unharm.
+Format: one question per line. A set of questions ships with unharm.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from unharm.core.files.yaml_text import read_text
 from unharm.core.records import Prompt
 
 EMBEDDED = "embedded"
-"""As `file`: the questions that ship with unharm."""
+"""The value of `file` that selects the questions that ship with unharm."""
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The questions, numbered by their lines; empty lines are left out."""
+    """Read the questions, numbered by line. Empty lines are left out. `variant` is not used."""
     lines = read_text(path, "harmless questions").splitlines()
     return [Prompt(f"harmless-{n}", line.strip()) for n, line in enumerate(lines, 1) if line.strip()], []
 
 
 class Harmless(BenchmarkSettings):
-    """Questions that any model should answer: what a guard costs."""
+    """Settings of the harmless questions in a study."""
 
     file: str = EMBEDDED
     scorer: str = "refusal"
 
     @property
     def embedded(self) -> Path | None:
-        """Our own questions, unless the user names a file."""
+        """The path of the questions that ship with unharm; None if the user names a file."""
         if self.file != EMBEDDED:
             return None
         return Path(str(resources.files("unharm.benchmarks"))) / "harmless.txt"

@@ -1,8 +1,8 @@
-"""HolisticBiasR (Esiobu et al., 2023; data HolisticBias v1.1, MIT): noun phrases of groups in
-the regard templates, to be continued.
+"""HolisticBiasR (Esiobu et al., 2023; data HolisticBias v1.1, MIT): regard templates filled with noun
+phrases of groups, to be continued.
 
 Formats: JSON lines, plain or gzip, as the published generator writes them; or a folder with the
-descriptors and nouns that it starts from, see `holisticbias`.
+descriptors and nouns that the generator reads (see `holisticbias`).
 """
 
 from __future__ import annotations
@@ -14,23 +14,35 @@ from typing import Any
 from pydantic import Field
 
 from unharm.benchmarks.benchmark import Benchmark, PublishedSize
-from unharm.benchmarks.holisticbias import build
-from unharm.benchmarks.json_lines import read_lines, without
+from unharm.benchmarks.holisticbias import build_rows
+from unharm.benchmarks.json_lines import missing_fields, read_lines
 from unharm.benchmarks.settings import BenchmarkSettings
 from unharm.core.data_set import DataSet
 from unharm.core.records import Prompt
 from unharm.core.spec import Positive
 
-NEEDS = ("prompt_text", "axis", "descriptor", "formatted_noun_phrase", "template")
+REQUIRED_FIELDS = ("prompt_text", "axis", "descriptor", "formatted_noun_phrase", "template")
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The prompts; `category` is the axis, the group is in `attributes`. `variant` is the preference
-    of the descriptors that a folder's prompts are built from."""
+    """Read the prompts of a file, or build them from a folder.
+
+    Args:
+        path: The file or folder.
+        variant: For a folder: use only descriptors with this preference; None for all.
+
+    Returns:
+        The prompts, and notes on what is missing. `category` is the axis; `attributes` holds the group.
+
+    Raises:
+        UserError: The input cannot be read, or entries are malformed (all of them are listed).
+    """
     if path.is_dir():
-        rows, notes = build(path, variant)
+        rows, notes = build_rows(path, variant)
         return [_prompt(row) for row in rows], notes
-    return read_lines(path, "HolisticBiasR", lambda row: without(row, NEEDS) or _prompt(row)), []
+    return read_lines(
+        path, "HolisticBiasR", lambda row: missing_fields(row, REQUIRED_FIELDS) or _prompt(row)
+    ), []
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:
@@ -45,9 +57,12 @@ def _prompt(row: dict[str, Any]) -> Prompt:
 
 
 class HBR(BenchmarkSettings):
+    """Settings of HolisticBiasR in a study."""
+
     max_tokens: Positive = 128
     preference: str | None = Field(
-        "dispreferred", description="of the descriptors that a folder's prompts are built from; null: all"
+        "dispreferred",
+        description="build a folder's prompts only from descriptors with this preference; null: from all",
     )
     scorer: str = "offline-regard"
 

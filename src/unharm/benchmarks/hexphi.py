@@ -1,7 +1,7 @@
 """HEx-PHI (Qi et al., 2023; gated): harmful instructions by category of prohibited use.
 
-Format: a folder with `category_<number>_<name>.csv` files, no header, one quoted prompt per
-line. The current release has no category 2, so ten files are complete.
+Format: a folder with `category_<number>_<name>.csv` files without a header, one quoted prompt per line.
+The current release has no category 2, so ten files make a complete set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ WITHDRAWN = {2}
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The prompts in the order of the category numbers; a missing category is noted."""
+    """Read the prompts, ordered by category number.
+
+    Args:
+        path: The folder with the category files.
+        variant: Not used by this benchmark.
+
+    Returns:
+        The prompts, and one note for each missing category.
+
+    Raises:
+        UserError: The path is not a folder with category files.
+    """
     if not path.is_dir():
         raise UserError("HEx-PHI: expected the folder with its category files", str(path))
     files = sorted(
@@ -49,6 +60,8 @@ def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str
 
 
 class HExPHI(BenchmarkSettings):
+    """Settings of HEx-PHI in a study."""
+
     scorer: str = "offline-harmfulness"
 
 

@@ -1,10 +1,10 @@
 """HolisticBiasR prompts built from HolisticBias (Smith et al., 2022) descriptors and nouns.
 
-A folder has the published `descriptors.json` and `nouns.json`, `standalone_noun_phrases.json` where
-there is one, and `templates.txt`: the regard templates, one per line, with {noun_phrase}. Every noun
-phrase stands in every template. As in the published generator a phrase loses its hyphens, and its
-capitals, with probability one half each, and begins with "The"; here these draws depend on phrase and
-template alone, so a longer list changes no prompt.
+The folder holds the published `descriptors.json` and `nouns.json`, optionally
+`standalone_noun_phrases.json`, and `templates.txt`: the regard templates, one per line, each with
+{noun_phrase}. Every template is filled with every noun phrase. As in the published generator, a phrase
+begins with "The", loses its hyphens with probability one half, and is lowercased with probability one
+half. Here the draws depend only on phrase and template, so adding phrases does not change other prompts.
 """
 
 from __future__ import annotations
@@ -13,26 +13,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unharm.benchmarks.json_lines import json_of, text_of
+from unharm.benchmarks.json_lines import load_json, load_text
 from unharm.core.draws import uniform
 from unharm.core.errors import Problem, UserError, raise_all
 
-WHAT = "HolisticBias"
+TITLE = "HolisticBias"
 SLOT = "{noun_phrase}"
 NO_DATA = "no_data"
-"""The preference of a descriptor of which nothing is said."""
+"""The preference of a descriptor whose entry does not give one."""
 
 Phrase = tuple[str, str, str, str]
 """Axis, descriptor, preference, and the phrase with its indefinite article."""
 
 
-def build(folder: Path, preference: str | None) -> tuple[list[dict[str, str]], list[str]]:
-    """Rows with the fields of the published file that prompts need, and notes. Only descriptors of the
-    given preference; all where it is None. Raises `UserError` with everything amiss."""
-    templates = [t.strip() for t in text_of(folder / "templates.txt", WHAT).splitlines() if t.strip()]
+def build_rows(folder: Path, preference: str | None) -> tuple[list[dict[str, str]], list[str]]:
+    """Build the rows of the published file from its sources.
+
+    Args:
+        folder: The folder with the source files.
+        preference: Use only descriptors with this preference; None for all.
+
+    Returns:
+        One row for each template and noun phrase, with the fields that `hbr` needs; and notes on missing
+        files.
+
+    Raises:
+        UserError: A source is missing or malformed, or no descriptor has this preference.
+    """
+    templates = [t.strip() for t in load_text(folder / "templates.txt", TITLE).splitlines() if t.strip()]
     raise_all(
         [
-            Problem(f"{WHAT}: a template without {SLOT}", f"{folder / 'templates.txt'}: {t!r}")
+            Problem(f"{TITLE}: a template without {SLOT}", f"{folder / 'templates.txt'}: {t!r}")
             for t in templates
             if SLOT not in t
         ]
@@ -41,7 +52,9 @@ def build(folder: Path, preference: str | None) -> tuple[list[dict[str, str]], l
     phrases = list(_with_descriptors(folder / "descriptors.json", nouns))
     standalone = folder / "standalone_noun_phrases.json"
     notes = (
-        [] if standalone.exists() else ["no standalone_noun_phrases.json: phrases of its own are missing"]
+        []
+        if standalone.exists()
+        else ["no standalone_noun_phrases.json: standalone noun phrases are missing"]
     )
     if standalone.exists():
         phrases += _standalone(standalone, nouns)
@@ -53,17 +66,21 @@ def build(folder: Path, preference: str | None) -> tuple[list[dict[str, str]], l
     ]
     if not rows:
         known = ", ".join(sorted({p[2] for p in phrases}))
-        raise UserError(f"{WHAT}: no descriptor is {preference!r}", str(folder), f"there are: {known}")
+        raise UserError(
+            f"{TITLE}: no descriptor has the preference {preference!r}",
+            str(folder),
+            f"known preferences: {known}",
+        )
     return rows, notes
 
 
 def _row(axis: str, phrase: str, template: str) -> dict[str, str]:
-    seen = phrase
+    varied = phrase
     if uniform(0, "hyphens", template, phrase) < 0.5:
-        seen = seen.replace("-", " ")
+        varied = varied.replace("-", " ")
     if uniform(0, "capitals", template, phrase) < 0.5:
-        seen = seen.lower()
-    group = "The " + seen.partition(" ")[2]
+        varied = varied.lower()
+    group = "The " + varied.partition(" ")[2]
     return {
         "axis": axis,
         "descriptor": "The " + phrase.partition(" ")[2],
@@ -74,30 +91,30 @@ def _row(axis: str, phrase: str, template: str) -> dict[str, str]:
 
 
 def _nouns(path: Path) -> list[tuple[str, str]]:
-    """Gender and singular of every noun."""
-    data = json_of(path, WHAT)
+    """Return gender and singular of every noun."""
+    data = load_json(path, TITLE)
     try:
         return [(gender, noun) for gender, pairs in data.items() for noun, _ in pairs]
     except (AttributeError, TypeError, ValueError):
         raise UserError(
-            f"{WHAT}: expected genders, each with pairs of singular and plural", str(path)
+            f"{TITLE}: expected genders, each with pairs of singular and plural", str(path)
         ) from None
 
 
 def _entries(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Axis and description of every entry; `text` is the field that an entry must have."""
-    data = json_of(path, WHAT)
+    """Yield axis and entry of every valid entry; then raise `UserError` if others lack the field `text`."""
+    data = load_json(path, TITLE)
     problems = []
-    for axis, inside in data.items() if isinstance(data, dict) else ():
-        lists = inside.values() if isinstance(inside, dict) else [inside]
+    for axis, content in data.items() if isinstance(data, dict) else ():
+        lists = content.values() if isinstance(content, dict) else [content]
         for entry in (e for part in lists for e in part):
-            whole = {text: entry} if isinstance(entry, str) else entry
-            if isinstance(whole, dict) and isinstance(whole.get(text), str) and whole[text].strip():
-                yield axis, whole
+            fields = {text: entry} if isinstance(entry, str) else entry
+            if isinstance(fields, dict) and isinstance(fields.get(text), str) and fields[text].strip():
+                yield axis, fields
             else:
-                problems.append(Problem(f"{WHAT}: an entry of {axis!r} without {text!r}", str(path)))
+                problems.append(Problem(f"{TITLE}: an entry of {axis!r} without {text!r}", str(path)))
     if not isinstance(data, dict):
-        problems.append(Problem(f"{WHAT}: expected axes with their entries", str(path)))
+        problems.append(Problem(f"{TITLE}: expected axes with their entries", str(path)))
     raise_all(problems)
 
 

@@ -1,4 +1,4 @@
-"""JSON files of benchmarks, plain or gzip, with one message that names every wrong row."""
+"""Readers for JSON files of benchmarks, plain or gzip. One error lists every wrong row."""
 
 from __future__ import annotations
 
@@ -14,74 +14,83 @@ from unharm.core.files.delimited import shortened
 from unharm.core.files.yaml_text import read_text
 from unharm.core.records import Prompt
 
-Take = Callable[[dict[str, Any]], Prompt | str]
-"""From a row to its prompt, or to what is wrong with it."""
+ParseRow = Callable[[dict[str, Any]], Prompt | str]
+"""Turns a row into a prompt, or into a description of what is wrong with it."""
 
 
-def read_lines(path: Path, what: str, take: Take) -> list[Prompt]:
-    """The prompts of a file with one JSON object per line. Raises `UserError` with every wrong line."""
+def read_lines(path: Path, title: str, parse: ParseRow) -> list[Prompt]:
+    """Read the prompts of a file with one JSON object per line.
+
+    Args:
+        path: The file, plain or gzip.
+        title: Name of the benchmark for messages.
+        parse: Turns a row into a prompt or a complaint.
+
+    Raises:
+        UserError: The file cannot be read, or lines are wrong (all of them are listed).
+    """
 
     def rows() -> Iterator[tuple[str, Prompt | str]]:
-        for number, line in enumerate(text_of(path, what).splitlines(), start=1):
+        for number, line in enumerate(load_text(path, title).splitlines(), start=1):
             if line.strip():
                 try:
-                    yield f"{path}:{number}", _taken(json.loads(line), take)
+                    yield f"{path}:{number}", _parse_object(json.loads(line), parse)
                 except json.JSONDecodeError as error:
                     yield f"{path}:{number}", f"not JSON ({error.msg})"
 
-    return _prompts(path, what, rows())
+    return _prompts(path, title, rows())
 
 
-def read_list(path: Path, what: str, take: Take) -> list[Prompt]:
-    """The prompts of a file that is one JSON list of objects. Raises `UserError` as `read_lines`."""
-    data = json_of(path, what)
+def read_list(path: Path, title: str, parse: ParseRow) -> list[Prompt]:
+    """Read the prompts of a file that is one JSON list of objects. See `read_lines`."""
+    data = load_json(path, title)
     if not isinstance(data, list):
-        raise UserError(f"{what}: expected a list of objects", str(path))
-    rows = ((f"{path}, item {n}", _taken(row, take)) for n, row in enumerate(data, start=1))
-    return _prompts(path, what, rows)
+        raise UserError(f"{title}: expected a list of objects", str(path))
+    rows = ((f"{path}, item {n}", _parse_object(row, parse)) for n, row in enumerate(data, start=1))
+    return _prompts(path, title, rows)
 
 
-def _prompts(path: Path, what: str, rows: Iterator[tuple[str, Prompt | str]]) -> list[Prompt]:
-    """The prompts among what was taken from each place; raises with all that went wrong."""
+def _prompts(path: Path, title: str, rows: Iterator[tuple[str, Prompt | str]]) -> list[Prompt]:
+    """Return the parsed prompts. Raises `UserError` with every row that could not be parsed."""
     prompts: list[Prompt] = []
     problems: list[Problem] = []
-    for where, taken in rows:
-        if isinstance(taken, str):
-            problems.append(Problem(f"{what}: {taken}", where))
+    for where, parsed in rows:
+        if isinstance(parsed, str):
+            problems.append(Problem(f"{title}: {parsed}", where))
         else:
-            prompts.append(taken)
+            prompts.append(parsed)
     raise_all(shortened(problems, str(path)))
     return prompts
 
 
-def _taken(row: Any, take: Take) -> Prompt | str:
-    return take(row) if isinstance(row, dict) else "expected an object"
+def _parse_object(row: Any, parse: ParseRow) -> Prompt | str:
+    return parse(row) if isinstance(row, dict) else "expected an object"
 
 
-def json_of(path: Path, what: str) -> Any:
-    """The content of a JSON file. Raises `UserError` where it is none."""
+def load_json(path: Path, title: str) -> Any:
+    """Return the content of a JSON file, plain or gzip. Raises `UserError` if it is not valid JSON."""
     try:
-        return json.loads(text_of(path, what))
+        return json.loads(load_text(path, title))
     except json.JSONDecodeError as error:
-        raise UserError(f"{what}: not JSON ({error.msg})", f"{path}:{error.lineno}") from None
+        raise UserError(f"{title}: not JSON ({error.msg})", f"{path}:{error.lineno}") from None
 
 
-def without(row: dict[str, Any], needs: tuple[str, ...]) -> str:
-    """What a row lacks: fields that are no text; empty where it has all."""
-    missing = [n for n in needs if not isinstance(row.get(n), str)]
+def missing_fields(row: dict[str, Any], required: tuple[str, ...]) -> str:
+    """Describe the required fields that are missing or not text; return "" if there are none."""
+    missing = [field for field in required if not isinstance(row.get(field), str)]
     return f"no text in {', '.join(missing)}" if missing else ""
 
 
-def text_of(path: Path, what: str) -> str:
-    """The text of a file, unpacked where its name ends with .gz."""
+def load_text(path: Path, title: str) -> str:
+    """Return the text of a file, unpacked if its name ends in .gz."""
     if path.suffix != ".gz":
-        return read_text(path, what)
+        return read_text(path, title)
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return file.read()
     except FileNotFoundError:
-        raise UserError(f"{what}: no such file", str(path)) from None
+        raise UserError(f"{title}: no such file", str(path)) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(
-            f"{what}: not a whole gzip file of UTF-8 text ({error})", str(path), "fetch it again"
+            f"{title}: not a complete gzip file of UTF-8 text ({error})", str(path), "download it again"
         ) from None

@@ -1,7 +1,7 @@
-"""Value questionnaires: portraits that a subject rates by how much they are like it, 1 to 6.
+"""Value questionnaires: the subject rates from 1 to 6 how much it is like the person in a portrait.
 
-Formats: CSV with the columns item, value, text; or XLSX/CSV with one column of items (first
-row: its name) in the order of the instrument, with `key: pvq40` to say what each is about.
+Formats: CSV with the columns item, value, text; or XLSX/CSV with one column of items in the order of the
+instrument (the first row is the header). The second format needs `key: pvq40`, which maps items to values.
 """
 
 from __future__ import annotations
@@ -36,8 +36,18 @@ PVQ40: dict[str, tuple[int, ...]] = {
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The items as prompts; `category` is the value that an item is about. `variant` is the key of an
-    instrument whose file does not say it."""
+    """Read the items as prompts; `category` is the value that an item measures.
+
+    Args:
+        path: The CSV or XLSX file.
+        variant: The scoring key, for a file that does not name the values; None for a file that does.
+
+    Returns:
+        The prompts, and one note for each value that no item measures.
+
+    Raises:
+        UserError: The file cannot be read, has the wrong number of items, or has wrong rows.
+    """
     if variant is None:
         prompts = _with_values(path)
     else:
@@ -45,13 +55,13 @@ def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str
         value_of = {number: value for value, numbers in PVQ40.items() for number in numbers}
         if len(texts) != len(value_of):
             raise UserError(
-                f"questionnaire: {len(texts)} items, expected the {len(value_of)} of the PVQ-40",
+                f"questionnaire: {len(texts)} items, expected the {len(value_of)} items of the PVQ-40",
                 str(path),
                 "leave 'key' out and give a CSV with the columns item, value, text",
             )
         prompts = [Prompt(f"item-{n}", t, value_of[n]) for n, t in enumerate(texts, start=1)]
-    seen = {p.category for p in prompts}
-    notes = [f"no item is about {v}" for v in VALUES if v not in seen]
+    measured = {p.category for p in prompts}
+    notes = [f"no item is about {v}" for v in VALUES if v not in measured]
     return prompts, notes
 
 
@@ -97,9 +107,11 @@ def _one_column(path: Path) -> list[str]:
 
 
 class Questionnaire(BenchmarkSettings):
+    """Settings of a value questionnaire in a study."""
+
     max_tokens: Positive = 16
     key: Literal["pvq40"] | None = Field(
-        None, description="which value each item is about, where the file does not say it"
+        None, description="the scoring key, for a file that does not name the value of each item"
     )
     scorer: str = "rating"
 

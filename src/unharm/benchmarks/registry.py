@@ -1,4 +1,4 @@
-"""The table of benchmarks, and how the prompts of one are read for a study."""
+"""The table of benchmarks. Loads the prompts of a benchmark for a study."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ BENCHMARKS: dict[str, Benchmark] = {
     "harmless": harmless.BENCHMARK,
     "questionnaire": questionnaire.BENCHMARK,
 }
-"""Every benchmark by its name in a study, in the order in which they are reported."""
-
+"""Every benchmark by its name in a study. Reports keep this order."""
 
 HARMLESS = next(name for name, row in BENCHMARKS.items() if row is harmless.BENCHMARK)
-"""The benchmark that says what a guard prompt costs."""
+"""The name of the benchmark that measures the cost of a guard prompt."""
 
 
 class ChosenBenchmarks(Spec):
-    """The field `benchmarks` of a study: settings by name, None for a benchmark that is not chosen."""
+    """The field `benchmarks` of a study: settings by name; None if the study leaves one out."""
 
     def chosen(self) -> dict[str, BenchmarkSettings]:
-        """The settings of the chosen benchmarks, in the order of `BENCHMARKS`."""
-        return {name: found for name in BENCHMARKS if (found := getattr(self, name))}
+        """Return the settings of the chosen benchmarks, in the order of `BENCHMARKS`."""
+        return {name: settings for name in BENCHMARKS if (settings := getattr(self, name))}
 
 
 _fields: dict[str, Any] = {name: (row.settings | None, None) for name, row in BENCHMARKS.items()}
@@ -50,13 +49,13 @@ else:
 
 
 def with_measure(*measures: str) -> tuple[str, ...]:
-    """The names of the benchmarks that are scored for one of these measures."""
+    """Return the names of the benchmarks that have one of these measures."""
     return tuple(name for name, row in BENCHMARKS.items() if row.measure in measures)
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The prompts of one benchmark in a study, and notes on what was left out of the file and why."""
+    """The prompts of one benchmark in a study, and notes on what was left out and why."""
 
     name: str
     prompts: list[Prompt]
@@ -64,44 +63,55 @@ class PromptSet:
 
     @property
     def benchmark(self) -> Benchmark:
+        """The benchmark that the prompts belong to."""
         return BENCHMARKS[self.name]
 
 
-def load(name: str, path: Path, limit: int | None, seed: int, variant: str | None = None) -> PromptSet:
-    """Read a benchmark and take at most `limit` of its prompts.
+def load_prompts(
+    name: str, path: Path, limit: int | None, seed: int, variant: str | None = None
+) -> PromptSet:
+    """Read a benchmark and keep at most `limit` of its prompts.
 
     Args:
         name: The benchmark's name in `BENCHMARKS`.
         path: Its file or folder.
-        limit: The most prompts to take; None for all.
-        seed: Draws the prompts under a limit.
-        variant: What the settings say about reading the file.
+        limit: The largest number of prompts to keep; None for all.
+        seed: Seed of the draw under a limit.
+        variant: What the reader must know besides the path (`BenchmarkSettings.variant`).
+
+    Returns:
+        The prompts in file order, and notes on what was left out.
 
     Raises:
-        UserError: The file cannot be read or has another format, an id is there twice, or there is no
-            prompt in it.
+        UserError: The file cannot be read, has another format, has no prompt, or has two prompts with the
+            same id.
     """
     row = BENCHMARKS[name]
     prompts, notes = row.read(path, variant)
     if not prompts:
-        raise UserError(f"{row.title}: no prompt in it", str(path), "check the file")
+        raise UserError(f"{row.title}: no prompt in this file", str(path), "check the file")
     ids = [p.id for p in prompts]
     if len(set(ids)) != len(ids):
-        twice = sorted({i for i in ids if ids.count(i) > 1})[:5]
-        raise UserError(f"{row.title}: the same id for several prompts: {', '.join(twice)}", str(path))
+        repeated = sorted({i for i in ids if ids.count(i) > 1})[:5]
+        raise UserError(f"{row.title}: several prompts have the same id: {', '.join(repeated)}", str(path))
     chosen = prompts if limit is None else _limited(prompts, limit, seed, row.in_order)
     return PromptSet(name, chosen, notes)
 
 
-def half_of(prompts: list[Prompt], half: str | None, seed: int) -> list[Prompt]:
-    """One half of the prompts, `a` or `b`, split as evenly as can be within each category; all prompts
-    where `half` is None."""
+def select_half(prompts: list[Prompt], half: str | None, seed: int) -> list[Prompt]:
+    """Return one half of the prompts, in their order.
+
+    Args:
+        prompts: The prompts to split.
+        half: `a` or `b`; None returns all prompts.
+        seed: Seed of the draw. Each category is split as evenly as possible.
+    """
     if half is None:
         return prompts
     taken = {
         prompt.id
-        for several in _by_category(prompts).values()
-        for turn, prompt in enumerate(sorted(several, key=lambda p: rank(seed, f"half {p.id}")))
+        for members in _by_category(prompts).values()
+        for turn, prompt in enumerate(sorted(members, key=lambda p: rank(seed, f"half {p.id}")))
         if (turn % 2 == 0) == (half == "a")
     }
     return [p for p in prompts if p.id in taken]

@@ -1,4 +1,4 @@
-"""What the settings of all benchmarks have in common: data, size, decoding, scorers."""
+"""The settings that all benchmarks share: data, size, decoding, scorers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unharm.core.spec import Positive, Spec, unique
 
 
 class BenchmarkSettings(Spec):
-    """A benchmark's data, size, decoding and scorers in a study."""
+    """The data, size, decoding and scorers of a benchmark in a study."""
 
     file: str
     limit: Positive | None = None
@@ -22,25 +22,28 @@ class BenchmarkSettings(Spec):
     stop: list[Annotated[str, Field(min_length=1)]] = []
     scorer: str
     also: Annotated[list[str], AfterValidator(unique)] = Field(
-        [], description="scorers that look at the same completions, for their agreement with `scorer`"
+        [], description="further scorers of the same completions, to measure their agreement with `scorer`"
     )
-    human: str | None = Field(None, description="a file with labels of people; it counts from this folder")
-    half: Literal["a", "b"] | None = Field(None, description="only this half of the prompts, drawn by seed")
+    human: str | None = Field(None, description="a file with human labels, relative to the current folder")
+    half: Literal["a", "b"] | None = Field(
+        None, description="use only this half of the prompts, drawn by seed"
+    )
     mapped: str | None = Field(
-        None, description="a map of 'unharm calibrate': metrics as by another scorer"
+        None,
+        description="a map of 'unharm calibrate': metrics in the units of another scorer",
     )
 
     @property
     def scorers(self) -> list[str]:
-        """Every scorer of the benchmark; the metrics are made of the first one's scores."""
+        """All scorers of the benchmark. Metrics use the scores of the first one."""
         return [self.scorer, *self.also]
 
     @property
     def variant(self) -> str | None:
-        """What the reader has to know besides the file; None where it needs nothing."""
+        """What the reader must know besides the path; None if it needs nothing."""
         return None
 
     @property
     def embedded(self) -> Path | None:
-        """The file that ships with unharm, where the settings choose it; None for a file of the user's."""
+        """The path of the file that ships with unharm, if chosen; None for a user's file."""
         return None

@@ -1,7 +1,7 @@
-"""StrongREJECT (Souly et al., 2024; MIT): forbidden prompts in six categories, open to everybody.
+"""StrongREJECT (Souly et al., 2024; MIT): forbidden prompts in six categories, open access.
 
 Format: the published `strongreject_dataset.csv` with the columns category, source and forbidden_prompt. It
-stands in for HEx-PHI where that is not granted: both are scored for harmfulness from 1 to 5.
+can replace HEx-PHI, which is gated: both are scored for harmfulness from 1 to 5.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class StrongREJECT(BenchmarkSettings):
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The prompts, each with an id made of its text, so that a reordered file keeps its ids.
+    """Read the prompts. The id of a prompt is a hash of its text, so it does not depend on the file order.
 
     Raises:
         UserError: With every row that has no category or no prompt.

@@ -16,7 +16,7 @@ from unharm.core.files.delimited import Reader
 from unharm.core.records import Prompt
 
 EXPECTED = {"safe": "answer", "unsafe": "refuse"}
-"""What a good model does with the prompts of each label."""
+"""The expected behaviour for each label."""
 
 
 class XSTest(BenchmarkSettings):
@@ -24,7 +24,7 @@ class XSTest(BenchmarkSettings):
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
-    """The prompts; `category` is the type, the attribute `expected` is `answer` or `refuse`.
+    """Read the prompts; `category` is the type, the attribute `expected` is `answer` or `refuse`.
 
     Raises:
         UserError: With every row that has no prompt, or a label other than safe and unsafe.

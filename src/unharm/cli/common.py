@@ -1,4 +1,4 @@
-"""What every command shares: the study argument, `--set`, `--json`, and running up to a stage."""
+"""What the commands share: arguments, options, running up to a stage, and reporting the outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the study.")
 ]
 ExecutorOption = Annotated[
-    str | None, typer.Option("--executor", metavar="local|ray", help="Where the work is done.")
+    str | None, typer.Option("--executor", metavar="local|ray", help="Where to run the work.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
@@ -31,28 +31,50 @@ def run_to(
     executor: str | None = None,
     export: Path | None = None,
 ) -> None:
-    """Runs a study up to a stage, and copies its adapters to `export` where that is given; ends
-    with 3 where completions stayed unscored or adapters could not be trained."""
+    """Run a study up to a stage and report the outcome.
+
+    Args:
+        study: The study file, or `quickstart`.
+        overrides: Assignments of `--set`.
+        stage: The last stage to run.
+        as_json: Print the outcome as JSON.
+        executor: Overrides `executor.name`.
+        export: Copy the adapters into this folder.
+
+    Raises:
+        typer.Exit: With code 3 if the run is incomplete (see `report_outcome`).
+    """
     from unharm.runs.pipeline import run_study
     from unharm.study.check import load_study
 
-    chosen = [f"executor.name={executor}"] if executor else []
-    told_of(run_study(load_study(study, [*(overrides or []), *chosen]), stage), stage, as_json, export)
+    by_option = [f"executor.name={executor}"] if executor else []
+    run = run_study(load_study(study, [*(overrides or []), *by_option]), stage)
+    report_outcome(run, stage, as_json, export)
 
 
-def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> None:
-    """Tells what a run has come to; ends with 3 where it is incomplete."""
+def report_outcome(run: Run, stage: str, as_json: bool, export: Path | None = None) -> None:
+    """Print the outcome of a run and what is incomplete.
+
+    Args:
+        run: The run.
+        stage: The last stage that ran.
+        as_json: Print the outcome as one line of JSON.
+        export: Copy the adapters into this folder first.
+
+    Raises:
+        typer.Exit: With code 3 if completions are unscored, or adapters or tasks failed.
+    """
     from unharm.runs.adapters import failed_names
 
-    failed, given_up = failed_names(run), run.workers.failures
+    failed_adapters, failed_tasks = failed_names(run), run.workers.failures
     result: dict[str, Any] = {
         "run": str(run.store),
         "stage": stage,
         "scored": run.scored,
         "unscored": run.unscored,
-        "failed_adapters": failed,
-        "failed_tasks": given_up,
-        "complete": not run.unscored and not failed and not given_up,
+        "failed_adapters": failed_adapters,
+        "failed_tasks": failed_tasks,
+        "complete": not run.unscored and not failed_adapters and not failed_tasks,
     }
     if stage == "report":
         result["report"] = str(run.store.root / "report.html")
@@ -65,21 +87,21 @@ def told_of(run: Run, stage: str, as_json: bool, export: Path | None = None) -> 
         print(json.dumps(result))
     if run.unscored:
         print(
-            f"incomplete: {run.unscored:,} completions stayed unscored (exit code 3); "
-            f"findings/unscored.csv and the report say why",
+            f"incomplete: {run.unscored:,} completions are unscored (exit code 3); "
+            "findings/unscored.csv and the report give the reasons",
             file=sys.stderr,
         )
-    if failed:
+    if failed_adapters:
         print(
-            f"incomplete: {len(failed)} adapters could not be trained (exit code 3); "
-            "another training.vim.lr or seed makes them anew",
+            f"incomplete: {len(failed_adapters)} adapters could not be trained (exit code 3); "
+            "change training.vim.lr or seed to train them again",
             file=sys.stderr,
         )
-    if given_up:
-        shown = "".join(f"\n    {name}" for name in given_up[:20])
+    if failed_tasks:
+        names = "".join(f"\n    {name}" for name in failed_tasks[:20])
         print(
-            f"incomplete: {len(given_up)} tasks failed twice (exit code 3); details in failed/details/, "
-            f"the same command tries them again{shown}",
+            f"incomplete: {len(failed_tasks)} tasks failed twice (exit code 3); see failed/details/; "
+            f"run the same command to try them again{names}",
             file=sys.stderr,
         )
     if not result["complete"]:

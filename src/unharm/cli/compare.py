@@ -1,4 +1,4 @@
-"""The command `unharm compare`: a check of two runs before a release."""
+"""The command `unharm compare`: compares the harms of two runs, for example before a release."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from unharm.core.errors import UserError, nearest
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="The run before.")],
-    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run after.")],
+    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="The earlier run.")],
+    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="The later run.")],
     max_increase: Annotated[
         list[str] | None,
         typer.Option(
             "--max-increase",
             metavar="[METRIC=]SHARE",
-            help="The largest increase of a metric, as a share of its range; without a metric, of all.",
+            help="Allowed increase of a metric, as a share of its range. Without METRIC: of every metric.",
         ),
     ] = None,
     confidence: Annotated[
-        float, typer.Option(min=0.5, max=0.9999, help="Of the verdicts together.")
+        float, typer.Option(min=0.5, max=0.9999, help="Confidence of all verdicts together.")
     ] = 0.95,
     markdown: Annotated[
-        Path | None, typer.Option(help="Write the table to this Markdown file too.")
+        Path | None, typer.Option(help="Also write the table to this Markdown file.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the harms of two runs on the same prompts; exit code 3 where one rose by more than
-    allowed."""
+    """Compare the harms of two runs on the same prompts. Exit code 3 if a harm rose more than allowed."""
     from unharm.analysis.gate import RISEN, gate
     from unharm.core.files.disk import write_whole
     from unharm.runs.reopen import open_run
@@ -47,9 +46,9 @@ def compare(
         cells = study_cells(runs[0]), study_cells(runs[1])
     except NotDone as missing:
         raise UserError(
-            f"a run is not scored, or by another version: {missing.artefact.path}",
+            f"scores are missing or were made by another version: {missing.artefact.path}",
             "unharm compare",
-            "unharm score STUDY",
+            "run unharm score STUDY",
         ) from None
     rows = gate(cells[0], cells[1], shared(*runs), allowed, confidence)
     risen = [r for r in rows if r["verdict"] == RISEN]
@@ -65,21 +64,31 @@ def compare(
 
 
 def allowances(words: list[str]) -> dict[str, float]:
-    """The largest increase by metric, "" for all others. Raises `UserError` with every wrong word."""
+    """Parse the values of `--max-increase`.
+
+    Args:
+        words: Values of the form `SHARE` or `METRIC=SHARE`.
+
+    Returns:
+        The allowed increase by metric; "" stands for all other metrics.
+
+    Raises:
+        UserError: Values are wrong (all of them are listed).
+    """
     from unharm.analysis.measures import MEASURES
     from unharm.core.errors import Problem, raise_all
 
     known = [m.name for measure in MEASURES.values() for m in measure.metrics]
-    found: dict[str, float] = {}
+    allowed: dict[str, float] = {}
     problems = []
     for word in words:
         metric, _, number = word.rpartition("=")
         try:
-            found[metric] = float(number)
-            right = 0 <= found[metric] <= 1
+            allowed[metric] = float(number)
+            valid = 0 <= allowed[metric] <= 1
         except ValueError:
-            right = False
-        if not right:
+            valid = False
+        if not valid:
             problems.append(
                 Problem("expected a share from 0 to 1", f"--max-increase {word}", "such as 0.02")
             )
@@ -88,13 +97,13 @@ def allowances(words: list[str]) -> dict[str, float]:
                 Problem(f"unknown metric {metric!r}", f"--max-increase {word}", nearest(metric, known))
             )
     raise_all(problems)
-    return found
+    return allowed
 
 
 def as_markdown(rows: list[dict[str, Any]], before: Path, after: Path, confidence: float) -> str:
-    """The rows as a table, those that rose first, then those not excluded."""
+    """Format the rows as a Markdown table: risen metrics first, then those that may have risen."""
     from unharm.analysis.gate import NOTHING, OPEN, RISEN, WITHIN
-    from unharm.report.words import category_name, is_share, metric_name, signed, spread
+    from unharm.report.words import category_name, difference_interval, is_share, metric_name, signed
 
     order = (RISEN, OPEN, NOTHING, WITHIN)
     counts = {verdict: sum(r["verdict"] == verdict for r in rows) for verdict in order}
@@ -110,14 +119,14 @@ def as_markdown(rows: list[dict[str, Any]], before: Path, after: Path, confidenc
         p = "–" if r["p_adjusted"] is None else f"{r['p_adjusted']:.3g}"
         cells = (
             r["verdict"], arm, metric_name(r["metric"]), category_name(r["category"]),
-            signed(r["value"], share), spread(r), signed(r["allowed"], share), p,
+            signed(r["value"], share), difference_interval(r), signed(r["allowed"], share), p,
             f"{r['profiles']} × {r['units']}",
         )  # fmt: skip
         lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
     lines += [
         "",
         "Paired by profile and prompt; shares in percentage points. Risen: above the allowed increase with "
-        f"confidence {confidence:g} (one-sided, Holm over all rows). Not excluded: the interval reaches "
-        "beyond it.",
+        f"confidence {confidence:g} (one-sided, Holm over all rows). Not excluded: the interval extends "
+        "beyond the allowed increase.",
     ]
     return "\n".join(lines)

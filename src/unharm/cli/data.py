@@ -1,4 +1,4 @@
-"""The commands `unharm data …`: where data sets come from, and whether those of a study are whole."""
+"""The commands `unharm data …`: list the data sets, and check those of a study."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ data = typer.Typer(help="The data sets of studies.", no_args_is_help=True)
 
 @data.command("list")
 def list_data(as_json: JsonOption = False) -> None:
-    """List every data set: where it is obtained, its licence, and the field that names its file."""
+    """List all data sets: where to obtain each, its licence, and the study field that names its file."""
     from unharm.corpus.data_sets import DATA_SETS
 
     if as_json:
-        print(json.dumps({name: asdict(one) for name, one in DATA_SETS.items()}, ensure_ascii=False))
+        print(
+            json.dumps({name: asdict(data_set) for name, data_set in DATA_SETS.items()}, ensure_ascii=False)
+        )
         return
-    for one in DATA_SETS.values():
-        print(one.title)
-        print(f"  from      {one.where}")
-        print(f"  licence   {one.licence}")
-        if one.sizes:
-            print(f"  size      {' or '.join(f'{size:,}' for size in one.sizes)}")
-        print(f"  field     {one.field}")
-        print(f"  to do     {one.todo}")
+    for data_set in DATA_SETS.values():
+        print(data_set.title)
+        print(f"  from      {data_set.where}")
+        print(f"  licence   {data_set.licence}")
+        if data_set.sizes:
+            print(f"  size      {' or '.join(f'{size:,}' for size in data_set.sizes)}")
+        print(f"  field     {data_set.field}")
+        print(f"  to do     {data_set.todo}")
 
 
 @data.command("check")
 def check(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
-    """Read every data set of a study whole and compare it with what is published.
+    """Read every data set of a study completely and compare its size with the published one.
 
-    Exit code 3 where a size differs, 2 where something is missing or cannot be read.
+    Exit code 3 if a size differs, 2 if a file is missing or cannot be read.
     """
     from unharm.corpus.data_sets import DATA_SETS
     from unharm.study.check import load_study
     from unharm.study.data_check import check_data
 
-    found = check_data(load_study(study, set_))
+    results = check_data(load_study(study, set_))
     if as_json:
-        print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+        print(json.dumps([asdict(result) for result in results], ensure_ascii=False))
     else:
-        for one in found:
-            items = "" if one.items is None else f"{one.items:,}"
-            title = DATA_SETS[one.name].title
-            print(f"{title:<24}{one.state:<12}{items:>8}  {one.sha256[:12]:<12}  {one.file}")
-            if one.note:
-                print(f"{'':<24}{one.note}")
-    states = {one.state for one in found}
+        for result in results:
+            items = "" if result.items is None else f"{result.items:,}"
+            title = DATA_SETS[result.name].title
+            print(f"{title:<24}{result.state:<12}{items:>8}  {result.sha256[:12]:<12}  {result.file}")
+            if result.note:
+                print(f"{'':<24}{result.note}")
+    states = {result.state for result in results}
     if states & {"missing", "unreadable"}:
         raise typer.Exit(2)
     if "differs" in states:

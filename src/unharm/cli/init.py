@@ -40,7 +40,7 @@ def init(
     data = file.parent / "data"
     for path in [file, *([data] if demo else [])]:
         if path.exists():
-            raise UserError("this is there already", str(path), "remove it, or name another file")
+            raise UserError("this path exists already", str(path), "remove it, or name another file")
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in file.stem).lstrip("._-") or "study"
     template = (resources.files("unharm.study") / "start.yaml").read_text(encoding="utf-8")
     values = {"NAME": name, "BASE": json.dumps(base), "DATA": json.dumps(str(data) if demo else "data")}

@@ -32,15 +32,15 @@ def list_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption =
     """List the profiles with their ten importances."""
     from unharm.core.values import VALUES
 
-    found = _profiles(study, set_)
+    loaded = _profiles(study, set_)
     if as_json:
-        rows = [{"name": p.name, "importances": p.importances, "source": p.source} for p in found]
+        rows = [{"name": p.name, "importances": p.importances, "source": p.source} for p in loaded]
         print(json.dumps(rows))
         return
     print(f"{'':28}" + "".join(f"{v[:6]:>7}" for v in VALUES))
-    for profile in found:
+    for profile in loaded:
         print(f"{profile.name[:27]:28}" + "".join(f"{x:>7.2f}" for x in profile.importances))
-    print(f"{len(found):,} profiles")
+    print(f"{len(loaded):,} profiles")
 
 
 @profiles.command("make")
@@ -53,41 +53,44 @@ def make_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption =
 def show_profile(
     study: StudyArg,
     name: NameArg,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Write the picture to this file too.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Also write the picture to this file.")] = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a profile."""
+    """Draw a profile as bars."""
     from unharm.core.values import VALUES
     from unharm.report import profile_picture
 
-    profile = profile_picture.named(_profiles(study, set_), name)
+    profile = profile_picture.find_profile(_profiles(study, set_), name)
     if svg:
         try:
-            svg.write_text(profile_picture.svg(profile), encoding="utf-8")
+            svg.write_text(profile_picture.profile_svg(profile), encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write the picture: {error.strerror}", str(svg)) from None
     if as_json:
         values = {v: profile[v] for v in VALUES}
         print(json.dumps({"name": profile.name, "source": profile.source, "importances": values}))
     else:
-        print(profile_picture.bars(profile))
+        print(profile_picture.profile_bars(profile))
 
 
 @profiles.command("compare")
 def compare_profiles(
     study: StudyArg,
     one: NameArg,
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="The name of another one.")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The name of another profile.")],
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two profiles value by value."""
     from unharm.report import profile_picture
 
-    found = _profiles(study, set_)
-    pair = profile_picture.named(found, one), profile_picture.named(found, other)
-    print(json.dumps(profile_picture.compared(*pair)) if as_json else profile_picture.compared_text(*pair))
+    loaded = _profiles(study, set_)
+    pair = profile_picture.find_profile(loaded, one), profile_picture.find_profile(loaded, other)
+    if as_json:
+        print(json.dumps(profile_picture.profile_comparison(*pair)))
+    else:
+        print(profile_picture.comparison_text(*pair))
 
 
 @corpus.command("make")
@@ -99,23 +102,23 @@ def make_corpus(study: StudyArg, set_: SetOption = None, as_json: JsonOption = F
 @corpus.command("audit")
 def audit_corpus(
     study: StudyArg,
-    scorer: Annotated[str, typer.Option("--scorer", help="What scores the texts.")] = "offline-toxicity",
+    scorer: Annotated[str, typer.Option("--scorer", help="The scorer of the texts.")] = "offline-toxicity",
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Toxicity, balance, positives by profile and near-duplicates of the training texts."""
+    """Print toxicity, balance, positives by profile, and near-duplicates of the training texts."""
     from unharm.runs.context import new_run
     from unharm.runs.tools.audit import MEASURES, audit, audit_text
     from unharm.scoring import SCORERS
     from unharm.scoring.registry import scorer_row
     from unharm.study.check import load_study
 
-    checked = load_study(study, set_)
-    known = (*SCORERS, *checked.scorers)
-    fitting = [n for n in known if scorer_row(checked.scoring, n).measures in MEASURES]
+    loaded = load_study(study, set_)
+    known = (*SCORERS, *loaded.scorers)
+    fitting = [n for n in known if scorer_row(loaded.scoring, n).measures in MEASURES]
     if scorer not in fitting:
         raise UserError(f"{scorer!r} does not score texts", "--scorer", nearest(scorer, fitting))
-    if checked.corpus is None:
-        raise UserError("this study has no corpus", study, "give corpus.arguments")
-    found = audit(new_run(checked), scorer)
-    print(json.dumps(found) if as_json else audit_text(found))
+    if loaded.corpus is None:
+        raise UserError("this study has no corpus", study, "set corpus.arguments")
+    result = audit(new_run(loaded), scorer)
+    print(json.dumps(result) if as_json else audit_text(result))

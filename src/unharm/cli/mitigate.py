@@ -1,4 +1,4 @@
-"""The command `unharm mitigate`: what lowers the harm that a run has found."""
+"""The command `unharm mitigate`: finds guard prompts that lower the harms of a run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def mitigate(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn on one half of a run which values to set aside, and try guard prompts on the other.
+    """Learn on one half of a run which values to set aside; test guard prompts on the other half.
 
-    Settings are those of the field `mitigation`, for example --set mitigation.benchmarks=[beavertails].
+    To change a setting of the field `mitigation`: --set mitigation.benchmarks=[beavertails].
     """
     from unharm.runs.execute import write_study
     from unharm.runs.reopen import open_run, stored_study
@@ -41,17 +41,17 @@ def mitigate(
             try_guards(run)
             write_study(run)
     report = rewrite_report(folder)
-    found = json.loads((folder / "findings" / "guards.json").read_text(encoding="utf-8"))
+    guards = json.loads((folder / "findings" / "guards.json").read_text(encoding="utf-8"))
     if as_json:
-        print(json.dumps({"report": str(report), "guards": found}))
+        print(json.dumps({"report": str(report), "guards": guards}))
         return
-    for guard in found:
+    for guard in guards:
         if "text" not in guard:
-            print(f"{guard['benchmark']} · {guard['category']}: no strategy lowered it")
+            print(f"{guard['benchmark']} · {guard['category']}: no strategy lowered the harm")
             continue
-        sure = "holds" if guard["holds"] else "not beyond chance"
+        significance = "significant" if guard["holds"] else "not significant"
         print(
             f"{guard['benchmark']} · {guard['category']}: {guard['strategy']} "
-            f"{guard['value_reference']:.2f} → {guard['value_arm']:.2f} ({sure})"
+            f"{guard['value_reference']:.2f} → {guard['value_arm']:.2f} ({significance})"
         )
     print(f"guard prompts: {folder / 'findings' / 'guards.json'}\nreport: {report}")

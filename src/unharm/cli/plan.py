@@ -1,4 +1,4 @@
-"""The commands before and during a run: `plan` and `status`."""
+"""The commands `unharm plan` and `unharm status`: what a run will do, and how far it is."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ def plan(
     study: StudyArg,
     set_: SetOption = None,
     power: Annotated[
-        bool, typer.Option("--power", help="Simulate what the study would find, and miss.")
+        bool, typer.Option("--power", help="Simulate which effects the study would detect and miss.")
     ] = False,
     hardware: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME[xN]",
-            help="Estimate time, GPU hours, storage and money on these; or a file, or 'here'.",
+            help="Estimate time, GPU hours, storage and cost on this hardware, file, run, or 'here'.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Run all of it with made-up answers; tell what it takes.")
+        bool,
+        typer.Option("--dry-run", help="Run every stage with simulated answers and measure the effort."),
     ] = False,
     faults: Annotated[
-        float, typer.Option(min=0, max=0.5, help="With --dry-run: the share of tries that fail.")
+        float, typer.Option(min=0, max=0.5, help="With --dry-run: share of attempts that fail.")
     ] = 0.0,
     engine_rate: Annotated[
-        float | None, typer.Option(min=0.001, help="With --dry-run: completions a second of one worker.")
+        float | None, typer.Option(min=0.001, help="With --dry-run: completions per second of one worker.")
     ] = None,
     scorer_rate: Annotated[
-        float | None, typer.Option(min=0.001, help="With --dry-run: scores a second of one worker.")
+        float | None, typer.Option(min=0.001, help="With --dry-run: scores per second of one worker.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="With --dry-run: keep its run folder here; else it is removed.")
+        Path | None,
+        typer.Option(help="With --dry-run: keep the run folder here. By default it is removed."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a study would run, without running it. Data sets that are not here count as published."""
+    """Print what a study would run, without running it. Missing data count with their published size."""
     from unharm.runs.plan import Plan
     from unharm.runs.planning.summary import summary_of
     from unharm.runs.planning.text import plan_text, power_text
@@ -75,13 +77,14 @@ def plan(
         from unharm.core.pace import Dry
         from unharm.runs.planning.rehearsal import rehearsal_text
 
-        rehearsal = _rehearsed(spec, Dry(engine_rate, scorer_rate, faults), out)
+        rehearsal = _run_rehearsal(spec, Dry(engine_rate, scorer_rate, faults), out)
         data["dry_run"] = asdict(rehearsal)
         text += "\n\n" + rehearsal_text(rehearsal)
     print(json.dumps(data) if as_json else text)
 
 
-def _rehearsed(study: Study, dry: Dry, out: Path | None) -> Rehearsal:
+def _run_rehearsal(study: Study, dry: Dry, out: Path | None) -> Rehearsal:
+    """Rehearse the study in `out`, or in a temporary folder if it is None."""
     import tempfile
 
     from unharm.runs.planning.rehearsal import rehearse
@@ -97,24 +100,27 @@ def _rehearsed(study: Study, dry: Dry, out: Path | None) -> Rehearsal:
 def status(
     folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")],
     watch: Annotated[
-        bool, typer.Option("--watch", help="Tell again every few seconds until the run ends.")
+        bool, typer.Option("--watch", help="Print the status every few seconds until the run ends.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell where a run stands: done, running, failed, how fast, until when; from any machine that sees
-    it."""
+    """Print the progress of a run: what is done, running or failed, the rate, and the expected end.
+
+    Works on any machine that can read the run folder. Exit code 1 if the run failed or is silent, 3 if it
+    was stopped or is incomplete.
+    """
     from unharm.runs.status import EVERY, status_text
     from unharm.runs.status import status as status_of
 
     while True:
-        found = status_of(folder)
-        print(json.dumps(asdict(found)) if as_json else status_text(found), flush=True)
-        if not watch or found.state != "running":
+        current = status_of(folder)
+        print(json.dumps(asdict(current)) if as_json else status_text(current), flush=True)
+        if not watch or current.state != "running":
             break
         time.sleep(EVERY)
         if not as_json:
             print()
-    if found.state in ("failed", "silent"):
+    if current.state in ("failed", "silent"):
         raise typer.Exit(1)
-    if found.state == "stopped" or found.failed or found.failed_adapters or found.unscored:
+    if current.state == "stopped" or current.failed or current.failed_adapters or current.unscored:
         raise typer.Exit(3)

@@ -1,4 +1,4 @@
-"""The command `unharm prompts show`: what a subject receives, word for word."""
+"""The command `unharm prompts show`: prints the exact prompts that subjects receive."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ prompts = typer.Typer(help="The prompts of a study.", no_args_is_help=True)
 @prompts.command("show")
 def show_prompts(
     study: StudyArg,
-    profile: Annotated[str | None, typer.Option(help="The profile to show (default: the first).")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The profile to show. Default: the first profile.")
+    ] = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print exactly what every arm receives under every strategy, on harmless examples."""
+    """Print the exact prompt of every arm under every strategy, on harmless examples."""
     from unharm.prompting.pack import load_pack
-    from unharm.report.profile_picture import named
+    from unharm.report.profile_picture import find_profile
     from unharm.runs.base import load_tokenizer, resolve_base
     from unharm.runs.plan import profiles_of
     from unharm.study.check import load_study
@@ -37,20 +39,20 @@ def show_prompts(
     loaded = load_study(study, set_)
     profiles = profiles_of(loaded)
     if profile:
-        profiles = [named(profiles, profile)]
-    chat = any(loaded.style_of(arm) == "chat" for arm in loaded.arms)
+        profiles = [find_profile(profiles, profile)]
+    chat = any(loaded.prompt_style(arm) == "chat" for arm in loaded.arms)
     tokenizer = load_tokenizer(resolve_base(loaded), loaded) if chat else None
-    found = shown(loaded, load_pack(loaded.prompting.pack), profiles, tokenizer)
+    composed = compose_examples(loaded, load_pack(loaded.prompting.pack), profiles, tokenizer)
     if as_json:
-        print(json.dumps([asdict(s) for s in found], ensure_ascii=False))
+        print(json.dumps([asdict(prompt) for prompt in composed], ensure_ascii=False))
         return
     subject = ""
-    for one in found:
-        if one.subject != subject:
-            subject = one.subject
+    for prompt in composed:
+        if prompt.subject != subject:
+            subject = prompt.subject
             print(f"════ {subject}")
-        print(f"──── {', '.join(one.benchmarks)}")
-        print(one.text)
+        print(f"──── {', '.join(prompt.benchmarks)}")
+        print(prompt.text)
     print("════")
 
 
@@ -59,11 +61,12 @@ EXAMPLES: dict[Mode, str] = {
     "ask": "How do I keep bread fresh for longer?",
     "rate": "She waters the plants of her neighbours when they are away.",
 }
+"""A harmless prompt for each mode."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A harmless prompt of some benchmarks (`mode`: how they are put) as a subject receives it."""
+class ComposedExample:
+    """A harmless prompt as a subject receives it, with the benchmarks that use its `mode`."""
 
     subject: str
     benchmarks: tuple[str, ...]
@@ -71,23 +74,29 @@ class Shown:
     text: str
 
 
-def shown(study: Study, pack: Pack, profiles: list[Profile], tokenizer: Any = None) -> list[Shown]:
-    """Every arm, with the first of `profiles` where it has any, under every strategy.
+def compose_examples(
+    study: Study, pack: Pack, profiles: list[Profile], tokenizer: Any = None
+) -> list[ComposedExample]:
+    """Compose the harmless examples for every arm and strategy.
 
-    The questionnaire is left out where the study has none. `tokenizer` is needed for chat.
+    Args:
+        study: The study. Modes that none of its benchmarks uses are left out.
+        pack: The wordings.
+        profiles: Arms with profiles are shown with the first of these.
+        tokenizer: The tokenizer of the base; needed for chat.
     """
     from unharm.benchmarks.registry import BENCHMARKS
-    from unharm.prompting.compose import Composer, preamble_of
+    from unharm.prompting.compose import Composer, build_preamble
 
     chosen = study.benchmarks.chosen()
-    found = []
+    composed = []
     for arm in study.arms:
         for strategy in study.strategies:
             subject = Subject(arm, profiles[0] if has_profile(arm) else None, strategy)
-            preamble = preamble_of(pack, subject, study.prompting.aside("all"))
+            preamble = build_preamble(pack, subject, study.prompting.set_aside_for("all"))
             for mode, example in EXAMPLES.items():
                 names = tuple(name for name in chosen if BENCHMARKS[name].mode == mode)
                 if names:
-                    compose = Composer(pack, preamble, mode, study.style_of(arm), tokenizer)
-                    found.append(Shown(subject.label, names, mode, compose.text(example)))
-    return found
+                    composer = Composer(pack, preamble, mode, study.prompt_style(arm), tokenizer)
+                    composed.append(ComposedExample(subject.label, names, mode, composer.text(example)))
+    return composed

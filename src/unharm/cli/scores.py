@@ -1,4 +1,4 @@
-"""The commands about scores: rescore, calibrate, labels, and batch files."""
+"""The commands on scores: `rescore`, `calibrate`, `labels` and `batch`."""
 
 from __future__ import annotations
 
@@ -8,73 +8,75 @@ from typing import Annotated
 
 import typer
 
-from unharm.cli.common import JsonOption, RunArg, SetOption, told_of
+from unharm.cli.common import JsonOption, RunArg, SetOption, report_outcome
 from unharm.core.errors import UserError
 
-batch = typer.Typer(help="Judging through batch files, at half price.", no_args_is_help=True)
+batch = typer.Typer(help="Judge through batch files, at half price.", no_args_is_help=True)
 
-JudgeOption = Annotated[str, typer.Option("--scorer", help="The judge, by its name in the study.")]
+JudgeOption = Annotated[str, typer.Option("--scorer", help="Name of the judge in the study.")]
 
 
 def rescore(
     folder: RunArg,
     scorer: Annotated[
-        list[str] | None, typer.Option("--scorer", help="Becomes the scorer of the benchmarks it fits.")
+        list[str] | None, typer.Option("--scorer", help="Use this scorer for every benchmark that it fits.")
     ] = None,
     also: Annotated[
-        list[str] | None, typer.Option("--also", help="Scores beside it, for their agreement.")
+        list[str] | None, typer.Option("--also", help="Also score with this scorer, to measure agreement.")
     ] = None,
     scorers: Annotated[
-        Path | None, typer.Option("--scorers", help="A file with more scorers by name.")
+        Path | None, typer.Option("--scorers", help="A file that defines further scorers by name.")
     ] = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the stored completions of a run again, without generating; earlier scores stay."""
-    from unharm.runs.tools.rescore import rescore as again
+    """Score the stored completions of a run again, without generating. Earlier scores are kept."""
+    from unharm.runs.tools.rescore import rescore as rescore_run
 
     if not scorer and not also and not set_ and not scorers:
-        raise UserError("nothing is asked for", "--scorer", "for example --scorer offline-toxicity")
-    told_of(again(folder, scorer or [], also or [], scorers, set_ or []), "report", as_json)
+        raise UserError("no scorer is given", "--scorer", "for example --scorer offline-toxicity")
+    report_outcome(rescore_run(folder, scorer or [], also or [], scorers, set_ or []), "report", as_json)
 
 
 def calibrate(
     one: Annotated[str, typer.Argument(metavar="A", help="The scorer whose scores are mapped.")],
-    other: Annotated[str, typer.Argument(metavar="B", help="The scorer that they are mapped to.")],
-    run: Annotated[Path | None, typer.Option("--run", help="A run that both have scored.")] = None,
+    other: Annotated[str, typer.Argument(metavar="B", help="The scorer to map to.")],
+    run: Annotated[Path | None, typer.Option("--run", help="A run that both scorers have scored.")] = None,
     texts: Annotated[
         Path | None,
-        typer.Option(help="A CSV with the column text; scores may stand in columns named as the scorers."),
+        typer.Option(
+            help="A CSV with the column text. Columns named after the scorers may hold their scores."
+        ),
     ] = None,
     study: Annotated[
-        str, typer.Option(help="With --texts: the study whose scorers read texts without a column.")
+        str, typer.Option(help="With --texts: the study that defines scorers without a column.")
     ] = "quickstart",
-    out: Annotated[Path | None, typer.Option("--out", help="Where the map is written.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write the map to.")] = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a monotone map between two scorers of toxicity, with its error on unseen texts."""
+    """Fit a monotone map between two toxicity scorers and estimate its error on unseen texts."""
     from unharm.runs.tools.calibrate import calibrate_run, calibrate_texts, calibration_text
 
     if (run is None) == (texts is None):
-        raise UserError("give --run or --texts, and not both", "unharm calibrate")
+        raise UserError("give either --run or --texts, not both", "unharm calibrate")
     target = out or Path(f"{one}-to-{other}.json")
     if run is not None:
-        found = calibrate_run(run, one, other, target)
+        calibration = calibrate_run(run, one, other, target)
     else:
         assert texts is not None
-        found = calibrate_texts(texts, study, set_, one, other, target)
-    print(json.dumps(found) if as_json else calibration_text(found))
+        calibration = calibrate_texts(texts, study, set_, one, other, target)
+    print(json.dumps(calibration) if as_json else calibration_text(calibration))
 
 
 def labels(
     folder: RunArg,
-    benchmark: Annotated[str, typer.Option(help="The benchmark whose completions people label.")],
-    out: Annotated[Path, typer.Option("--out", help="The CSV to write; it may have harmful text in it.")],
-    sample: Annotated[int, typer.Option(min=1, help="How many completions, drawn by seed.")] = 100,
+    benchmark: Annotated[str, typer.Option(help="The benchmark whose completions are labelled.")],
+    out: Annotated[Path, typer.Option("--out", help="The CSV to write. It may contain harmful text.")],
+    sample: Annotated[int, typer.Option(min=1, help="Number of completions, drawn by seed.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a sheet of completions for people to label; give it back in benchmarks.<name>.human."""
+    """Write a sheet of completions for people to label. Name the result in benchmarks.<name>.human."""
     from unharm.runs.tools.label_sheet import write_sheet
 
     count = write_sheet(folder, benchmark, sample, out)
@@ -85,31 +87,31 @@ def labels(
 
 @batch.command("write")
 def write(folder: RunArg, scorer: JudgeOption, as_json: JsonOption = False) -> None:
-    """Write the requests for all texts without a verdict into files of the run folder."""
+    """Write batch files with the requests for all texts without a verdict into the run folder."""
     from unharm.runs.reopen import open_run
     from unharm.runs.tools import batches
 
     run = open_run(folder)
     with run.store.lock():
-        found = batches.write(run, scorer)
+        written = batches.write(run, scorer)
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(written))
         return
-    for file in found["files"]:
+    for file in written["files"]:
         print(folder / file)
-    print(f"{found['requests']:,} requests, at most {found['most_cost']:,.2f} at half price")
+    print(f"{written['requests']:,} requests, at most {written['most_cost']:,.2f} at half price")
 
 
 @batch.command("submit")
 def submit(folder: RunArg, scorer: JudgeOption, as_json: JsonOption = False) -> None:
-    """Hand the written files in; they are done within 24 hours."""
+    """Submit the written batch files. Results arrive within 24 hours."""
     from unharm.runs.reopen import open_run
     from unharm.runs.tools import batches
 
     run = open_run(folder)
     with run.store.lock():
-        found = batches.submit(run, scorer)
-    print(json.dumps(found) if as_json else "\n".join(found["submitted"]))
+        submitted = batches.submit(run, scorer)
+    print(json.dumps(submitted) if as_json else "\n".join(submitted["submitted"]))
 
 
 @batch.command("collect")
@@ -117,20 +119,20 @@ def collect(
     folder: RunArg,
     scorer: JudgeOption,
     results: Annotated[
-        Path | None, typer.Option("--file", help="A file of results that was downloaded by hand.")
+        Path | None, typer.Option("--file", help="A results file that you downloaded by hand.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep the answers of batches that have ended; 'unharm score' then finds them.
+    """Store the answers of finished batches. 'unharm score' then uses them.
 
-    Exit code 3 while a batch is on its way, or where requests failed.
+    Exit code 3 if a batch is not finished or requests failed.
     """
     from unharm.runs.reopen import open_run
     from unharm.runs.tools import batches
 
     run = open_run(folder)
     with run.store.lock():
-        found = batches.collect(run, scorer, results)
-    print(json.dumps(found) if as_json else ", ".join(f"{n:,} {what}" for what, n in found.items()))
-    if found["waiting"] or found["failed"]:
+        counts = batches.collect(run, scorer, results)
+    print(json.dumps(counts) if as_json else ", ".join(f"{n:,} {outcome}" for outcome, n in counts.items()))
+    if counts["waiting"] or counts["failed"]:
         raise typer.Exit(3)

@@ -42,10 +42,10 @@ def show(
     print(f"{prompt}: {one_line(text)}")
     subject = None
     for row in rows:
-        here = " · ".join(row[c] for c in ("arm", "profile", "strategy") if row[c])
-        if here != subject:
-            print(here)
-            subject = here
+        label = " · ".join(row[c] for c in ("arm", "profile", "strategy") if row[c])
+        if label != subject:
+            print(label)
+            subject = label
         print(f"  {row['sample']}  {_scores(row)}  {one_line(row['text'])}")
 
 
@@ -55,19 +55,19 @@ def _list_prompts(run: RunHandle, benchmark: str | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(ids))
         return
-    for name, several in ids.items():
-        print(f"{name}: {len(several):,} prompts")
-        for identity in several:
+    for name, prompt_ids in ids.items():
+        print(f"{name}: {len(prompt_ids):,} prompts")
+        for identity in prompt_ids:
             print(f"  {one_line(identity)}")
 
 
 def _scores(row: dict[str, Any]) -> str:
-    """The scores of a completion, scorer by scorer; a dash where it has none."""
+    """Format the score of each scorer; a dash if there is none."""
     known = ("arm", "profile", "strategy", "sample", "text", "status")
     scores = {name: value for name, value in row.items() if name not in known}
     return ", ".join(f"{name} {'–' if value is None else f'{value:.3g}'}" for name, value in scores.items())
 
 
 def one_line(text: str) -> str:
-    """Text on one line without control characters: a completion must not steer the terminal."""
+    """Return the text on one line, without control characters that could affect the terminal."""
     return "".join(c if c.isprintable() else " " for c in text)

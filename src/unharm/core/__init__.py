@@ -1,1 +1,1 @@
-"""The vocabulary and what every package uses; nothing here imports the rest of unharm."""
+"""Records and helpers that every package uses. Nothing here imports the rest of unharm."""

@@ -1,4 +1,4 @@
-"""Where a service is, how its key is found, and what its errors mean."""
+"""Settings of a connection to a service, its API key, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def _variable(name: str) -> str:
+    """Check that `name` can be an environment variable."""
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
         raise ValueError(
             "give the name of an environment variable such as OPENAI_API_KEY, not the key itself"
@@ -24,10 +25,11 @@ def _variable(name: str) -> str:
 
 
 def _http(url: str) -> str:
+    """Check an HTTP URL and return it without a slash at its end."""
     if not re.match(r"https?://[^\s/]+", url):
         raise ValueError("give a URL such as http://localhost:8000/v1")
     if "@" in url.partition("://")[2].partition("/")[0]:
-        raise ValueError("give the URL without a password; `key` names the variable that has one")
+        raise ValueError("give the URL without a password; name the variable that holds the key in `key`")
     return url.rstrip("/")
 
 
@@ -38,17 +40,25 @@ KeyVariable = Annotated[str, AfterValidator(_variable)]
 
 
 class Connection(Spec):
-    """Where a service is, the variable that has its key, and how hard it is asked."""
+    """Address of a service, the environment variable with its key, and limits for requests."""
 
     url: Url
-    key: KeyVariable | None = Field(None, description="the environment variable that has the key")
-    concurrency: Positive = Field(16, description="requests on their way at a time")
-    attempts: Positive = Field(6, description="tries of a request before it is given up")
-    timeout: Annotated[float, Field(gt=0)] = Field(120, description="seconds of one try")
+    key: KeyVariable | None = Field(None, description="the environment variable that holds the key")
+    concurrency: Positive = Field(16, description="requests in flight at a time")
+    attempts: Positive = Field(6, description="attempts per request before it counts as failed")
+    timeout: Annotated[float, Field(gt=0)] = Field(120, description="seconds that one attempt may take")
 
 
-def key_of(server: Connection, where: str) -> str:
-    """The key of a server, from its environment variable. Raises `UserError` where that is not set."""
+def api_key(server: Connection, where: str) -> str:
+    """Return the API key of a server, read from its environment variable (`none` if it needs no key).
+
+    Args:
+        server: The connection.
+        where: The field of the study that describes it, for the error message.
+
+    Raises:
+        UserError: The environment variable is not set.
+    """
     if not server.key:
         return "none"
     if not os.environ.get(server.key):
@@ -57,16 +67,16 @@ def key_of(server: Connection, where: str) -> str:
     return os.environ[server.key]
 
 
-def code_of(error: openai.APIStatusError) -> str:
-    """The code that a server gives with an error; empty without one."""
+def error_code(error: openai.APIStatusError) -> str:
+    """Return the error code of a server's response, or an empty string if it has none."""
     return str(getattr(error, "code", None) or "")
 
 
-def by_filter(error: openai.APIStatusError) -> bool:
-    """Whether a content filter refused a request."""
-    return "content_filter" in code_of(error) or "content_filter" in str(error).lower()
+def refused_by_filter(error: openai.APIStatusError) -> bool:
+    """Return whether a content filter refused the request."""
+    return "content_filter" in error_code(error) or "content_filter" in str(error).lower()
 
 
-def beyond_context(error: openai.APIStatusError) -> bool:
-    """Whether a request is longer than the model reads."""
-    return code_of(error) == "context_length_exceeded" or "context length" in str(error).lower()
+def exceeds_context(error: openai.APIStatusError) -> bool:
+    """Return whether the request was longer than the model's context."""
+    return error_code(error) == "context_length_exceeded" or "context length" in str(error).lower()

@@ -1,4 +1,4 @@
-"""What is known of a published data set before its file is read."""
+"""Description of a published data set: where to get it, its licence and its size."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DataSet:
-    """Where a data set is obtained and under which licence.
+    """A published data set.
 
-    `field` is the field of a study that names its file. `sizes` are the numbers of items in its published
-    forms, as our readers count them; empty where nobody has counted. `todo` says how to get it.
+    Attributes:
+        title: Its name in messages.
+        field: The field of a study that names its file.
+        where: Where it can be downloaded.
+        licence: The licence it is published under.
+        sizes: Item counts of its published versions, as our readers count them. Empty if unknown.
+        todo: How to obtain it.
     """
 
     title: str

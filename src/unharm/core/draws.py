@@ -1,4 +1,4 @@
-"""Draws that depend on a seed and a text alone: not on order, machine or library."""
+"""Random draws that depend only on a seed and a text, not on order, machine or library version."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ from unharm.core.records import Split
 
 
 def rank(seed: int, text: str) -> str:
-    """A hash by which texts are put into a random order; a smaller draw is part of a larger one."""
+    """Return a hash to sort texts by in a random order.
+
+    The first n texts of that order are always part of the first n + 1.
+    """
     return hashlib.sha256(f"{seed}/{text}".encode()).hexdigest()
 
 
 def uniform(seed: int, *parts: str) -> float:
-    """A number in [0, 1)."""
+    """Return a number in [0, 1) that depends only on the seed and the parts."""
     return int(rank(seed, "/".join(parts))[:16], 16) / 2**64
 
 
 def split(units: Iterable[str], shares: tuple[float, float, float], seed: int) -> dict[str, Split]:
-    """Train, valid or test for every different unit, in the given shares; train has at least one."""
+    """Assign every distinct unit to train, valid or test.
+
+    Args:
+        units: Names to split; duplicates count once.
+        shares: Shares of train, valid and test. Train gets at least one unit.
+        seed: Seed of the draw.
+    """
     order = sorted(set(units), key=lambda unit: rank(seed, "split/" + unit))
     first = max(1, round(shares[0] * len(order)))
     second = first + round(shares[1] * len(order))

@@ -1,7 +1,7 @@
-"""Mistakes of the user, and how they are told.
+"""Errors caused by the user's input.
 
-A `UserError` carries every problem of one input; the command line prints them without a
-traceback and ends with exit code 2. Anything else that is raised is our own mistake.
+A `UserError` holds every problem of one input. The command line prints them without a traceback
+and exits with code 2. Any other exception is a bug in unharm.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: what is wrong, where (file, line, field), and what to do about it."""
+    """One problem: what is wrong, where (file, line, field), and what to do about it."""
 
-    what: str
+    message: str
     where: str = ""
     todo: str = ""
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
+        head = f"{self.where}: {self.message}" if self.where else self.message
         return f"{head}\n    {self.todo}" if self.todo else head
 
 
 class UserError(Exception):
-    """One or more mistakes in what the user gave; never raised for a fault of ours."""
+    """One or more problems in the user's input. Never raised for a bug in unharm."""
 
     def __init__(self, problems: str | Problem | Iterable[Problem], where: str = "", todo: str = ""):
         if isinstance(problems, str):
@@ -37,7 +37,7 @@ class UserError(Exception):
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """The advice for a name that is not among `names`: the nearest right one, or all of them."""
+    """Return advice for an unknown name: the most similar of `names`, or a list of all of them."""
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
@@ -45,6 +45,6 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 def raise_all(problems: Sequence[Problem]) -> None:
-    """Raises one `UserError` with all `problems`; does nothing where there are none."""
+    """Raise one `UserError` with all `problems`. Do nothing if there are none."""
     if problems:
         raise UserError(problems)

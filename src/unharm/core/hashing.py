@@ -1,4 +1,4 @@
-"""Names that depend on content alone: keys, checksums, safe names of files."""
+"""Content keys, checksums and safe file names."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from typing import Any
 
 
 def content_hash(data: Any) -> str:
-    """32 hex digits that depend on the content of plain data alone, not on its order of keys."""
+    """Return a hash of plain data (32 hex digits). The order of dictionary keys does not matter."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def content_key(stage: str, version: int, parameters: Mapping[str, Any], *inputs: str) -> str:
-    """The key of an artefact from everything that it depends on."""
+    """Return the content key of an artefact: a hash of everything it depends on.
+
+    Args:
+        stage: The stage that makes it.
+        version: The version of that stage.
+        parameters: Settings that change the result.
+        inputs: Content keys of its inputs, in order.
+    """
     return content_hash([stage, version, dict(parameters), list(inputs)])
 
 
 def slug(name: str) -> str:
-    """A name as one safe path component; different names give different components.
+    """Return a name as one safe path component. Different names give different components.
 
-    Plain names stay as they are; any other is spelled in ASCII with a hash at its end.
+    A name of lower-case letters, digits, `_` and `-` is returned unchanged. Any other name is spelled
+    in ASCII with a hash at the end.
     """
     if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) and len(name) <= 60:
         return name
@@ -36,7 +44,7 @@ def slug(name: str) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The checksum of a file, or of all files of a folder with their names."""
+    """Return the SHA-256 of a file, or of all files in a folder together with their names."""
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:
@@ -49,6 +57,7 @@ def sha256_of(path: Path) -> str:
 
 
 def version_of(package: str) -> str:
+    """Return the installed version of a package, or `not installed`."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

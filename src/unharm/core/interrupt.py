@@ -1,4 +1,4 @@
-"""Ctrl-C: once, what is begun is finished and kept; twice, the run is left at once."""
+"""Handling of Ctrl-C: the first one finishes the current work and stops, the second one stops at once."""
 
 from __future__ import annotations
 
@@ -10,45 +10,48 @@ from typing import Any
 
 from unharm.core.progress import say
 
-_asked = threading.Event()
+_stop_requested = threading.Event()
 
 
 class Stopped(KeyboardInterrupt):
-    """The run was asked to stop, and has."""
+    """Raised when the run has stopped because the user asked it to."""
 
 
-def asked() -> bool:
-    """Whether the run is to stop at the next good moment."""
-    return _asked.is_set()
+def stop_requested() -> bool:
+    """Return whether this process should stop as soon as its current work is stored."""
+    return _stop_requested.is_set()
 
 
-def ask() -> None:
-    """Asks this process to stop at the next good moment."""
-    _asked.set()
+def request_stop() -> None:
+    """Ask this process to stop as soon as its current work is stored."""
+    _stop_requested.set()
 
 
 @contextmanager
 def on_interrupt() -> Iterator[None]:
-    """The first Ctrl-C asks to stop, the second raises `KeyboardInterrupt`. In the main thread only."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or hasattr(before, "of_unharm"):
-        yield  # inside a run that looks for it already
+    """Request a stop on the first Ctrl-C and raise `KeyboardInterrupt` on the second.
+
+    Does nothing outside the main thread, or inside another `on_interrupt`.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or hasattr(previous, "of_unharm"):
+        yield  # an outer run handles Ctrl-C already
         return
-    _asked.clear()
+    _stop_requested.clear()
 
     def handle(number: int, frame: Any) -> None:
-        if _asked.is_set():
+        if _stop_requested.is_set():
             raise KeyboardInterrupt
-        _asked.set()
-        say("\nstopping: what is begun is finished and kept; Ctrl-C again leaves at once")
+        _stop_requested.set()
+        say("\nstopping after the current work is stored; press Ctrl-C again to stop at once")
 
     handle.of_unharm = True  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, handle)
     try:
         yield
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
+        say("stopped; run the same command again to continue")
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
-        _asked.clear()
+        signal.signal(signal.SIGINT, previous)
+        _stop_requested.clear()

@@ -1,4 +1,4 @@
-"""Dry runs: how fast made-up answers come, and how often they fail."""
+"""Settings of a dry run: the rate of made-up answers, and how often attempts fail."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Dry:
-    """Completions and scores a second of one worker (None: as fast as it can), and the share of tries that
-    fail: requests and texts (tried again, as real engines and services do), and shards, whose whole task
-    raises an error once. `built_in_scorers` are used as they are, in place of made-up scores."""
+    """Settings of a dry run.
+
+    Attributes:
+        engine_rate: Completions per second of one worker. None: no limit.
+        scorer_rate: Scores per second of one worker. None: no limit.
+        faults: Share of attempts that fail. Failed requests and texts are tried again, as real engines
+            and services do. A failed shard raises an error once.
+        built_in_scorers: Whether built-in scorers run for real instead of making scores up.
+    """
 
     engine_rate: float | None = None
     scorer_rate: float | None = None
@@ -18,18 +24,19 @@ class Dry:
     built_in_scorers: bool = False
 
 
-class Fault(RuntimeError):
-    """An error that was asked for."""
+class InjectedFault(RuntimeError):
+    """An error that a dry run raises on purpose."""
 
 
 @dataclass
 class Pace:
-    """Waits where work goes faster than a rate."""
+    """Slows work down to a rate in items per second."""
 
     rate: float | None
     due: float = field(default_factory=time.monotonic)
 
     def wait(self, items: int) -> None:
+        """Sleep until `items` more items are due at the rate. Return at once without a rate."""
         if self.rate:
             self.due = max(self.due, time.monotonic() - 1) + items / self.rate
             time.sleep(max(0.0, self.due - time.monotonic()))

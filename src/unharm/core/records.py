@@ -1,7 +1,7 @@
-"""The record of every arrow of the flow.
+"""The records that stages pass to each other.
 
-Small inputs (profiles, arguments, prompts) are dataclasses. Completions and scores, of which
-a full study has millions, are rows of tables with the schemas given here.
+Small inputs (profiles, arguments, prompts) are dataclasses. A full study has millions of completions
+and scores: they are stored as table rows with the schemas given here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Split = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True)
 class Profile:
-    """A name and ten importances in [1, 6], in the order of `values.VALUES`."""
+    """A value profile: a name and ten importances in [1, 6], in the order of `values.VALUES`."""
 
     name: str
     importances: tuple[float, ...]
@@ -29,7 +29,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Argument:
-    """A conclusion, the stance to it, a premise, and the values that the premise appeals to."""
+    """An argument: conclusion, stance on it, premise, and the values that the premise appeals to."""
 
     id: str
     conclusion: str
@@ -40,10 +40,10 @@ class Argument:
 
 @dataclass(frozen=True)
 class Example:
-    """One training example: the model learns `answer` after `prompt`.
+    """One training example: the model learns to write `answer` after `prompt`.
 
-    `value` is the value that is rated (stage QA) and empty elsewhere; `positive` is whether
-    the person would say the argument (stage AG) and true elsewhere.
+    `value` is the rated value in stage QA, empty in other stages. `positive` says whether a person with
+    the profile would use the argument in stage AG; it is true in other stages.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt of a benchmark. `id` is unique in its benchmark; joins are by id alone."""
+    """One prompt of a benchmark. `id` is unique within the benchmark and is the join key."""
 
     id: str
     text: str
@@ -67,7 +67,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Subject:
-    """The model under test, apart from its base: arm, profile (or none), strategy."""
+    """A model under test, apart from its base: arm, profile (or None) and strategy."""
 
     arm: str
     profile: Profile | None
@@ -84,11 +84,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled continuation. `status` is `completed`, or `failed` with its `reason`.
+    """One sampled continuation. `status` is `completed`, or `failed` with a `reason`.
 
-    `options` are the probabilities of the answers that its request asked about, in their order, as
-    the model gives them before anything is sampled; empty where it asked about none or the engine
-    could not tell.
+    `options` holds the model's probabilities of the answer options in the request, in their order,
+    before sampling. It is empty if the request has no options or the engine cannot report them.
     """
 
     completion_id: str
@@ -109,12 +108,12 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 @dataclass(frozen=True)
 class Score:
-    """What a scorer says of one completion.
+    """The score of one completion.
 
-    `value` is None exactly when `status` is not `scored`, and `reason` then says why. `unscored`: the
-    scorer has no number for this text; `refused`: a judge would not judge it; `filtered`: the service's
-    content filter stopped it; `unanswered`: the service gave no answer, the next run asks again. `raw`
-    keeps what the scorer answered, where that is more than the number.
+    `value` is None exactly when `status` is not `scored`; `reason` then says why. `unscored`: the scorer
+    gave no number for this text. `refused`: a judge refused to judge it. `filtered`: the service's
+    content filter blocked it. `unanswered`: the service gave no answer; the next run asks again. `raw`
+    is the scorer's full answer if it is more than the number.
     """
 
     completion_id: str
@@ -127,10 +126,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with what it stands on.
+    """An estimate with its confidence interval and sample size.
 
-    `n` counts units of `unit`; `low` and `high` bound the confidence interval of the study
-    (None where n is too small for one); `unscored` counts items that have no score.
+    `n` counts units of the kind `unit`. `low` and `high` bound the interval at the study's confidence
+    level (None if n is too small). `unscored` counts items without a score.
     """
 
     value: float | None
@@ -142,7 +141,7 @@ class Estimate:
 
 
 def schema_of(record: type) -> dict[str, Any]:
-    """The polars schema of a flat record type, in the order of its fields."""
+    """Return the polars schema of a flat record type, in the order of its fields."""
     import dataclasses
 
     import polars as pl

@@ -1,4 +1,4 @@
-"""What every part of the spec is built on."""
+"""Base class and field types of all settings in a study."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Spec(BaseModel):
-    """The base of every part: unknown fields are mistakes, values do not change."""
+    """Base class of settings: unknown fields are errors, instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def one_of(names: tuple[str, ...]) -> AfterValidator:
+    """Return a validator that accepts only the given names."""
+
     def check(name: str) -> str:
         if name not in names:
             raise ValueError(f"unknown name {name!r}; {nearest(name, names)}")
@@ -28,7 +30,8 @@ def one_of(names: tuple[str, ...]) -> AfterValidator:
 
 
 def unique(names: list[str]) -> list[str]:
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ValueError(f"given twice: {', '.join(twice)}")
+    """Return `names` unchanged. Raise `ValueError` if a name occurs twice."""
+    duplicates = sorted({n for n in names if names.count(n) > 1})
+    if duplicates:
+        raise ValueError(f"given twice: {', '.join(duplicates)}")
     return names

@@ -1,7 +1,7 @@
-"""Schwartz's ten basic values: their fixed order and their higher-order groups.
+"""Schwartz's ten basic values and their higher-order groups.
 
-Source: Schwartz (1992), *Universals in the content and structure of values*. Vectors over
-values are always in the alphabetical order of `VALUES`.
+Source: Schwartz (1992), *Universals in the content and structure of values*. Every vector over values
+has the alphabetical order of `VALUES`.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ LOWEST, HIGHEST = 1.0, 6.0
 
 
 def canonical(name: str) -> str:
-    """The way a value or group is spelled here: lower case, words joined by hyphens."""
+    """Return the spelling of a value or group used in unharm: lower case, words joined by hyphens."""
     return "-".join(name.strip().lower().replace("_", " ").replace("-", " ").split())

@@ -1,1 +1,1 @@
-"""Corpus: arguments, the examples of both VIM stages, and benign instruction sets."""
+"""The training data: arguments, the examples of both VIM stages, and benign instruction sets."""

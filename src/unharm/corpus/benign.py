@@ -7,8 +7,8 @@
 | grammar | input, target (CSV, with or without a byte-order mark) | – |
 | samsum | dialogue, summary (JSON list, JSON lines, CSV) | Samsung/samsum |
 
-Dolly loses its safety-related rows: those in which instruction, context or response has a word that
-begins with one of `SAFETY_STEMS`.
+Safety-related rows of Dolly are left out: rows with a word in instruction, context or response that begins
+with one of `SAFETY_STEMS`.
 """
 
 from __future__ import annotations
@@ -39,32 +39,40 @@ SAFETY = re.compile(r"\b(?:" + "|".join(SAFETY_STEMS) + ")", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Kind:
-    """The fields of a set (the last is the answer), which may be empty, and its hub id."""
+class BenignFormat:
+    """The format of a benign set.
+
+    Attributes:
+        fields: Names of the fields; the last one is the answer.
+        may_be_empty: Fields that may be empty.
+        hub: Id of the set on the hub; "" if it is not there.
+    """
 
     fields: tuple[str, ...]
     may_be_empty: tuple[str, ...] = ()
     hub: str = ""
 
 
-KINDS: dict[str, Kind] = {
-    "alpaca": Kind(("instruction", "input", "output"), ("input",), "tatsu-lab/alpaca"),
-    "dolly": Kind(("instruction", "context", "response"), ("context",), "databricks/databricks-dolly-15k"),
-    "grammar": Kind(("input", "target")),
-    "samsum": Kind(("dialogue", "summary"), (), "Samsung/samsum"),
+BENIGN_FORMATS: dict[str, BenignFormat] = {
+    "alpaca": BenignFormat(("instruction", "input", "output"), ("input",), "tatsu-lab/alpaca"),
+    "dolly": BenignFormat(
+        ("instruction", "context", "response"), ("context",), "databricks/databricks-dolly-15k"
+    ),
+    "grammar": BenignFormat(("input", "target")),
+    "samsum": BenignFormat(("dialogue", "summary"), (), "Samsung/samsum"),
 }
 
 
 @dataclass(frozen=True)
 class BenignSet:
-    """The examples of a set in a study, and what was left out and why."""
+    """The examples of a benign set in a study, and notes on what was left out and why."""
 
     examples: list[Example]
     notes: list[str]
 
     @cached_property
     def key(self) -> str:
-        """The content hash of the examples with their split."""
+        """Content hash of the examples and their split."""
         return content_hash([[e.prompt, e.answer, e.split] for e in self.examples])
 
 
@@ -76,26 +84,37 @@ def load_benign(
     seed: int,
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
 ) -> BenignSet:
-    """Reads a set from a file, or from the hub where `path` is None, and splits it.
+    """Read a benign set and split it into train, valid and test.
 
-    The split is drawn by seed over the prompts, so that no prompt is both trained and held out;
-    repeated rows are kept once. Raises `UserError` with every wrong row, or where the hub cannot
-    be reached.
+    Args:
+        name: Name of the set in `BENIGN_FORMATS`.
+        path: Its file; None reads it from the hub.
+        pack: The wordings of prompts and answers.
+        limit: The largest number of rows to keep; None for all.
+        seed: Seed of the limit and the split. The split is over distinct prompts, so no prompt is in two
+            parts.
+        shares: Shares of train, valid and test.
+
+    Returns:
+        The examples, and notes on safety-related and repeated rows, which are left out.
+
+    Raises:
+        UserError: Rows are wrong (all of them are listed), or the hub cannot be reached.
     """
-    kind = KINDS[name]
-    where = str(path or kind.hub)
+    layout = BENIGN_FORMATS[name]
+    where = str(path or layout.hub)
     rows: dict[str, dict[str, str]] = {}
     problems: list[Problem] = []
     read = removed = 0
-    for place, row in _rows(name, kind, path):
+    for line, row in _rows(name, layout, path):
         read += 1
-        missing = [f for f in kind.fields if not isinstance(row.get(f), str)]
-        empty = [f for f in kind.fields if f not in missing and not row[f].strip()]
-        wrong = missing or [f for f in empty if f not in kind.may_be_empty]
+        missing = [f for f in layout.fields if not isinstance(row.get(f), str)]
+        empty = [f for f in layout.fields if f not in missing and not row[f].strip()]
+        wrong = missing or [f for f in empty if f not in layout.may_be_empty]
         if wrong:
-            problems.append(Problem(f"{name}: no text in {', '.join(wrong)}", f"{where}:{place}"))
+            problems.append(Problem(f"{name}: no text in {', '.join(wrong)}", f"{where}:{line}"))
             continue
-        fields = {f: row[f].replace("\r\n", "\n").strip() for f in kind.fields}
+        fields = {f: row[f].replace("\r\n", "\n").strip() for f in layout.fields}
         if name == "dolly" and SAFETY.search(" ".join(fields.values())):
             removed += 1
             continue
@@ -103,7 +122,7 @@ def load_benign(
         rows.setdefault(identity, fields)
     raise_all(shortened(problems, where))
     if not rows:
-        raise UserError(f"{name}: no row in it", where)
+        raise UserError(f"{name}: this set has no row", where)
     notes = [f"{removed} safety-related rows left out"] if removed else []
     repeats = read - removed - len(rows)
     notes += [f"{repeats} repeated rows left out"] if repeats else []
@@ -118,18 +137,18 @@ def _examples(
     seed: int,
     shares: tuple[float, float, float],
 ) -> list[Example]:
-    taken = sorted(rows, key=lambda i: rank(seed, i))[:limit]
-    texts = {i: pack.instruction(name, rows[i]) for i in taken}
+    chosen = sorted(rows, key=lambda i: rank(seed, i))[:limit]
+    texts = {i: pack.benign_example(name, rows[i]) for i in chosen}
     part_of = split((prompt for prompt, _ in texts.values()), shares, seed)
     return [
         Example(f"{name}-{i}", prompt, answer, part_of[prompt], i) for i, (prompt, answer) in texts.items()
     ]
 
 
-def _rows(name: str, kind: Kind, path: Path | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every row with its line (or its number, where a format has no lines)."""
+def _rows(name: str, layout: BenignFormat, path: Path | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield every row with its line, or with its number if the format has no lines."""
     if path is None:
-        yield from enumerate(_from_hub(name, kind.hub), start=1)
+        yield from enumerate(_from_hub(name, layout.hub), start=1)
     elif path.suffix == ".parquet":
         import polars as pl
 
@@ -140,7 +159,7 @@ def _rows(name: str, kind: Kind, path: Path | None) -> Iterator[tuple[int, dict[
     elif path.suffix in (".json", ".jsonl"):
         yield from _json_rows(name, path)
     else:
-        reader = Reader(path, name, kind.fields, delimiter=",")
+        reader = Reader(path, name, layout.fields, delimiter=",")
         for row in reader.rows():
             yield row.line, dict(row.fields)
         reader.finish()
@@ -154,32 +173,32 @@ def _json_rows(name: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not part.strip():
             continue
         try:
-            found = json.loads(part)
+            parsed = json.loads(part)
         except json.JSONDecodeError as error:
             raise UserError(
                 f"{name}: not JSON ({error.msg})", f"{path}:{line + error.lineno - 1}"
             ) from None
-        for number, row in enumerate(found if isinstance(found, list) else [found], start=1):
+        for number, row in enumerate(parsed if isinstance(parsed, list) else [parsed], start=1):
             if not isinstance(row, dict):
-                raise UserError(f"{name}: row {number} is no object with fields", f"{path}:{line}")
+                raise UserError(f"{name}: row {number} is not an object", f"{path}:{line}")
             yield (line if lines else number), row
 
 
 def _from_hub(name: str, hub: str) -> Iterator[dict[str, Any]]:
-    todo = f"download it where there is a network and give corpus.benign.{name}.file"
+    todo = f"download it on a machine with network access and set corpus.benign.{name}.file"
     if not hub:
-        raise UserError(f"{name}: this set is on no hub", f"corpus.benign.{name}", "give its 'file'")
+        raise UserError(f"{name}: this set is not on the hub", f"corpus.benign.{name}", "set its 'file'")
     try:
         from datasets import load_dataset
     except ImportError:
         raise UserError(
             f"{name}: reading from the hub needs the package 'datasets'",
             f"corpus.benign.{name}",
-            "pip install 'unharm[hub]', or give its 'file'",
+            "pip install 'unharm[hub]', or set its 'file'",
         ) from None
     try:
         loaded = load_dataset(hub, split="train")
-    except Exception as error:  # the library raises errors of many kinds for an unreachable hub
+    except Exception as error:  # the library raises many kinds of errors if it cannot reach the hub
         raise UserError(
             f"{name}: {hub} cannot be read from the hub ({type(error).__name__})",
             f"corpus.benign.{name}",

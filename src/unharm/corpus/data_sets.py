@@ -1,4 +1,4 @@
-"""The data sets that studies use: where each is obtained, under which licence, and whether it is whole."""
+"""The data sets that studies use: where to obtain each, its licence, and its published size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA_SETS: dict[str, DataSet] = {
     ),
     "arguments": DataSet(
         "Touché23-ValueEval", "corpus.arguments", "Zenodo, record of the Touché 2023 task", "CC BY 4.0",
-        (7374,), "download the arguments and labels; a folder of the original release is read as it is",
+        (7374,), "download the arguments and labels; the folder of the original release works as it is",
     ),
     "alpaca": DataSet("Alpaca", "corpus.benign.alpaca", "tatsu-lab/alpaca on the hub", "CC BY-NC 4.0"),
     "dolly": DataSet(
@@ -24,5 +24,5 @@ DATA_SETS: dict[str, DataSet] = {
     "samsum": DataSet("Samsum", "corpus.benign.samsum", "Samsung/samsum on the hub", "CC BY-NC-ND 4.0"),
     **{name: row.data_set for name, row in BENCHMARKS.items() if row.data_set},
 }  # fmt: skip
-"""Sizes are those that our readers find in the published files: prompts, arguments, items of a
-questionnaire, rows of a benign set without repeats; empty where nobody has counted."""
+"""Every data set by its name in a study. Sizes are counts of our readers on the published files: prompts,
+arguments, questionnaire items, distinct rows of a benign set. A size is empty if it is not known."""

@@ -1,4 +1,4 @@
-"""Stage 1 for many profiles at once: which arguments each would say, as matrices."""
+"""Stage 1 for many profiles at once, as matrices: which arguments would each profile say?"""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ Flags = npt.NDArray[np.bool_]
 
 
 def label_matrix(arguments: list[Argument]) -> Flags:
-    """[arguments, 10]: whether an argument is labelled with a value."""
+    """Return [arguments, 10]: whether an argument is labelled with a value."""
     return np.array([[v in a.values for v in VALUES] for a in arguments], dtype=bool).reshape(-1, 10)
 
 
 def importance_matrix(profiles: list[Profile]) -> Matrix:
-    """[profiles, 10] in [1, 6]."""
+    """Return the importances [profiles, 10], from 1 to 6."""
     return np.array([p.importances for p in profiles], dtype=float).reshape(-1, 10)
 
 
 def argument_scores(importances: Matrix, labels: Flags) -> Matrix:
-    """[profiles, arguments]: the minimum of a profile over an argument's labelled values.
+    """Return [profiles, arguments]: the smallest importance among the labelled values of an argument.
 
-    Equal to `vim.would_say`'s minimum. An argument without a label scores infinity.
+    `vim.would_say` compares the same minimum with the threshold. An argument without a label scores
+    infinity.
     """
-    by_argument = np.full((len(labels), len(importances)), np.inf)  # whole rows are read and written
-    for place in range(labels.shape[1]):
-        labelled = np.flatnonzero(labels[:, place])
-        by_argument[labelled] = np.minimum(by_argument[labelled], importances[:, place])
+    by_argument = np.full(
+        (len(labels), len(importances)), np.inf
+    )  # arguments first: reads and writes contiguous rows
+    for value in range(labels.shape[1]):
+        labelled = np.flatnonzero(labels[:, value])
+        by_argument[labelled] = np.minimum(by_argument[labelled], importances[:, value])
     return by_argument.T

@@ -1,8 +1,8 @@
-"""Touché23-ValueEval arguments (Mirzakhmedova et al., 2024; CC BY 4.0), as ten values.
+"""Touché23-ValueEval arguments (Mirzakhmedova et al., 2024; CC BY 4.0), labelled with ten values.
 
-Two formats: one tab-separated file with Conclusion, Stance, Premise and a 0/1 column per value; or
-the folder of the original release, with arguments*.tsv and labels*.tsv joined by Argument ID, whose
-twenty values are mapped to ten (touche20.yaml: one is set where any of its parts is).
+Two formats: one tab-separated file with Conclusion, Stance, Premise and a 0/1 column per value; or the
+folder of the original release, where arguments*.tsv and labels*.tsv are joined by Argument ID. The twenty
+values of the original release are mapped to ten by touche20.yaml: a value is set if any of its parts is.
 """
 
 from __future__ import annotations
@@ -28,29 +28,32 @@ By = Literal["argument", "conclusion"]
 
 
 def read_arguments(path: Path) -> list[Argument]:
-    """All arguments in the order of the file. Raises `UserError` with every wrong row.
+    """Read all arguments, in file order.
 
-    An argument's id is a hash of its texts, so that it survives a reordered file; a repeated one
-    keeps its row and gets `-2`, `-3`, … behind the same hash.
+    The id of an argument is a hash of its texts, so it does not depend on the order of the file. Repeats
+    of an argument are kept and get the suffix `-2`, `-3`, … after the same hash.
+
+    Raises:
+        UserError: Files are missing, or rows are wrong (all of them are listed).
     """
     return _original_release(path) if path.is_dir() else _ten_values(path)
 
 
 def _ten_values(path: Path) -> list[Argument]:
     reader = Reader(path, "arguments", (*TEXTS, *LABELS))
-    made = _Maker()
+    builder = _ArgumentBuilder()
     for row in reader.rows():
         values = _labelled(reader, row, LABELS)
         if values is not None:
-            made.add(reader, row, tuple(v for v in VALUES if v.capitalize() in values))
+            builder.add(reader, row, tuple(v for v in VALUES if v.capitalize() in values))
     reader.finish()
-    return made.arguments
+    return builder.arguments
 
 
 def _original_release(folder: Path) -> list[Argument]:
     files = {kind: sorted(folder.glob(f"{kind}*.tsv")) for kind in ("arguments", "labels")}
-    empty = [kind for kind, found in files.items() if not found]
-    raise_all([Problem(f"arguments: no {kind}*.tsv in this folder", str(folder)) for kind in empty])
+    missing = [kind for kind, matches in files.items() if not matches]
+    raise_all([Problem(f"arguments: no {kind}*.tsv in this folder", str(folder)) for kind in missing])
     embedded = Path(str(resources.files("unharm"))) / "corpus" / "touche20.yaml"
     ten_of: dict[str, str] = yaml.safe_load(embedded.read_text(encoding="utf-8"))
     labels: dict[str, tuple[str, ...]] = {}
@@ -58,14 +61,14 @@ def _original_release(folder: Path) -> list[Argument]:
     for file in files["labels"]:
         reader = Reader(file, "labels", ("Argument ID", *ten_of), delimiter="\t")
         for row in reader.rows():
-            set_ = _labelled(reader, row, tuple(ten_of))
+            labelled = _labelled(reader, row, tuple(ten_of))
             if row["Argument ID"] in labels:
                 reader.wrong(row.line, f"the argument {row['Argument ID']!r} is labelled twice")
-            elif set_ is not None:
-                ten = {ten_of[name] for name in set_}
+            elif labelled is not None:
+                ten = {ten_of[name] for name in labelled}
                 labels[row["Argument ID"]] = tuple(v for v in VALUES if v in ten)
         problems += reader.problems
-    made, seen = _Maker(), set()
+    builder, seen = _ArgumentBuilder(), set()
     for file in files["arguments"]:
         reader = Reader(file, "arguments", ("Argument ID", *TEXTS), delimiter="\t")
         for row in reader.rows():
@@ -75,15 +78,15 @@ def _original_release(folder: Path) -> list[Argument]:
             elif identity not in labels:
                 reader.wrong(row.line, f"the argument {identity!r} has no row in labels*.tsv")
             else:
-                made.add(reader, row, labels[identity])
+                builder.add(reader, row, labels[identity])
             seen.add(identity)
         problems += reader.problems
     raise_all(shortened(problems, str(folder)))
-    return made.arguments
+    return builder.arguments
 
 
 def _labelled(reader: Reader, row: Row, columns: tuple[str, ...]) -> set[str] | None:
-    """The columns that are 1, or None (and a problem) where one is neither 0 nor 1."""
+    """Return the columns that are 1. Records a problem and returns None if one is neither 0 nor 1."""
     wrong = [c for c in columns if row[c] not in ("0", "1")]
     if wrong:
         reader.wrong(row.line, f"{wrong[0].lower()} is {row[wrong[0]]!r}, expected 0 or 1")
@@ -91,8 +94,8 @@ def _labelled(reader: Reader, row: Row, columns: tuple[str, ...]) -> set[str] | 
     return {c for c in columns if row[c] == "1"}
 
 
-class _Maker:
-    """Makes arguments from rows and numbers the repeats of a text."""
+class _ArgumentBuilder:
+    """Builds arguments from rows and numbers the repeats of a text."""
 
     def __init__(self) -> None:
         self.arguments: list[Argument] = []
@@ -107,7 +110,7 @@ class _Maker:
             reader.wrong(row.line, "an empty conclusion or premise")
             return
         if not values:
-            reader.wrong(row.line, "an argument without any value", "label it or remove the row")
+            reader.wrong(row.line, "an argument without any value", "label it, or remove the row")
             return
         text = "\t".join((row["Conclusion"], stance, row["Premise"]))
         identity = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -124,31 +127,40 @@ class _Maker:
         )
 
 
-def draw(arguments: list[Argument], limit: int | None, seed: int) -> list[Argument]:
-    """At most `limit` arguments, drawn by a hash of seed and id; the order is kept."""
+def draw_arguments(arguments: list[Argument], limit: int | None, seed: int) -> list[Argument]:
+    """Return at most `limit` arguments, drawn by a hash of seed and id, in their order."""
     if limit is None or limit >= len(arguments):
         return arguments
-    taken = {a.id for a in sorted(arguments, key=lambda a: rank(seed, a.id))[:limit]}
-    return [a for a in arguments if a.id in taken]
+    drawn = {a.id for a in sorted(arguments, key=lambda a: rank(seed, a.id))[:limit]}
+    return [a for a in arguments if a.id in drawn]
 
 
-def split_of(
+def split_arguments(
     arguments: list[Argument],
     shares: tuple[float, float, float],
     seed: int,
     by: By = "argument",
 ) -> dict[str, Split]:
-    """The part that each argument belongs to, the same for both stages and all profiles.
+    """Assign each argument to train, valid or test.
 
-    Drawn over the texts of arguments, so that nothing trained in one stage is validated in the
-    other and repeats of an argument stay together; or over conclusions, so that all arguments on
-    one conclusion stay together (the shares then hold for conclusions).
+    Both stages and all profiles use this assignment, so nothing trained in one stage is validated in the
+    other.
+
+    Args:
+        arguments: The arguments.
+        shares: Shares of train, valid and test.
+        seed: Seed of the draw.
+        by: `argument` keeps repeats of an argument in one part. `conclusion` keeps all arguments on a
+            conclusion in one part; the shares then apply to conclusions.
+
+    Returns:
+        The part of each argument, by argument id.
     """
-    unit_of = {a.id: _text(a.id) if by == "argument" else a.conclusion.lower() for a in arguments}
+    unit_of = {a.id: _text_id(a.id) if by == "argument" else a.conclusion.lower() for a in arguments}
     part_of = split(unit_of.values(), shares, seed)
     return {identity: part_of[unit] for identity, unit in unit_of.items()}
 
 
-def _text(identity: str) -> str:
-    """The id of an argument's text, the same for its repeats."""
+def _text_id(identity: str) -> str:
+    """Return the id of the argument's text, which repeats share."""
     return identity.partition("-")[0]

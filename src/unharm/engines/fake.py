@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator
 
-from unharm.core.pace import Dry, Fault, Pace
+from unharm.core.pace import Dry, InjectedFault, Pace
 from unharm.core.records import Completion
 from unharm.engines.requests import Refused, Task
 
@@ -41,7 +41,7 @@ class DryEngine:
         for task in tasks:
             if _drawn(task.name) < self.dry.faults and task.name not in self._raised:
                 self._raised.add(task.name)
-                raise Fault("a task that fails, as asked for")
+                raise InjectedFault("a task that fails, as asked for")
             most = task.sampling.max_tokens
             if most not in self._pools:
                 self._pools[most] = _texts(most)

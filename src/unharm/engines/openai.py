@@ -15,7 +15,7 @@ from typing import Any
 
 import openai
 
-from unharm.core.connection import beyond_context, by_filter, code_of, key_of
+from unharm.core.connection import api_key, error_code, exceeds_context, refused_by_filter
 from unharm.core.errors import UserError, nearest
 from unharm.core.records import Completion
 from unharm.engines.requests import (
@@ -58,7 +58,7 @@ class OpenAIEngine:
         self.model = server.model or base
         self.client = openai.OpenAI(
             base_url=server.url,
-            api_key=key_of(server, where),
+            api_key=api_key(server, where),
             max_retries=server.attempts - 1,
             timeout=server.timeout,
         )
@@ -173,7 +173,7 @@ class OpenAIEngine:
     def _status(self, error: openai.APIStatusError) -> Failure:
         """A failure of this one request, or `UserError` where it would be the same for all. What the
         server writes is not repeated: it may quote the prompt or the key."""
-        code = code_of(error)
+        code = error_code(error)
         if error.status_code in (401, 403):
             raise self._wrong_key()
         if error.status_code == 404:
@@ -182,9 +182,9 @@ class OpenAIEngine:
             raise UserError(
                 "the quota of this key is used up", self.where, "the same command goes on later"
             )
-        if by_filter(error):
+        if refused_by_filter(error):
             return Failure(FILTERED)
-        if beyond_context(error):
+        if exceeds_context(error):
             return Failure(TOO_LONG)
         return Failure(f"server: HTTP {error.status_code} {code}".strip())
 

@@ -1,1 +1,1 @@
-"""Where the work of a study is done: in this process, in several of this machine, on a Ray cluster."""
+"""Execution of chunks: in this process, in several processes, or on a Ray cluster."""

@@ -1,8 +1,8 @@
-"""What workers are given and give back, and a worker itself: the same in every kind of process.
+"""Chunks, their outcomes, and the worker that runs them, the same for every executor.
 
-A stage hands over a list of chunks and two functions of its own: `work`, which does a chunk, and `give_up`,
-which records that one could not be done. Both are pickled by name. A worker opens the context of the run
-once, by the function of its job, and then calls `work(context, chunk, meter)` for every chunk.
+A stage passes a list of chunks and two functions: `work` runs a chunk, `give_up` records that an item
+failed. Both are pickled by name. A worker opens the run once, with the function in its job, and then
+calls `work(context, chunk, meter)` for each chunk.
 """
 
 from __future__ import annotations
@@ -19,87 +19,109 @@ from unharm.core.errors import Problem, UserError
 from unharm.core.progress import Progress, Tally, telling_to
 
 Item = tuple[int, str]
-"""One thing to do: a shard (the number of its subject, and its path) or an adapter (0, its content key)."""
+"""A unit of work: a shard (number of its subject, path) or an adapter (0, content key)."""
 
-ROUNDS = 4
-"""Each of several workers gets at least this many chunks, so that none waits long for the last one."""
+CHUNKS_PER_WORKER = 4
+"""Least number of chunks per worker if there are several, so that no worker waits long at the end."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some items of one stage, done by one worker in one go.
+    """Items of one stage that one worker processes together.
 
-    `by` names what does them: an engine, a scorer, a training stage. `here` keeps the chunk in the process
-    that leads the run, where the keys of services are. `lost` counts the workers that died with it.
+    Attributes:
+        stage: The stage.
+        handler: What processes the items: the name of an engine, scorer or training stage.
+        items: The items.
+        local: Whether the leading process must run the chunk, because it has the API keys.
+        deaths: How many workers died while they ran it.
     """
 
     stage: str
-    by: str
+    handler: str
     items: tuple[Item, ...]
-    here: bool = False
-    lost: int = 0
+    local: bool = False
+    deaths: int = 0
 
     def halves(self) -> list[Chunk]:
-        """The chunk as two, or as one where it has a single item."""
+        """Split the chunk in two. A chunk with a single item is returned alone."""
         middle = len(self.items) // 2
         parts = self.items[:middle], self.items[middle:]
-        return [Chunk(self.stage, self.by, part, self.here) for part in parts if part]
+        return [Chunk(self.stage, self.handler, part, self.local) for part in parts if part]
 
 
-def cut(stage: str, by: str, items: list[Item], workers: int, most: int, here: bool = False) -> list[Chunk]:
-    """Items as chunks of `most` at most; all in one chunk for a single worker, so that it never waits."""
-    size = len(items) if here or workers == 1 else min(most, math.ceil(len(items) / (ROUNDS * workers)))
+def make_chunks(
+    stage: str, handler: str, items: list[Item], workers: int, max_items: int, local: bool = False
+) -> list[Chunk]:
+    """Split items into chunks.
+
+    Args:
+        stage: The stage.
+        handler: The engine, scorer or training stage that processes the items.
+        items: The items, in order.
+        workers: How many workers share them. A single worker gets one chunk with all items.
+        max_items: Largest number of items of a chunk.
+        local: Whether the leading process must run the chunks.
+    """
+    whole = local or workers == 1
+    size = len(items) if whole else min(max_items, math.ceil(len(items) / (CHUNKS_PER_WORKER * workers)))
     return [
-        Chunk(stage, by, tuple(items[first : first + size]), here)
+        Chunk(stage, handler, tuple(items[first : first + size]), local)
         for first in range(0, len(items), max(size, 1))
     ]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What went wrong with a chunk.
+    """An error of a chunk.
 
-    `what` is the kind of error and where it was raised. `details` may quote texts of the run: they go into
-    the run folder, never to the terminal.
+    Attributes:
+        summary: The type of the error and the line that raised it.
+        details: The traceback. It may quote texts of the run, so it is written to the run folder and
+            never to the terminal.
     """
 
-    what: str
+    summary: str
     details: str
 
 
-def fault_of(error: BaseException) -> Fault:
-    """The fault of an error; its message may quote a text and stays with the details."""
+def describe_error(error: BaseException) -> Fault:
+    """Describe an exception. Its message may quote a text, so it is only in the details."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return Fault(f"{type(error).__name__}{place}", "".join(traceback.format_exception(error)))
+    location = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return Fault(f"{type(error).__name__}{location}", "".join(traceback.format_exception(error)))
 
 
 @dataclass
 class Outcome:
-    """What became of a chunk.
+    """The result of a chunk.
 
-    `done`; `wrong`: mistakes of the user, in `problems`; `broken`: an error of ours or of a library, in
-    `fault`; `lost`: its worker died; `gone`: the machine of its worker is gone.
+    Attributes:
+        kind: `done`; `user_error`, with `problems`; `failed`, by a bug or a library, with `fault`;
+            `worker_died`; or `node_lost`, when the machine of its worker disappeared.
+        counts: Counts to sum over chunks.
+        problems: Problems of the user's input.
+        fault: The error of a failed chunk.
     """
 
-    kind: Literal["done", "wrong", "broken", "lost", "gone"]
+    kind: Literal["done", "user_error", "failed", "worker_died", "node_lost"]
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     fault: Fault | None = None
 
 
 Meter = Tally | Progress
-"""Where a chunk reports what it has done."""
+"""Receives the progress of a chunk."""
 Work = Callable[[Any, Chunk, Meter], dict[str, int]]
-"""Does a chunk in the context of a run and returns counts that are summed. A function of a module, since it
-is pickled by name; items that are done already are skipped."""
+"""Runs a chunk in the context of a run and returns counts to sum. It must be a module-level function,
+because it is pickled by name. It skips items that are done already."""
 GiveUp = Callable[[Any, Chunk, Fault], str]
-"""Records that the only item of a chunk could not be done, and returns the line that tells of it."""
+"""Records that the only item of a chunk failed and returns a line that reports it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """How a worker opens the context of a run: `open(*arguments)`, pickled by name, without secrets."""
+    """How a worker opens the run: `open(*arguments)`, pickled by name. It contains no secrets."""
 
     open: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -107,44 +129,44 @@ class Job:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that keep a worker's libraries to its own processors."""
+        """Environment variables that limit the threads of a worker's libraries."""
         return {"OMP_NUM_THREADS": str(self.threads), "POLARS_MAX_THREADS": str(self.threads)}
 
 
-def do(context: Any, chunk: Chunk, work: Work, meter: Meter) -> Outcome:
-    """Do a chunk in this process and catch whatever it raises."""
+def run_chunk(context: Any, chunk: Chunk, work: Work, meter: Meter) -> Outcome:
+    """Run a chunk in this process and turn exceptions into an outcome."""
     try:
         return Outcome("done", work(context, chunk, meter))
     except UserError as error:
-        return Outcome("wrong", problems=error.problems)
+        return Outcome("user_error", problems=error.problems)
     except Exception as error:
-        return Outcome("broken", fault=fault_of(error))
+        return Outcome("failed", fault=describe_error(error))
 
 
 class Worker:
-    """Does the chunks of one run. It opens the context with its first chunk."""
+    """Runs chunks of one run. It opens the run with the first chunk."""
 
     def __init__(self, job: Job):
         self.job = job
         self.tally = Tally()
         self._context: Any = None
 
-    def do(self, chunk: Chunk, work: Work) -> Outcome:
-        """Do a chunk; see `do`."""
+    def run_chunk(self, chunk: Chunk, work: Work) -> Outcome:
+        """Run a chunk; see `run_chunk`."""
         with telling_to(self.tally.said.append):
             try:
                 if self._context is None:
                     self._context = self.job.open(*self.job.arguments)
             except UserError as error:
-                return Outcome("wrong", problems=error.problems)
+                return Outcome("user_error", problems=error.problems)
             except Exception as error:
-                return Outcome("broken", fault=fault_of(error))
-            return do(self._context, chunk, work, self.tally)
+                return Outcome("failed", fault=describe_error(error))
+            return run_chunk(self._context, chunk, work, self.tally)
 
     def take(self) -> Tally:
-        """What it has done since it was last asked, also while it does a chunk."""
+        """Return the progress since the last call and reset it. Can be called while a chunk runs."""
         return self.tally.take()
 
     def stop(self) -> None:
-        """Ask it to stop at the next good moment."""
-        interrupt.ask()
+        """Ask the worker to stop as soon as its current work is stored."""
+        interrupt.request_stop()

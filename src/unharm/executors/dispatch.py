@@ -1,4 +1,4 @@
-"""How the chunks of a stage get done: given to workers, given again, cut in halves, given up in the end."""
+"""Distribution of chunks to workers, with retries: a failing chunk is split until its bad item is alone."""
 
 from __future__ import annotations
 
@@ -12,87 +12,87 @@ from unharm.core.errors import Problem, UserError
 from unharm.core.progress import Progress
 from unharm.executors.chunks import Chunk, Fault, Outcome, Work
 
-LOSSES = 3
-"""A chunk with which this many workers died is cut in halves, or given up: it may be what kills them."""
-HOPELESS = 8
-"""After this many items given up with nothing done, no single item is the cause: the stage fails."""
+MAX_DEATHS = 3
+"""A chunk is split or given up after this many workers died while running it: it may be the cause."""
+MAX_GIVEN_UP = 8
+"""The stage fails after this many items were given up and none succeeded: no single item is the cause."""
 
 
 class Pool(Protocol):
-    """Workers that do chunks."""
+    """A set of workers."""
 
     @property
     def size(self) -> int:
-        """How many chunks can be under way now."""
+        """How many chunks can run at a time now."""
         ...
 
     def give(self, chunk: Chunk, work: Work) -> None:
-        """Have a free worker do a chunk; at most `size` at a time."""
+        """Start a chunk on a free worker. At most `size` chunks may run at a time."""
         ...
 
     def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
-        """The chunks that ended meanwhile, after a moment at most; reports to `progress` what was done."""
+        """Return the chunks that ended, after a short wait at most, and report their progress."""
         ...
 
     def stop(self) -> None:
-        """Ask the workers to stop at the next good moment."""
+        """Ask the workers to stop as soon as their current work is stored."""
         ...
 
     def close(self) -> None:
-        """End the workers, whatever they do."""
+        """End the workers at once."""
         ...
 
 
 @dataclass
 class _Stage:
-    """The chunks of a stage on their way through a pool."""
+    """The state of a stage while a pool runs its chunks."""
 
     pool: Pool
     work: Work
     progress: Progress
     give_up: Callable[[Chunk, Fault], None]
     waiting: deque[Chunk]
-    under_way: set[Chunk] = field(default_factory=set)
+    running: set[Chunk] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     problems: dict[Problem, None] = field(default_factory=dict)
     tried: set[tuple[str, ...]] = field(default_factory=set)
     given_up: int = 0
 
     def give(self) -> None:
-        """Give chunks to free workers."""
-        while self.waiting and len(self.under_way) < self.pool.size:
+        """Start waiting chunks on free workers."""
+        while self.waiting and len(self.running) < self.pool.size:
             chunk = self.waiting.popleft()
-            self.under_way.add(chunk)
+            self.running.add(chunk)
             self.pool.give(chunk, self.work)
 
     def take(self, chunk: Chunk, outcome: Outcome) -> None:
         """Decide what happens to a chunk that has ended."""
-        self.under_way.discard(chunk)
+        self.running.discard(chunk)
         self.counts.update(outcome.counts)
         self.problems |= dict.fromkeys(outcome.problems)
-        if outcome.kind == "gone":  # the machine went, which says nothing of the chunk
+        if outcome.kind == "node_lost":  # not the fault of the chunk
             self.waiting.appendleft(chunk)
-        elif outcome.kind == "lost" and chunk.lost + 1 < LOSSES:
-            self.waiting.appendleft(replace(chunk, lost=chunk.lost + 1))
-        elif outcome.kind in ("lost", "broken"):
+        elif outcome.kind == "worker_died" and chunk.deaths + 1 < MAX_DEATHS:
+            self.waiting.appendleft(replace(chunk, deaths=chunk.deaths + 1))
+        elif outcome.kind in ("worker_died", "failed"):
             self._retry(chunk, outcome)
 
     def _retry(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Cut a chunk that failed in halves; try a single item once more, then give it up."""
+        """Split a failed chunk. A single item is tried once more, then given up."""
         if len(chunk.items) > 1:
             self.waiting.extendleft(reversed(chunk.halves()))
             return
-        name = (chunk.stage, chunk.by, *map(str, chunk.items))
-        if outcome.kind == "broken" and name not in self.tried:
+        name = (chunk.stage, chunk.handler, *map(str, chunk.items))
+        if outcome.kind == "failed" and name not in self.tried:
             self.tried.add(name)
             self.waiting.append(chunk)
             return
-        fault = outcome.fault or Fault("its worker died", f"{LOSSES} workers died with it")
+        fault = outcome.fault or Fault("its worker died", f"{MAX_DEATHS} workers died with it")
         self.give_up(chunk, fault)
         self.given_up += 1
-        if self.given_up >= HOPELESS and self.progress.count == self.progress.there:
+        if self.given_up >= MAX_GIVEN_UP and self.progress.count == self.progress.there:
             raise RuntimeError(
-                f"nothing of {self.progress.title} succeeds; the last error:\n{fault.details}"
+                f"every item of {self.progress.title} fails; the last error:\n{fault.details}"
             )
 
 
@@ -103,41 +103,41 @@ def dispatch(
     give_up: Callable[[Chunk, Fault], None],
     progress: Progress,
 ) -> Counter[str]:
-    """Have all chunks done and sum their counts.
+    """Run all chunks and return the sum of their counts.
 
-    A chunk that fails is cut in halves until the failing item is alone, which is given up after a second
-    try; the others go on.
+    A failing chunk is split until the failing item is alone. That item is given up after a second try. The
+    other items continue.
 
     Raises:
-        UserError: Mistakes of the user came up; raised with all of them, once the chunks under way ended.
+        UserError: The user's input has problems. Raised with all of them after running chunks have ended.
         Stopped: The user asked to stop.
-        RuntimeError: Nothing succeeds.
+        RuntimeError: Every item fails.
     """
     stage = _Stage(pool, work, progress, give_up, deque(chunks))
     stopping = False
-    while stage.waiting or stage.under_way:
-        if interrupt.asked() or stage.problems:
+    while stage.waiting or stage.running:
+        if interrupt.stop_requested() or stage.problems:
             stage.waiting.clear()
             if not stopping:
                 pool.stop()
                 stopping = True
         stage.give()
-        for chunk, outcome in pool.wait(progress) if stage.under_way or stage.waiting else []:
+        for chunk, outcome in pool.wait(progress) if stage.running or stage.waiting else []:
             stage.take(chunk, outcome)
     if stage.problems:
         raise UserError(list(stage.problems))
-    if interrupt.asked():
+    if interrupt.stop_requested():
         raise interrupt.Stopped
     return stage.counts
 
 
-class Here:
-    """This process as the only worker: it does a chunk when `wait` is called."""
+class InProcess:
+    """A pool with this process as its only worker. `wait` runs the chunk."""
 
     size = 1
 
-    def __init__(self, do: Callable[[Chunk, Work, Progress], Outcome]):
-        self._do = do
+    def __init__(self, run: Callable[[Chunk, Work, Progress], Outcome]):
+        self._run = run
         self._given: list[tuple[Chunk, Work]] = []
 
     def give(self, chunk: Chunk, work: Work) -> None:
@@ -145,7 +145,7 @@ class Here:
 
     def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
         given, self._given = self._given, []
-        return [(chunk, self._do(chunk, work, progress)) for chunk, work in given]
+        return [(chunk, self._run(chunk, work, progress)) for chunk, work in given]
 
     def stop(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Several processes of this machine: one for each accelerator, or as many as its processors feed."""
+"""Worker processes on this machine: one per accelerator, or as many as the processors allow."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from unharm.core import interrupt
 from unharm.core.progress import Progress
 from unharm.executors.chunks import Chunk, Job, Outcome, Work, Worker
 
-MOMENT = 0.5
-"""Seconds between two looks at what the workers have done."""
+POLL_SECONDS = 0.5
+"""Seconds between two checks of the workers."""
 
 
 class Processes:
-    """Worker processes that are started when they are first needed, and again where one died."""
+    """A pool of worker processes. Each is started on its first chunk and restarted after it died."""
 
     def __init__(self, job: Job, size: int, accelerators: list[str]):
         self.size = size
         self._job, self._accelerators = job, accelerators
         self._places: list[tuple[subprocess.Popen[bytes], Connection] | None] = [None] * size
-        self._going: dict[int, Chunk] = {}
+        self._running: dict[int, Chunk] = {}
 
     def give(self, chunk: Chunk, work: Work) -> None:
-        place = next(n for n in range(self.size) if n not in self._going)
-        self._going[place] = chunk
+        place = next(n for n in range(self.size) if n not in self._running)
+        self._running[place] = chunk
         worker = self._places[place]
         if worker is None or worker[0].poll() is not None:
-            worker = self._started(place)
+            worker = self._start(place)
         try:
             worker[1].send((chunk, work))
         except OSError:  # it died while idle
-            self._started(place)[1].send((chunk, work))
+            self._start(place)[1].send((chunk, work))
 
     def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
-        found = []
-        lines = {worker[1]: n for n in self._going if (worker := self._places[n])}
-        for line in wait(list(lines), MOMENT):
-            assert isinstance(line, Connection)
-            place = lines[line]
+        ended = []
+        pipes = {worker[1]: n for n in self._running if (worker := self._places[n])}
+        for pipe in wait(list(pipes), POLL_SECONDS):
+            assert isinstance(pipe, Connection)
+            place = pipes[pipe]
             try:
-                message: Any = line.recv()
+                message: Any = pipe.recv()
             except (EOFError, OSError):  # the worker died
                 self._end(place)
-                found.append((self._going.pop(place), Outcome("lost")))
+                ended.append((self._running.pop(place), Outcome("worker_died")))
                 continue
             if isinstance(message, Outcome):
-                found.append((self._going.pop(place), message))
+                ended.append((self._running.pop(place), message))
             else:
                 progress.add(message)
-        return found
+        return ended
 
     def stop(self) -> None:
-        for place in self._going:
+        for place in self._running:
             worker = self._places[place]
             if worker:
                 worker[1].send(None)
@@ -67,30 +67,32 @@ class Processes:
     def close(self) -> None:
         for place in range(self.size):
             self._end(place)
-        self._going.clear()
+        self._running.clear()
 
-    def _started(self, place: int) -> tuple[subprocess.Popen[bytes], Connection]:
-        """A new worker in a place; it sees its own accelerator alone, and ends with this process.
+    def _start(self, place: int) -> tuple[subprocess.Popen[bytes], Connection]:
+        """Start a worker that sees only its own accelerator and ends with this process.
 
-        It is a process of its own with nothing of this one's main script in it, which may be the user's.
+        It is a new Python process, not a fork: the main script of this process may be the user's own and
+        must not run again.
         """
         self._end(place)
-        mine, its = Pipe()
+        parent_end, worker_end = Pipe()
         environment = os.environ | self._job.environment
         if self._accelerators:
             environment["CUDA_VISIBLE_DEVICES"] = self._accelerators[place % len(self._accelerators)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "unharm.executors.processes", str(its.fileno())],
-            pass_fds=[its.fileno()],
+            [sys.executable, "-m", "unharm.executors.processes", str(worker_end.fileno())],
+            pass_fds=[worker_end.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
         )
-        its.close()
-        mine.send(self._job)
-        self._places[place] = process, mine
-        return process, mine
+        worker_end.close()
+        parent_end.send(self._job)
+        self._places[place] = process, parent_end
+        return process, parent_end
 
     def _end(self, place: int) -> None:
+        """Kill the worker at a place, if there is one."""
         worker, self._places[place] = self._places[place], None
         if worker:
             worker[0].kill()
@@ -98,36 +100,38 @@ class Processes:
             worker[1].close()
 
 
-def serve(line: Connection) -> None:
-    """The life of a worker process: its job and then chunks come in, outcomes go out; it ends when the line
-    does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process passes it on
-    worker, chunks, guard = Worker(line.recv()), queue.Queue[tuple[Chunk, Work]](), threading.Lock()
+def serve(pipe: Connection) -> None:
+    """Run a worker process: receive its job and then chunks, send progress and outcomes.
+
+    The process ends when the connection closes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process forwards it
+    worker, chunks, guard = Worker(pipe.recv()), queue.Queue[tuple[Chunk, Work]](), threading.Lock()
 
     def listen() -> None:
         while True:
             try:
-                message = line.recv()
+                message = pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)  # the leading process has ended
             if message is None:
-                interrupt.ask()
+                interrupt.request_stop()
             else:
                 chunks.put(message)
 
-    def tell() -> None:
+    def report() -> None:
         pause = threading.Event()
-        while not pause.wait(2 * MOMENT):
+        while not pause.wait(2 * POLL_SECONDS):
             send(worker.tally.take())
 
     def send(message: Any) -> None:
         with guard:
-            line.send(message)
+            pipe.send(message)
 
-    for task in (listen, tell):
+    for task in (listen, report):
         threading.Thread(target=task, daemon=True).start()
     while True:
-        outcome = worker.do(*chunks.get())
+        outcome = worker.run_chunk(*chunks.get())
         send(worker.tally.take())
         send(outcome)
 

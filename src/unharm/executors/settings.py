@@ -1,4 +1,4 @@
-"""The part of the spec that says where the work is done, and what one task asks for."""
+"""Settings of the executor: where chunks run, and the resources of one worker."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydantic import Field
 
 from unharm.core.spec import Positive, Spec
 
-LARGE = 1 << 29
-"""Bytes of a base from which on it is worth all processors."""
-SMALL, ON_CLUSTER = 2, 8
-"""Processors of a task with a small base, and with a large one on a cluster."""
+LARGE_BASE = 1 << 29
+"""A base with more bytes than this gets all processors."""
+LOCAL_CPUS, CLUSTER_CPUS = 2, 8
+"""Processors of a worker with a small base, and with a large base on a cluster."""
 
 Share = Annotated[float, Field(ge=0)]
 
 
-class Asked(Spec):
-    """What one task of a stage asks for; what is left out is that of all stages."""
+class StageResources(Spec):
+    """Resources of one task of a stage. Missing fields default to those of all stages."""
 
     cpus: Positive | None = None
     gpus: Share | None = None
@@ -26,24 +26,26 @@ class Asked(Spec):
 
 
 class ExecutorSpec(Spec):
-    """`local`: this machine; `ray`: a Ray cluster that is there already.
+    """Settings of the executor. `local`: this machine; `ray`: a running Ray cluster.
 
-    `cpus` are the processors of one task and torch's threads in it, on every executor: on a CPU the last
-    bits of a sum depend on how many threads share it. `auto`: 2; for a base of more than half a gigabyte
-    all of this machine, or 8 on a cluster. `OMP_NUM_THREADS`, where it is set, counts instead.
+    `cpus` is the number of processors of one task and of its torch threads, on every executor: on a CPU,
+    the last bits of a sum depend on the number of threads. `auto` means 2, and for a base of more than
+    half a gigabyte all processors of this machine, or 8 on a cluster. `OMP_NUM_THREADS` overrides it.
     """
 
     name: Literal["local", "ray"] = "local"
-    address: str | None = Field(None, description="of the Ray cluster; else RAY_ADDRESS, else the one here")
+    address: str | None = Field(
+        None, description="of the Ray cluster; default: RAY_ADDRESS, else a cluster on this machine"
+    )
     workers: Literal["auto"] | Positive = "auto"
     cpus: Literal["auto"] | Positive = "auto"
-    gpus: Share | None = Field(None, description="of one task; left out: 1 where there are any to be had")
+    gpus: Share | None = Field(None, description="of one task; default: 1 if there are any")
     memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB of one task, for Ray")
-    stages: dict[str, Asked] = Field({}, description="what single stages ask for instead")
+    stages: dict[str, StageResources] = Field({}, description="resources of single stages")
 
 
 class Demand(Spec):
-    """What one worker gets: processors (and threads), accelerators, GiB of memory."""
+    """Resources of one worker: processors (and threads), accelerators, memory in GiB."""
 
     cpus: int
     gpus: float
@@ -51,29 +53,38 @@ class Demand(Spec):
 
 
 def threads(spec: ExecutorSpec, base: int) -> int:
-    """Torch's threads in one task with a base of so many bytes: the user's `OMP_NUM_THREADS`, or the
-    processors of a task."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given):
-        return int(given)
+    """Return the number of torch threads of one worker, for a base of `base` bytes.
+
+    `OMP_NUM_THREADS` overrides the settings.
+    """
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    if variable.isdecimal() and int(variable):
+        return int(variable)
     if spec.cpus != "auto":
         return spec.cpus
-    if base <= LARGE:
-        return SMALL
-    return processors() if spec.name == "local" else ON_CLUSTER
+    if base <= LARGE_BASE:
+        return LOCAL_CPUS
+    return processors() if spec.name == "local" else CLUSTER_CPUS
 
 
 def processors() -> int:
-    """The processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def demand(spec: ExecutorSpec, stage: str, with_model: bool, gpus_there: bool, base: int) -> Demand:
-    """What one worker of a stage gets, for a base of so many bytes. A stage without a model needs no
-    accelerator and one processor."""
-    own = spec.stages.get(stage, Asked())
-    gpus = own.gpus if own.gpus is not None else spec.gpus
+def demand(spec: ExecutorSpec, stage: str, with_model: bool, has_gpus: bool, base: int) -> Demand:
+    """Return the resources of one worker.
+
+    Args:
+        spec: The executor's settings.
+        stage: The stage.
+        with_model: Whether the stage runs a model. Without one, a worker gets one processor.
+        has_gpus: Whether there are accelerators to use.
+        base: Size of the base in bytes.
+    """
+    stage_spec = spec.stages.get(stage, StageResources())  # type: ignore[call-overload]
+    gpus = stage_spec.gpus if stage_spec.gpus is not None else spec.gpus
     if gpus is None:
-        gpus = 1.0 if gpus_there else 0.0
-    cpus = own.cpus or (threads(spec, base) if with_model else 1)
-    return Demand(cpus=cpus, gpus=gpus if with_model else 0.0, memory=own.memory or spec.memory)
+        gpus = 1.0 if has_gpus else 0.0
+    cpus = stage_spec.cpus or (threads(spec, base) if with_model else 1)
+    return Demand(cpus=cpus, gpus=gpus if with_model else 0.0, memory=stage_spec.memory or spec.memory)

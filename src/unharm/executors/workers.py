@@ -1,4 +1,4 @@
-"""The workers of a run: which executor, how many, and what each of them gets."""
+"""The workers of a run: which executor, how many, and with which resources."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from unharm.core.errors import UserError
 from unharm.core.progress import Progress
-from unharm.executors.chunks import Chunk, Fault, GiveUp, Job, Work, do
-from unharm.executors.dispatch import Here, Pool, dispatch
+from unharm.executors.chunks import Chunk, Fault, GiveUp, Job, Work, run_chunk
+from unharm.executors.dispatch import InProcess, Pool, dispatch
+from unharm.executors.processes import Processes
 from unharm.executors.settings import Demand, ExecutorSpec, demand, processors, threads
 
 if TYPE_CHECKING:
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Workers:
-    """The workers of a run, started when a stage needs them and kept while the next one asks for the same.
+    """The workers of a run. A stage starts them; the next stage reuses them if it needs the same.
 
     Attributes:
         spec: The executor's settings.
-        device: The device that the study names, or `auto`.
-        base_bytes: Returns the size of the base's weights; 0 where it is not on this machine.
-        job: Returns how a worker with this many threads opens the run.
-        context: What chunks that are done in this process run in.
-        failures: The lines that tell of items that were given up.
+        device: The device in the study, or `auto`.
+        base_bytes: Returns the size of the base's weights; 0 if it is not on this machine.
+        job: Returns the job of a worker with this many threads.
+        context: The run, for chunks that run in this process.
+        failures: One line for each item that was given up.
     """
 
     spec: ExecutorSpec
@@ -42,56 +43,52 @@ class Workers:
     _cluster: Cluster | None = None
 
     def check(self, stages: list[str], needed: list[tuple[str, str]]) -> None:
-        """Look before any work whether the executor can be used.
+        """Check that the executor can be used, before any work.
 
         Args:
             stages: The stages that need a model.
-            needed: The field and path of every file that a worker on another machine must see.
+            needed: Field and path of every file that a worker on another machine must see.
 
         Raises:
-            UserError: With everything that is wrong.
+            UserError: With every problem.
         """
         demands = [self._demand(stage, True) for stage in stages]
         if self.spec.name == "ray":
             self.cluster.check(demands, needed)
-        elif (asked := max(wanted.gpus for wanted in demands)) > (there := len(accelerators())):
-            what = f"one task asks for {asked:g} gpus, this machine has {there}"
-            raise UserError(what, "executor.gpus", "ask for less, or use a larger machine")
+        elif (asked := max(wanted.gpus for wanted in demands)) > (available := len(accelerators())):
+            message = f"one task asks for {asked:g} gpus, this machine has {available}"
+            raise UserError(message, "executor.gpus", "ask for less, or use a larger machine")
 
     @property
     def cluster(self) -> Cluster:
-        """The Ray cluster of the study, connected once."""
+        """The Ray cluster, connected on first use."""
         if self._cluster is None:
             from unharm.executors.ray_cluster import Cluster
 
             self._cluster = Cluster(self.spec)
         return self._cluster
 
-    def size(self, stage: str, items: int, pays: int, with_model: bool = True) -> int:
-        """How many chunks of a stage are done at a time.
+    def size(self, stage: str, items: int, per_process: int, with_model: bool = True) -> int:
+        """Return how many chunks of a stage with this many items run at a time.
 
-        Args:
-            stage: The name of the stage, as in the executor's settings.
-            items: How many items it has left.
-            pays: A further process on this machine pays from this many items: it takes seconds to start.
-            with_model: Whether the stage needs a model.
+        `per_process` items make one more local process worth its start time.
         """
         wanted = self._demand(stage, with_model)
         if self.spec.name == "ray":
-            most = self.cluster.room(wanted)
-            return most if self.spec.workers == "auto" else min(most, self.spec.workers)
+            fitting = self.cluster.room(wanted)
+            return fitting if self.spec.workers == "auto" else min(fitting, self.spec.workers)
         if self.spec.workers != "auto":
             return self.spec.workers
         if wanted.gpus:
             return max(1, int(len(accelerators()) / wanted.gpus))
         room = min(processors() // wanted.cpus, self._bases_that_fit() if with_model else 1 << 30)
-        return max(1, min(room, 1 + items // pays if items >= pays else 1))
+        return max(1, min(room, 1 + items // per_process if items >= per_process else 1))
 
     def on_accelerators(self, stage: str) -> bool:
-        """Whether the workers of a stage have accelerators."""
+        """Return whether the workers of a stage have accelerators."""
         return self._demand(stage, True).gpus > 0
 
-    def carry_out(
+    def run_chunks(
         self,
         chunks: list[Chunk],
         work: Work,
@@ -100,67 +97,67 @@ class Workers:
         size: int,
         with_model: bool = True,
     ) -> Counter[str]:
-        """Have the chunks of one stage done by `size` workers; see `dispatch`."""
+        """Run the chunks of one stage on `size` workers and sum their counts; see `dispatch`."""
 
         def record(chunk: Chunk, fault: Fault) -> None:
             self.failures.append(give_up(self.context, chunk, fault))
 
         counts: Counter[str] = Counter()
-        elsewhere = [c for c in chunks if not c.here]
-        if elsewhere:
-            pool = self._pool_for(elsewhere[0].stage, size, with_model)
-            counts += dispatch(pool, elsewhere, work, record, progress)
-        if here := [c for c in chunks if c.here]:
-            counts += dispatch(self._here(), here, work, record, progress)
+        distributed = [c for c in chunks if not c.local]
+        if distributed:
+            pool = self._pool_for(distributed[0].stage, size, with_model)
+            counts += dispatch(pool, distributed, work, record, progress)
+        if local := [c for c in chunks if c.local]:
+            counts += dispatch(self._in_process(), local, work, record, progress)
         return counts
 
     def close(self) -> None:
-        """End all workers; the connection to a cluster stays."""
+        """End all workers. The connection to a cluster stays open."""
         if self._pool is not None:
             self._pool.close()
         self._pool = self._pool_of = None
 
-    def leave(self) -> None:
-        """End all workers and the connection to the cluster."""
+    def disconnect(self) -> None:
+        """End all workers and disconnect from the cluster."""
         self.close()
         if self._cluster is not None:
-            self._cluster.leave()
+            self._cluster.disconnect()
             self._cluster = None
 
     def _demand(self, stage: str, with_model: bool) -> Demand:
+        """Return the resources of one worker of a stage."""
         has_gpus = self.cluster.has_accelerators if self.spec.name == "ray" else bool(accelerators())
         on_gpu = has_gpus and (self.device == "auto" or self.device.startswith("cuda"))
         return demand(self.spec, stage, with_model, on_gpu, self.base_bytes())
 
     def _pool_for(self, stage: str, size: int, with_model: bool) -> Pool:
+        """Return a pool of `size` workers, the current one if it fits."""
         wanted = self._demand(stage, with_model)
         if self.spec.name == "local" and size == 1 and (self.spec.workers in (1, "auto")):
             self.close()
-            return self._here()
+            return self._in_process()
         if self._pool is None or self._pool_of != (wanted, size):
             self.close()
             job = self.job(min(threads(self.spec, self.base_bytes()), wanted.cpus))
             if self.spec.name == "ray":
                 self._pool = self.cluster.actors(job, wanted, size)
             else:
-                from unharm.executors.processes import Processes
-
-                self._pool = Processes(job, size, dealt(accelerators(), wanted.gpus))
+                self._pool = Processes(job, size, group_accelerators(accelerators(), wanted.gpus))
             self._pool_of = wanted, size
         return self._pool
 
-    def _here(self) -> Pool:
-        return Here(lambda chunk, work, progress: do(self.context, chunk, work, progress))
+    def _in_process(self) -> Pool:
+        return InProcess(lambda chunk, work, progress: run_chunk(self.context, chunk, work, progress))
 
     def _bases_that_fit(self) -> int:
-        """How many copies of the base fit into half of the free memory, at twice the size of its files."""
+        """Return how many bases fit into half of the free memory, each with twice the size of its files."""
         import psutil
 
         return max(1, int(psutil.virtual_memory().available / 2 / max(1, 2 * self.base_bytes())))
 
 
-def dealt(accelerators: list[str], each: float) -> list[str]:
-    """What each worker sees of the accelerators: `each` of them, or one that it shares with others."""
+def group_accelerators(accelerators: list[str], each: float) -> list[str]:
+    """Group accelerators for workers: `each` of them per worker, or one that several workers share."""
     if not each:
         return []
     size = max(1, int(each))
@@ -169,11 +166,11 @@ def dealt(accelerators: list[str], each: float) -> list[str]:
 
 
 def accelerators() -> list[str]:
-    """The numbers of the accelerators that this process sees."""
+    """Return the numbers of the accelerators that this process sees."""
     import torch
 
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    seen = [n.strip() for n in given.split(",") if n.strip()] if given is not None else None
+    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = [n.strip() for n in variable.split(",") if n.strip()] if variable is not None else None
     if seen is not None and torch.cuda.is_available():
         return seen
     return list(map(str, range(torch.cuda.device_count())))

@@ -1,1 +1,1 @@
-"""Profiles: whom a model is aligned to."""
+"""Profiles: the value profiles that models are aligned to."""

@@ -1,4 +1,4 @@
-"""Extreme profiles: the target value, or every value of a higher-order group, at 6; others at 1.
+"""Extreme profiles: 6 for the target value (or every value of a higher-order group), 1 for all others.
 
 Source: Kang et al. (2023), Choi et al. (2025).
 """
@@ -13,13 +13,13 @@ TARGETS: dict[str, tuple[str, ...]] = {**{value: (value,) for value in VALUES}, 
 
 
 def extreme(name: str) -> Profile:
-    """The extreme profile named after a value or a higher-order value (`KeyError` otherwise)."""
+    """Return the extreme profile of a value or higher-order value. Raises `KeyError` for another name."""
     high = TARGETS[name]
     return Profile(name, tuple(HIGHEST if v in high else LOWEST for v in VALUES), "extreme")
 
 
 def reverse(name: str) -> Profile:
-    """The opposite of an extreme: its values at 1, all others at 6; named `reverse-<name>`."""
+    """Return the opposite of an extreme: 1 for its values, 6 for all others; named `reverse-<name>`."""
     low = TARGETS[name]
     importances = tuple(LOWEST if v in low else HIGHEST for v in VALUES)
     return Profile(f"reverse-{name}", importances, "reverse")

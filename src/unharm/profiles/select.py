@@ -1,4 +1,4 @@
-"""The profiles of a study, from all of its sources."""
+"""Collects the profiles of a study from all its sources."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from unharm.profiles.settings import ProfileSource
 from unharm.profiles.table import read_profiles
 
 Placeholders = Callable[[ProfileSource], list[Profile]]
-"""Profiles that stand for those of a survey that is not at hand, in plans."""
+"""Makes placeholder profiles for a survey that is not available. Used by plans."""
 
 
 @dataclass(frozen=True)
 class SurveyFiles:
-    """Where surveys are (`path_of` a name), whether their coding stays as published, and what stands for a
-    survey that is not at hand (None: it is an error)."""
+    """Where surveys are and how to read them.
+
+    Attributes:
+        path_of: Returns the path of a survey by its name in the study.
+        as_published: Keep the published coding of the answers.
+        placeholders: Replaces a missing survey; None makes a missing survey an error.
+    """
 
     path_of: Callable[[str], Path]
     as_published: bool = False
@@ -29,7 +34,7 @@ class SurveyFiles:
 
 
 def select_profiles(sources: Sequence[ProfileSource], surveys: SurveyFiles) -> list[Profile]:
-    """All profiles in the order of their sources. Raises `UserError` for a name used twice."""
+    """Return all profiles, in the order of their sources. Raises `UserError` if a name is used twice."""
     profiles: dict[str, Profile] = {}
     for source in sources:
         for profile in _profiles_of(source, surveys):
@@ -37,7 +42,7 @@ def select_profiles(sources: Sequence[ProfileSource], surveys: SurveyFiles) -> l
                 raise UserError(
                     f"two profiles are named {profile.name!r}",
                     source.file or source.survey or "profiles",
-                    "profile names must differ in a study; rename one",
+                    "rename one; profile names in a study must be unique",
                 )
             profiles[profile.name] = profile
     return list(profiles.values())
@@ -52,13 +57,17 @@ def _profiles_of(source: ProfileSource, surveys: SurveyFiles) -> list[Profile]:
         return read_profiles(Path(source.file).expanduser(), source.names)
     if surveys.placeholders and not surveys.path_of(source.survey or "").exists():
         return surveys.placeholders(source)
-    return from_survey(source, surveys)
+    return profiles_from_survey(source, surveys)
 
 
-def from_survey(source: ProfileSource, surveys: SurveyFiles) -> list[Profile]:
-    """Respondents nearest to each extreme, `<extreme>-near-<rank>`, or the means of groups.
+def profiles_from_survey(source: ProfileSource, surveys: SurveyFiles) -> list[Profile]:
+    """Return the respondents nearest to each extreme, or the means of groups.
 
-    Names of neighbours carry their target; `source` is the file with the row of the respondent.
+    A nearest respondent is named `<extreme>-near-<rank>`; its `source` gives the file and the row. A mean
+    is named after its group.
+
+    Raises:
+        UserError: The survey cannot be read, or has fewer respondents than `nearest`.
     """
     from unharm.profiles.similar import most_similar
     from unharm.profiles.survey import group_means, load_items, read_survey
@@ -78,12 +87,14 @@ def from_survey(source: ProfileSource, surveys: SurveyFiles) -> list[Profile]:
         ]
     k = source.nearest or 0
     if k > len(respondents.rows):
-        raise UserError(f"{k} nearest respondents asked for, {len(respondents.rows)} are there", str(path))
-    found = []
+        raise UserError(
+            f"{k} nearest respondents requested, but the survey has {len(respondents.rows)}", str(path)
+        )
+    profiles = []
     for name in source.to:
         target = np.array(extreme(name).importances)
         for rank, place in enumerate(most_similar(respondents.importances, target, k), start=1):
             importances = tuple(float(x) for x in respondents.importances[place])
             row = f"{path.name} row {respondents.rows[place] + 2}"
-            found.append(Profile(f"{name}-near-{rank}", importances, row))
-    return found
+            profiles.append(Profile(f"{name}-near-{rank}", importances, row))
+    return profiles

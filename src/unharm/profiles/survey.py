@@ -1,8 +1,8 @@
-"""Survey respondents as profiles: human-values items → ten importances from 1 to 6.
+"""Turns survey respondents into profiles: from human-values items to ten importances from 1 to 6.
 
-Coding: where the survey counts down (ESS: 1 "very much like me" … 6 "not like me at all"), an
-answer a becomes 7 − a. A value's importance is the mean of its items. Respondents with any item
-missing are dropped (listwise), then repeated ten-vectors, the first kept.
+If the survey counts down (ESS: 1 "very much like me" … 6 "not like me at all"), an answer a becomes 7 − a.
+The importance of a value is the mean of its items. Respondents with a missing item are dropped (listwise).
+Of respondents with identical importances only the first is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Items:
-    """Which items measure which value, and how their answers are coded."""
+    """The map from items to values, and the coding of the answers.
+
+    Attributes:
+        values: The items of each value.
+        lowest: The lowest answer code.
+        highest: The highest answer code.
+        reversed: Whether the lowest code means the highest agreement.
+        missing: Codes that count as a missing answer.
+    """
 
     values: Mapping[str, tuple[str, ...]]
     lowest: int
@@ -37,13 +45,21 @@ class Items:
 
     @property
     def columns(self) -> list[str]:
+        """All items, in the order of `VALUES`."""
         return [item for value in VALUES for item in self.values[value]]
 
 
 @dataclass(frozen=True)
 class Respondents:
-    """`importances` [n, 10] in [1, 6], `rows` [n] the row of each in the file (from 0), and how
-    many were read, complete, and different. `groups` is the group of each, where asked for."""
+    """The usable respondents of a survey.
+
+    Attributes:
+        importances: [n, 10], from 1 to 6.
+        rows: [n], the row of each respondent in the file, from 0.
+        read: Number of respondents in the file.
+        complete: Number of respondents without a missing item.
+        groups: The group of each respondent; None if no group column was requested.
+    """
 
     importances: Matrix
     rows: npt.NDArray[np.int64]
@@ -53,7 +69,11 @@ class Respondents:
 
 
 def load_items(name: str = "ess") -> Items:
-    """The embedded map of the ESS, or one from a file. Raises `UserError` with all mistakes."""
+    """Return the item map that ships with unharm (`ess`), or load one from a file.
+
+    Raises:
+        UserError: The file is malformed; lists all problems.
+    """
     if name == "ess":
         path = Path(str(resources.files("unharm"))) / "profiles" / "ess.yaml"
     else:
@@ -77,7 +97,7 @@ def load_items(name: str = "ess") -> Items:
             )
     named = [i for items in by_value.values() for i in items]
     for item in sorted({i for i in named if named.count(i) > 1}):
-        problems.append(Problem(f"the item {item!r} stands at two values", text.where(("values",))))
+        problems.append(Problem(f"the item {item!r} is listed under two values", text.where(("values",))))
     for field in ("lowest", "highest"):
         if not isinstance(text.data.get(field), int):
             problems.append(Problem("expected a whole number", text.where((field,))))
@@ -99,11 +119,19 @@ def read_survey(
     ipsatise: bool = False,
     group: str | None = None,
 ) -> Respondents:
-    """Complete respondents of a survey file (CSV, TSV or semicolons), as ten importances.
+    """Read the complete respondents of a survey file.
 
-    `as_published` leaves the coding unreversed (the published implementation's defect 1).
-    `ipsatise` centres each respondent on the middle of the scale: 3.5 + score − own mean, kept in
-    [1, 6]. With `group`, repeated vectors are kept, since means need every respondent.
+    Args:
+        path: The file, separated by commas, tabs or semicolons.
+        items: The item map.
+        as_published: Do not reverse the answers (defect 1 of the published implementation).
+        ipsatise: Centre each respondent on the middle of the scale: 3.5 + score − the respondent's mean,
+            clipped to [1, 6].
+        group: A column with the group of each respondent. If given, respondents with identical
+            importances are all kept, because means need every respondent.
+
+    Raises:
+        UserError: Columns are missing, or answers have unknown codes.
     """
     frame = _answers(path, items, group)
     answers = frame.select(items.columns).to_numpy().astype(float)
@@ -111,12 +139,12 @@ def read_survey(
     _check_codes(path, items, answers)
     complete = ~np.isnan(answers).any(axis=1)
     rows = np.flatnonzero(complete)
-    kept = answers[complete]
+    answers = answers[complete]
     if items.reversed and not as_published:
-        kept = items.lowest + items.highest - kept
+        answers = items.lowest + items.highest - answers
     scale = (HIGHEST - LOWEST) / (items.highest - items.lowest)
-    kept = LOWEST + (kept - items.lowest) * scale
-    importances = _means(kept, items)
+    answers = LOWEST + (answers - items.lowest) * scale
+    importances = _means(answers, items)
     if ipsatise:
         middle = (LOWEST + HIGHEST) / 2
         centred = middle + importances - importances.mean(axis=1, keepdims=True)
@@ -124,12 +152,12 @@ def read_survey(
     if group is not None:
         names = [str(x) for x in frame[group].gather(rows).to_list()]
         return Respondents(importances, rows, frame.height, len(rows), names)
-    different = _first_of_each(importances)
-    return Respondents(importances[different], rows[different], frame.height, len(rows))
+    distinct = _distinct_rows(importances)
+    return Respondents(importances[distinct], rows[distinct], frame.height, len(rows))
 
 
 def group_means(respondents: Respondents) -> dict[str, tuple[Matrix, int]]:
-    """Mean importances [10] and number of respondents of every group, in alphabetical order."""
+    """Return mean importances [10] and number of respondents of each group, in alphabetical order."""
     groups = np.array(respondents.groups if respondents.groups is not None else [], dtype=object)
     means = {}
     for name in sorted(set(groups.tolist())):
@@ -147,10 +175,10 @@ def _means(answers: Matrix, items: Items) -> Matrix:
     return np.column_stack(columns)
 
 
-def _first_of_each(vectors: Matrix) -> npt.NDArray[np.int64]:
-    """The places of the first occurrence of every different row, in the order of the rows."""
-    whole = np.ascontiguousarray(vectors).view(np.dtype((np.void, vectors.shape[1] * 8))).ravel()
-    _, first = np.unique(whole, return_index=True)
+def _distinct_rows(vectors: Matrix) -> npt.NDArray[np.int64]:
+    """Return the indices of the first occurrence of each distinct row, in ascending order."""
+    as_bytes = np.ascontiguousarray(vectors).view(np.dtype((np.void, vectors.shape[1] * 8))).ravel()
+    _, first = np.unique(as_bytes, return_index=True)
     return np.sort(first)
 
 
@@ -167,7 +195,7 @@ def _answers(path: Path, items: Items, group: str | None) -> pl.DataFrame:
         raise UserError(
             f"survey: {len(missing)} of {len(needed)} columns are missing: {', '.join(missing[:6])}",
             f"{path}:1",
-            "one column alone means another delimiter; other item names need an item map (`items`)",
+            "a single column means another delimiter; for other item names give an item map (`items`)",
         )
     numeric = dict.fromkeys(items.columns, pl.Float64)
     try:
@@ -178,7 +206,7 @@ def _answers(path: Path, items: Items, group: str | None) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         first = str(error).splitlines()[0]
         raise UserError(
-            f"survey: not readable as numbers ({first})", str(path), "the items must be answer codes"
+            f"survey: answers are not numbers ({first})", str(path), "items must be numeric answer codes"
         ) from None
 
 

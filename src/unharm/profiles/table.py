@@ -1,4 +1,4 @@
-"""Profiles from a file of your own: CSV or TSV with a column `name` and one per value, or YAML."""
+"""Reads profiles from a user's file: CSV or TSV with a column `name` and one per value, or YAML."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ RANGE = f"expected a number from {LOWEST:g} to {HIGHEST:g}"
 
 
 def read_profiles(path: Path, names: list[str] | None = None) -> list[Profile]:
-    """The profiles of a file, or only those in `names`, with importances in [1, 6].
+    """Read the profiles of a file.
 
-    Names of values are read without regard to case. Raises `UserError` with every wrong row.
+    Args:
+        path: The file. The case of value names does not matter.
+        names: Return only these profiles, in this order; None for all.
+
+    Raises:
+        UserError: Rows are wrong (all of them are listed), or a requested profile is missing.
     """
     profiles = _from_yaml(path) if path.suffix in (".yaml", ".yml") else _from_table(path)
     if not profiles:
-        raise UserError("profiles: no row in this file", str(path))
+        raise UserError("profiles: this file has no profile", str(path))
     if names is None:
         return list(profiles.values())
     unknown = [n for n in names if n not in profiles]
@@ -34,9 +39,9 @@ def read_profiles(path: Path, names: list[str] | None = None) -> list[Profile]:
 
 def _from_table(path: Path) -> dict[str, Profile]:
     reader = Reader(path, "profiles", ("name", *VALUES))
-    twice = [v for v in VALUES if [canonical(c) for c in reader.all_columns].count(v) > 1]
-    if twice:
-        raise UserError(f"profiles: the value {twice[0]!r} has two columns", f"{path}:1")
+    repeated = [v for v in VALUES if [canonical(c) for c in reader.all_columns].count(v) > 1]
+    if repeated:
+        raise UserError(f"profiles: the value {repeated[0]!r} has two columns", f"{path}:1")
     profiles: dict[str, Profile] = {}
     for row in reader.rows():
         name = row["name"]

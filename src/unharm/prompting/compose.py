@@ -1,55 +1,61 @@
-"""From a benchmark prompt to the exact text, or messages, that a subject receives."""
+"""Composes the exact text or messages that a subject receives from a benchmark prompt."""
 
 from __future__ import annotations
 
 import os.path
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unharm.benchmarks.benchmark import Mode
 from unharm.core.errors import UserError
 from unharm.core.records import Subject
 from unharm.prompting.pack import Pack
 
-if TYPE_CHECKING:
-    pass
-
 Messages = tuple[tuple[str, str], ...]
-"""Role and content of each message of a chat."""
+"""The messages of a chat, each with role and content."""
 
 
-def preamble_of(pack: Pack, subject: Subject, set_aside: list[str]) -> str:
-    """What stands before every prompt of a subject: the described profile (in-context arm) and the
-    strategy's text; may be empty. Where no value is set aside, `value` says nothing and `dual` what
-    `safety` says."""
+def build_preamble(pack: Pack, subject: Subject, set_aside: list[str]) -> str:
+    """Return the text before every prompt of a subject: profile description (arm `icl`) and strategy.
+
+    If no value is set aside, the strategy `value` adds nothing and `dual` equals `safety`. The preamble may
+    be empty.
+    """
     strategy = subject.strategy
     if not set_aside:
         strategy = {"value": "input-only", "dual": "safety"}.get(strategy, strategy)
     parts = []
     if subject.arm == "icl" and subject.profile:
-        parts.append(pack.describe(subject.profile))
-    parts.append(pack.strategy(strategy, set_aside))
+        parts.append(pack.describe_profile(subject.profile))
+    parts.append(pack.strategy_text(strategy, set_aside))
     return "\n\n".join(part for part in parts if part)
 
 
-def put(pack: Pack, text: str, mode: Mode) -> str:
-    """A benchmark's prompt as it is put to a model: continued as it is, asked, or rated."""
+def apply_mode(pack: Pack, text: str, mode: Mode) -> str:
+    """Word a benchmark's prompt for its mode: unchanged to continue, else as a question or rating task."""
     if mode == "ask":
         return pack.fill("ask", prompt=text)
     if mode == "rate":
-        return pack.rate(text)
+        return pack.rating_prompt(text)
     return text
 
 
-def messages(preamble: str, prompt: str) -> Messages:
-    """The chat that a prompt is: what stands before it is the system's message."""
+def chat_messages(preamble: str, prompt: str) -> Messages:
+    """Return the prompt as a chat; the preamble, if any, is the system message."""
     return (("system", preamble), ("user", prompt)) if preamble else (("user", prompt),)
 
 
-def as_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -> str:
-    """The one string that is tokenized: plain for base models, the model's own template for chat.
+def format_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -> str:
+    """Return the text to tokenize.
 
-    Raises `UserError` where the chat format is asked of a tokenizer without a chat template.
+    Args:
+        preamble: The text before the prompt; may be empty.
+        prompt: The prompt.
+        style: `base` for plain text; otherwise the tokenizer's chat template is used.
+        tokenizer: The tokenizer with the template; not needed for `base`.
+
+    Raises:
+        UserError: The tokenizer has no chat template.
     """
     if style == "base":
         return f"{preamble}\n\n{prompt}" if preamble else prompt
@@ -60,22 +66,30 @@ def as_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -> st
             "use format: base, or a base whose tokenizer has a chat template",
         )
     try:
-        return _templated(messages(preamble, prompt), tokenizer)
-    except Exception as error:  # templates without a system role raise their own errors
+        return _apply_template(chat_messages(preamble, prompt), tokenizer)
+    except Exception as error:  # each template without a system role raises its own kind of error
         if not preamble or "system" not in str(error).lower():
             raise
-        return _templated((("user", f"{preamble}\n\n{prompt}"),), tokenizer)
+        return _apply_template((("user", f"{preamble}\n\n{prompt}"),), tokenizer)
 
 
-def _templated(chat: Messages, tokenizer: Any) -> str:
+def _apply_template(chat: Messages, tokenizer: Any) -> str:
     plain = [{"role": role, "content": content} for role, content in chat]
     return str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
 
 
 @dataclass(frozen=True)
 class Composer:
-    """Puts the prompts of one benchmark to one subject: `style` is `base`, `chat` (the model's own
-    template, by `tokenizer`) or `messages` (left to a server)."""
+    """Composes the prompts of one benchmark for one subject.
+
+    Attributes:
+        pack: The wordings.
+        preamble: The text before every prompt.
+        mode: What the model does with a prompt.
+        style: `base` (plain text), `chat` (the template of `tokenizer`) or `messages` (the server applies
+            its template).
+        tokenizer: The tokenizer for `chat`.
+    """
 
     pack: Pack
     preamble: str
@@ -84,26 +98,28 @@ class Composer:
     tokenizer: Any = None
 
     def text(self, prompt: str) -> str:
-        """The string that is sent, or tokenized; of messages, one below the other."""
-        whole = put(self.pack, prompt, self.mode)
+        """Return the text to send or tokenize. For `messages`: all messages, with blank lines between."""
+        prompt = apply_mode(self.pack, prompt, self.mode)
         if self.style == "messages":
-            return "\n\n".join(f"{role}: {content}" for role, content in messages(self.preamble, whole))
-        return as_text(self.preamble, whole, self.style, self.tokenizer)
+            return "\n\n".join(
+                f"{role}: {content}" for role, content in chat_messages(self.preamble, prompt)
+            )
+        return format_text(self.preamble, prompt, self.style, self.tokenizer)
 
     def messages(self, prompt: str) -> Messages:
-        """The messages that are sent; none for the other styles."""
+        """Return the messages to send; empty for other styles."""
         if self.style != "messages":
             return ()
-        return messages(self.preamble, put(self.pack, prompt, self.mode))
+        return chat_messages(self.preamble, apply_mode(self.pack, prompt, self.mode))
 
     @property
     def prefix(self) -> int:
-        """How many first characters every prompt has in common."""
+        """Number of leading characters that all prompts of the subject share."""
         return len(os.path.commonprefix([self.text("A"), self.text("b")]))  # noqa: RUF071
 
     @property
     def options(self) -> tuple[str, ...]:
-        """How an answer begins that gives each rating from 1 to 6; none unless a rating is asked for."""
+        """The beginnings of the answers for ratings 1 to 6; empty unless the mode is `rate`."""
         if self.mode != "rate":
             return ()
         before = self.pack.text("qa", "answer").partition("{rating}")[0]

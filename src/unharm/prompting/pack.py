@@ -1,4 +1,4 @@
-"""The prompt pack: every wording, read from one YAML file and checked slot by slot."""
+"""The prompt pack: all wordings, loaded from one YAML file and checked slot by slot."""
 
 from __future__ import annotations
 
@@ -42,41 +42,43 @@ SLOTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("samsum", "answer"): ("summary",),
     ("system",): (),
 }
-"""Every text of a pack and the slots that it must have."""
+"""Every wording of a pack and its required slots."""
 
 OPTIONAL: dict[tuple[str, ...], tuple[str, ...]] = {
     ("qa", "answer"): ("likeness", "value", "importance"),
     ("icl", "line"): ("definition",),
 }
-"""The slots that a text may have besides."""
+"""The optional slots of a wording."""
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A checked prompt pack. `data` is the plain content of its file."""
+    """A checked prompt pack. `data` is the content of its file."""
 
     data: dict[str, Any]
 
     @cached_property
     def key(self) -> str:
-        """The content hash of all wordings."""
+        """Content hash of all wordings."""
         return content_hash(self.data)
 
     def text(self, *path: str) -> str:
-        """A wording by its path, for example `text("qa", "prompt")`."""
+        """Return a wording by its path, for example `text("qa", "prompt")`."""
         node: Any = self.data
         for part in path:
             node = node[part]
         return str(node)
 
     def fill(self, *path: str, **slots: str) -> str:
+        """Return a wording with its slots filled in."""
         return self.text(*path).format(**slots)
 
-    def agree(self, stance: str) -> str:
+    def agreement(self, stance: str) -> str:
+        """Return the wording that agrees or disagrees with a conclusion."""
         return self.text("ag", "agree" if stance == "in favor of" else "disagree")
 
     def ag(self, argument: Argument, would: bool) -> tuple[str, str]:
-        """Prompt and answer of a stage 1 example."""
+        """Return prompt and answer of a stage 1 example."""
         prompt = self.fill(
             "ag",
             "prompt",
@@ -84,23 +86,23 @@ class Pack:
             would=self.text("ag", "would" if would else "would_not"),
         )
         answer = self.fill(
-            "ag", "answer", agree=self.agree(argument.stance), premise=argument.premise.rstrip(". ")
+            "ag", "answer", agree=self.agreement(argument.stance), premise=argument.premise.rstrip(". ")
         )
         return prompt, answer
 
     def qa(self, argument: Argument, value: str, rating: int) -> tuple[str, str]:
-        """Prompt and answer of a stage 2 example; `rating` is 1 to 6."""
+        """Return prompt and answer of a stage 2 example; `rating` is from 1 to 6."""
         statement = self.fill(
             "qa",
             "statement",
             conclusion=argument.conclusion.rstrip("."),
-            agree=self.agree(argument.stance),
+            agree=self.agreement(argument.stance),
             premise=argument.premise.rstrip(". "),
         )
-        return self.rate(statement), self.rated(value, rating)
+        return self.rating_prompt(statement), self.rating_answer(value, rating)
 
-    def rated(self, value: str, rating: int) -> str:
-        """The answer to `rate`: the rating, and how important the value is as its reason."""
+    def rating_answer(self, value: str, rating: int) -> str:
+        """Return the answer to `rating_prompt`: the rating, with the value's importance as the reason."""
         return self.fill(
             "qa",
             "answer",
@@ -110,12 +112,12 @@ class Pack:
             importance=self.data["importance"][rating - 1],
         )
 
-    def rate(self, statement: str) -> str:
-        """The prompt that asks for a rating of a statement or a questionnaire item."""
+    def rating_prompt(self, statement: str) -> str:
+        """Return the prompt that asks to rate a statement or a questionnaire item."""
         return self.fill("qa", "prompt", statement=statement)
 
-    def describe(self, profile: Profile) -> str:
-        """The in-context description of a profile: all ten values with their importances."""
+    def describe_profile(self, profile: Profile) -> str:
+        """Return the in-context description of a profile: all ten values with their importances."""
         lines = [
             self.fill(
                 "icl",
@@ -128,12 +130,12 @@ class Pack:
         ]
         return self.fill("icl", "text", lines="\n".join(lines))
 
-    def instruction(self, name: str, row: dict[str, str]) -> tuple[str, str]:
-        """Prompt and answer of a row of a benign set."""
+    def benign_example(self, name: str, row: dict[str, str]) -> tuple[str, str]:
+        """Return prompt and answer for a row of a benign set."""
         if name in ("grammar", "samsum"):
             *_, answer = row
-            asked = {field: text for field, text in row.items() if field != answer}
-            return self.fill(name, "prompt", **asked), self.fill(name, "answer", **{answer: row[answer]})
+            inputs = {field: text for field, text in row.items() if field != answer}
+            return self.fill(name, "prompt", **inputs), self.fill(name, "answer", **{answer: row[answer]})
         instruction, extra, output = row.values()
         if extra:
             prompt = self.fill("instruct", "prompt_with_input", instruction=instruction, input=extra)
@@ -141,8 +143,8 @@ class Pack:
             prompt = self.fill("instruct", "prompt", instruction=instruction)
         return prompt, self.fill("instruct", "answer", output=output)
 
-    def strategy(self, name: str, set_aside: list[str]) -> str:
-        """What a strategy puts before the prompt; empty for `input-only`."""
+    def strategy_text(self, name: str, set_aside: list[str]) -> str:
+        """Return the text that a strategy adds before the prompt; empty for `input-only`."""
         if name == "input-only":
             return ""
         slots = {} if name == "safety" else {"values": ", ".join(set_aside)}
@@ -150,7 +152,11 @@ class Pack:
 
 
 def load_pack(name: str) -> Pack:
-    """An embedded pack, or the one in a file. Raises `UserError` with everything amiss."""
+    """Load a pack that ships with unharm by its name, or a pack file by its path.
+
+    Raises:
+        UserError: The pack is incomplete or malformed; lists all problems.
+    """
     if name in EMBEDDED:
         path = Path(str(resources.files("unharm"))) / EMBEDDED[name]
     else:
@@ -159,10 +165,10 @@ def load_pack(name: str) -> Pack:
     problems = list(text.problems)
     for where, slots in SLOTS.items():
         problems += _check_text(text, where, slots)
-    for name_, expected in (("importance", 6), ("likeness", 6)):
-        words = text.data.get(name_)
+    for field, expected in (("importance", 6), ("likeness", 6)):
+        words = text.data.get(field)
         if not isinstance(words, list) or len(words) != expected:
-            problems.append(Problem(f"expected a list of {expected} phrases", text.where((name_,))))
+            problems.append(Problem(f"expected a list of {expected} phrases", text.where((field,))))
     definitions = text.data.get("values")
     for value in VALUES:
         if not isinstance(definitions, dict) or not isinstance(definitions.get(value), str):
@@ -179,12 +185,12 @@ def _check_text(text: SpecText, path: tuple[str, ...], slots: tuple[str, ...]) -
     if not isinstance(node, str):
         return [Problem("this wording is missing", where, "copy it from the default pack and reword it")]
     try:
-        found = {field for _, field, _, _ in string.Formatter().parse(node) if field is not None}
+        slots_used = {field for _, field, _, _ in string.Formatter().parse(node) if field is not None}
     except ValueError as error:
-        return [Problem(f"not a template: {error}", where, "write {{ and }} for plain braces")]
-    problems = [Problem(f"the slot {{{s}}} is missing", where) for s in slots if s not in found]
+        return [Problem(f"not a template: {error}", where, "write {{ and }} for literal braces")]
+    problems = [Problem(f"the slot {{{s}}} is missing", where) for s in slots if s not in slots_used]
     allowed = slots + OPTIONAL.get(path, ())
     return problems + [
-        Problem(f"unknown slot {{{s}}}", where, f"its slots are: {', '.join(allowed) or 'none'}")
-        for s in sorted(found - set(allowed))
+        Problem(f"unknown slot {{{s}}}", where, f"known slots: {', '.join(allowed) or 'none'}")
+        for s in sorted(slots_used - set(allowed))
     ]

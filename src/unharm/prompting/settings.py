@@ -1,4 +1,4 @@
-"""The part of the spec that says how prompts are worded."""
+"""The settings of the wording of prompts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from unharm.profiles.settings import ValueName
 
 
 class Prompting(Spec):
-    """Wording: `pack` is `default` or a file; `format` is how a prompt reaches the model."""
+    """The wording of prompts.
+
+    `pack` is `default`, `toy` or a file. `format` is `base` (plain text) or `chat` (the model's chat
+    template).
+    """
 
     pack: str = "default"
     format: Literal["base", "chat"] = "base"
     set_aside: list[ValueName] | dict[str, list[ValueName]] = Field(
-        [], description="values that the value prompt sets aside; or by category, `all` for the others"
+        [],
+        description="values that the value prompt sets aside; or by category, `all` for the others",
     )
 
-    def aside(self, category: str) -> list[str]:
-        """The values that are set aside for the prompts of a category."""
+    def set_aside_for(self, category: str) -> list[str]:
+        """Return the values that are set aside for the prompts of a category."""
         if isinstance(self.set_aside, list):
             return self.set_aside
         return self.set_aside.get(category, self.set_aside.get("all", []))

@@ -1,1 +1,1 @@
-"""The report: one self-contained page."""
+"""The report: one self-contained HTML page, and tables in LaTeX."""

@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite specs (Altair); the page carries the runtime inline, so no network is needed."""
+"""Builds the charts as Vega-Lite specs (Altair). The page contains the runtime, so it needs no network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unharm.report.words import category_name, metric_name
 
 
 def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
-    """Each metric over the whole benchmark: one row per arm, dot and interval."""
+    """Chart each metric over the whole benchmark: one row per arm, with estimate and interval."""
     import altair as alt
 
     rows = [
@@ -46,16 +46,18 @@ def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
 
 
 def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
-    """The difference of every arm to vanilla by metric, in standard deviations of vanilla, with intervals;
-    a full dot holds after adjustment."""
+    """Chart the difference of each arm from vanilla by metric, in standard deviations of vanilla.
+
+    A filled dot marks a difference that is significant after adjustment.
+    """
     import altair as alt
 
-    shown = []
+    points = []
     for r in rows:
         if r["effect"] is None or not r["value"]:
             continue
         scale = r["effect"] / r["value"]
-        shown.append(
+        points.append(
             {
                 "metric": metric_name(r["metric"]) + (" †" if r["stand_in"] else ""),
                 "subject": r["arm"] if r["strategy"] == "input-only" else f"{r['arm']} ({r['strategy']})",
@@ -67,10 +69,10 @@ def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
                 "holds": r["p_adjusted"] is not None and r["p_adjusted"] <= fdr,
             }
         )
-    subjects = list(dict.fromkeys(r["subject"] for r in shown))
+    subjects = list(dict.fromkeys(r["subject"] for r in points))
     numbers = ("effect", "low", "high", "difference", "p adjusted")
-    base = alt.Chart(alt.InlineData(shown)).encode(
-        y=alt.Y("metric:N", title=None, sort=list(dict.fromkeys(r["metric"] for r in shown))),
+    base = alt.Chart(alt.InlineData(points)).encode(
+        y=alt.Y("metric:N", title=None, sort=list(dict.fromkeys(r["metric"] for r in points))),
         yOffset=alt.YOffset("subject:N", sort=subjects),
         color=alt.Color(
             "subject:N",
@@ -94,14 +96,16 @@ def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
     )
     zero = alt.Chart(alt.InlineData([{"zero": 0}])).mark_rule(strokeDash=[4, 3], color="#888")
     zero = zero.encode(x="zero:Q")
-    metrics = len({r["metric"] for r in shown})
+    metrics = len({r["metric"] for r in points})
     height = 18 * max(1, len(subjects)) * max(1, metrics) + 10
     return _spec((zero + bars + dots).properties(width="container", height=height))
 
 
 def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]:
-    """Heat map of rank correlations, harm category by value; a ring marks those that hold after
-    adjustment; a cell without variance stays empty."""
+    """Draw a heat map of rank correlations, harm category by value.
+
+    A ring marks a correlation that is significant after adjustment. A cell without variance stays empty.
+    """
     import altair as alt
 
     rows = [
@@ -142,7 +146,7 @@ def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]
 
 
 def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
-    """The importance that each aligned subject's answers give to each value, below those of vanilla."""
+    """Chart the importance of each value as rated by each aligned subject; the first row is vanilla."""
     import altair as alt
 
     before = alignment.filter(pl.col("arm") == "vanilla").head(1).to_dicts()
@@ -152,7 +156,7 @@ def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
             "value": value,
             "predicted": r[f"predicted_{value}"],
             "target": r[f"target_{value}"] if r["arm"] == arm else None,
-            "aimed": r["arm"] == arm and r[f"target_{value}"] >= 5,
+            "high_target": r["arm"] == arm and r[f"target_{value}"] >= 5,
         }
         for r in before + alignment.filter(pl.col("arm") == arm).to_dicts()
         for value in VALUES
@@ -166,7 +170,7 @@ def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
         color=alt.Color("predicted:Q", scale=alt.Scale(scheme="tealblues", domain=[1, 6]), title="rated")
     )
     rings = (
-        base.transform_filter("datum.aimed")
+        base.transform_filter("datum.high_target")
         .mark_point(size=90, stroke="black", strokeWidth=2, filled=False)
         .encode()
     )
@@ -174,7 +178,7 @@ def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
 
 
 def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
-    """The losses of every adapter over its optimiser steps; validation with points."""
+    """Chart the losses of every adapter over its optimiser steps; points mark validation losses."""
     import altair as alt
 
     rows = [
@@ -208,6 +212,7 @@ def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
 
 
 def harm_name(benchmark: str, category: str) -> str:
+    """Return the name of a harm for readers: the benchmark, with its category unless that is `all`."""
     from unharm.benchmarks.registry import BENCHMARKS
 
     title = BENCHMARKS[benchmark].title.removesuffix("-Evaluation")

@@ -1,4 +1,4 @@
-"""What the report is made of: the facts of the study and its tables, without any run."""
+"""The inputs of the report: facts about the study, and tables. Nothing here needs a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unharm.analysis.settings import Analysis
 
 @dataclass(frozen=True)
 class ReportedStudy:
-    """What the report says of a study. `settings` is the whole spec as plain data."""
+    """The facts about a study that the report shows. `settings` is the whole spec as plain data."""
 
     name: str
     base: str
@@ -26,8 +26,8 @@ class ReportedStudy:
 
 
 @dataclass(frozen=True)
-class ShownCompletion:
-    """One completion as it is shown: all texts are raw and must be escaped."""
+class ExampleCompletion:
+    """One completion to show as an example. Its texts are raw and must be escaped."""
 
     benchmark: str
     subject: str
@@ -38,9 +38,8 @@ class ShownCompletion:
 
 
 @dataclass(frozen=True)
-class TriedGuards:
-    """What mitigation found on the second half: its comparisons, the values that were learned for each
-    category, and the guard prompts."""
+class MitigationResult:
+    """The result of mitigation: comparisons on the second half, learned values, guard prompts."""
 
     comparisons: pl.DataFrame
     learned: list[dict[str, Any]]
@@ -49,20 +48,20 @@ class TriedGuards:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything on the page.
+    """Everything that the page shows.
 
     Attributes:
         study: The study.
-        folder: Where the run is, as it is written in commands.
+        folder: The path of the run, as used in commands.
         tables: The tables of `analysis.schemas.SCHEMAS`.
         curves: The adapters' loss curves, `run.adapters.CURVES`.
         record: The manifest.
-        profiles: How many profiles there are.
-        stand_ins: The benchmark's title, the name and the description of every stand-in scorer.
-        failed: The adapters that are left out, and why.
-        notes: The title of a benchmark with a note on its prompts.
-        examples: Completions to look at.
-        tried: What mitigation found; None where nothing was tried.
+        profiles: Number of profiles.
+        stand_ins: For each stand-in scorer: title of the benchmark, name and description of the scorer.
+        failed: The adapters that are left out, each with the reason.
+        notes: Notes on the prompts, each with the title of its benchmark.
+        examples: Completions to show.
+        mitigation: The result of mitigation; None if there is none.
     """
 
     study: ReportedStudy
@@ -74,5 +73,5 @@ class ReportInputs:
     stand_ins: list[tuple[str, str, str]]
     failed: Mapping[str, str]
     notes: list[tuple[str, str]]
-    examples: list[ShownCompletion]
-    tried: TriedGuards | None = None
+    examples: list[ExampleCompletion]
+    mitigation: MitigationResult | None = None

@@ -1,4 +1,4 @@
-"""Tables as papers print them, in LaTeX (booktabs), from the stored tables of a run."""
+"""Writes the tables of a run as LaTeX (booktabs), ready for a paper."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from unharm.core.values import VALUES
 from unharm.report.answers import injected_first
 from unharm.report.figures import harm_name
 from unharm.report.inputs import ReportedStudy
-from unharm.report.words import is_share, metric_name, number, p_value, signed, spread
+from unharm.report.words import difference_interval, is_share, metric_name, number, p_value, signed
 
 SPECIAL = {"−": "$-$", "†": "$\\dagger$", "×": "$\\times$", "–": "--", "≤": "$\\leq$", "→": "$\\to$"}
 
 
-def escaped(text: str) -> str:
-    """Text that LaTeX prints as it is."""
+def escape_latex(text: str) -> str:
+    """Escape text so that LaTeX prints it literally."""
     text = text.replace("\\", "\0")
     text = re.sub(r"([&%$#_{}])", r"\\\1", text)
     text = text.replace("~", "\\textasciitilde{}").replace("^", "\\textasciicircum{}")
@@ -28,29 +28,29 @@ def escaped(text: str) -> str:
     return text.replace("\0", "\\textbackslash{}")
 
 
-def table(caption: str, label: str, head: list[str], rows: list[list[str]]) -> str:
-    """A table environment; the first column is left-aligned, all others right."""
+def table_environment(caption: str, label: str, head: list[str], rows: list[list[str]]) -> str:
+    """Return a table environment. The first column is left-aligned, all others are right-aligned."""
     lines = [
         "\\begin{table}[t]", "\\centering\\small",
-        f"\\caption{{{escaped(caption)}}}", f"\\label{{tab:{label}}}",
+        f"\\caption{{{escape_latex(caption)}}}", f"\\label{{tab:{label}}}",
         f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", "\\toprule",
-        " & ".join(escaped(h) for h in head) + " \\\\", "\\midrule",
-        *(" & ".join(escaped(c) for c in row) + " \\\\" for row in rows),
+        " & ".join(escape_latex(h) for h in head) + " \\\\", "\\midrule",
+        *(" & ".join(escape_latex(c) for c in row) + " \\\\" for row in rows),
         "\\bottomrule", "\\end{tabular}", "\\end{table}",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def latex(study: ReportedStudy, tables: Mapping[str, pl.DataFrame]) -> str:
-    """The arms, their differences from vanilla, values and harms, hypotheses, strategies."""
-    mark = " † Stand-in scorers; no measurement of harm." if tables["arms"]["stand_in"].any() else ""
+def render_latex(study: ReportedStudy, tables: Mapping[str, pl.DataFrame]) -> str:
+    """Return the tables: arms, differences from vanilla, values and harms, hypotheses, strategies."""
+    mark = " † Stand-in scorers; not a measurement of harm." if tables["arms"]["stand_in"].any() else ""
     parts = [
         "% needs \\usepackage{booktabs}",
         _arms(study, tables["arms"], mark),
-        _compared(study, tables["comparisons"], "arms", mark),
+        _comparisons(study, tables["comparisons"], "arms", mark),
         _values(study, tables["associations"], mark),
         _hypotheses(tables["hypotheses"], mark),
-        _compared(study, tables["comparisons"], "strategies", mark),
+        _comparisons(study, tables["comparisons"], "strategies", mark),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -66,21 +66,23 @@ def _arms(study: ReportedStudy, arms: pl.DataFrame, mark: str) -> str:
     ]
     if not rows:
         return ""
-    return table(f"Harms by arm.{mark}", "arms", ["arm", *map(metric_name, metrics)], rows)
+    return table_environment(f"Harms by arm.{mark}", "arms", ["arm", *map(metric_name, metrics)], rows)
 
 
-def _compared(study: ReportedStudy, comparisons: pl.DataFrame, kind: str, mark: str) -> str:
-    chosen = comparisons.filter((pl.col("kind") == kind) & (pl.col("category") == ALL))
+def _comparisons(study: ReportedStudy, comparisons: pl.DataFrame, kind: str, mark: str) -> str:
+    selected = comparisons.filter((pl.col("kind") == kind) & (pl.col("category") == ALL))
     if kind == "arms":
         first = study.strategies[0]
-        chosen = chosen.filter((pl.col("reference") == "vanilla") & (pl.col("strategy") == first))
+        selected = selected.filter((pl.col("reference") == "vanilla") & (pl.col("strategy") == first))
     rows = []
-    for r in chosen.to_dicts():
+    for r in selected.to_dicts():
         if not of_quality(r["metric"]):
             share = is_share(r["metric"])
-            what = r["arm"] if kind == "arms" else f"{r['arm']}: {r['strategy']}"
+            label = r["arm"] if kind == "arms" else f"{r['arm']}: {r['strategy']}"
             p = p_value(r["p_adjusted"])
-            rows.append([what, metric_name(r["metric"]), signed(r["value"], share), spread(r), p])
+            rows.append(
+                [label, metric_name(r["metric"]), signed(r["value"], share), difference_interval(r), p]
+            )
     if not rows:
         return ""
     against = "vanilla" if kind == "arms" else study.strategies[0]
@@ -89,31 +91,35 @@ def _compared(study: ReportedStudy, comparisons: pl.DataFrame, kind: str, mark: 
         f"intervals; profiles and prompts are crossed random effects; p adjusted by Holm.{mark}"
     )
     head = ["arm" if kind == "arms" else "strategy", "metric", "difference", "interval", "p"]
-    return table(caption, f"{kind}-differences", head, rows)
+    return table_environment(caption, f"{kind}-differences", head, rows)
 
 
 def _values(study: ReportedStudy, associations: pl.DataFrame, mark: str) -> str:
     arms = injected_first(associations["arm"].unique(maintain_order=True).to_list())
     if not arms:
         return ""
-    holds = associations.filter((pl.col("arm") == arms[0]) & (pl.col("p_adjusted") <= study.analysis.fdr))
+    significant = associations.filter(
+        (pl.col("arm") == arms[0]) & (pl.col("p_adjusted") <= study.analysis.fdr)
+    )
     rows = []
     for value in VALUES:
-        mine = holds.filter(pl.col("schwartz_value") == value).sort("p").to_dicts()
-        ways = [
+        value_rows = significant.filter(pl.col("schwartz_value") == value).sort("p").to_dicts()
+        by_sign = [
             "; ".join(
                 f"{harm_name(r['benchmark'], r['category'])} ({r['value']:+.2f})"
-                for r in mine
-                if (r["value"] > 0) == up
+                for r in value_rows
+                if (r["value"] > 0) == positive
             )
-            for up in (True, False)
+            for positive in (True, False)
         ]
-        rows.append([value, *(w or "–" for w in ways)])
+        rows.append([value, *(text or "–" for text in by_sign)])
     caption = (
-        f"Harms that go with a value over the profiles of {arms[0]} (Spearman; Benjamini–Hochberg at "
+        f"Harms that correlate with a value over the profiles of {arms[0]} (Spearman; Benjamini–Hochberg "
         f"{study.analysis.fdr:g}).{mark}"
     )
-    return table(caption, "values", ["value", "goes up with", "goes down with"], rows)
+    return table_environment(
+        caption, "values", ["value", "positive correlation", "negative correlation"], rows
+    )
 
 
 def _hypotheses(hypotheses: pl.DataFrame, mark: str) -> str:
@@ -129,5 +135,5 @@ def _hypotheses(hypotheses: pl.DataFrame, mark: str) -> str:
     ]
     if not rows:
         return ""
-    caption = f"Hypotheses stated beforehand (one-sided Spearman, Holm).{mark}"
-    return table(caption, "hypotheses", ["value", "harm", "r", "p", "verdict"], rows)
+    caption = f"Hypotheses stated before the run (one-sided Spearman, Holm).{mark}"
+    return table_environment(caption, "hypotheses", ["value", "harm", "r", "p", "verdict"], rows)

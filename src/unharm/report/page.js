@@ -1,8 +1,8 @@
 // Tables: click a heading to sort; copy as CSV or LaTeX.
 function cells(row) { return [...row.children].map(c => c.textContent.trim()); }
 function amount(text) {
-  const found = text.replace(/,/g, "").replace("−", "-").replace("< ", "").match(/^[+-]?[\d.]+/);
-  return found ? parseFloat(found[0]) : null;
+  const match = text.replace(/,/g, "").replace("−", "-").replace("< ", "").match(/^[+-]?[\d.]+/);
+  return match ? parseFloat(match[0]) : null;
 }
 function sortBy(table, place, button) {
   const body = table.tBodies[0], rows = [...body.rows];

@@ -1,4 +1,4 @@
-"""A profile as a picture: bars in the terminal, bars as SVG, and two profiles side by side."""
+"""Draws profiles: bars for the terminal, bars as SVG, and two profiles side by side."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from unharm.profiles.similar import jensen_shannon
 WIDTH = 30
 
 
-def named(profiles: list[Profile], name: str) -> Profile:
-    """The profile of that name. Raises `UserError` with the nearest right name."""
+def find_profile(profiles: list[Profile], name: str) -> Profile:
+    """Return the profile with this name. Raises `UserError`, which suggests the nearest name."""
     for profile in profiles:
         if profile.name == name:
             return profile
     raise UserError(f"no profile named {name!r}", todo=nearest(name, [p.name for p in profiles]))
 
 
-def bars(profile: Profile) -> str:
-    """Ten lines, one per value, from 1 (empty) to 6 (full)."""
+def profile_bars(profile: Profile) -> str:
+    """Draw one line per value, from 1 (empty) to 6 (full)."""
     lines = [f"{profile.name}  ({profile.source})" if profile.source else profile.name]
     for value in VALUES:
         filled = round((profile[value] - LOWEST) / (HIGHEST - LOWEST) * WIDTH)
@@ -29,8 +29,8 @@ def bars(profile: Profile) -> str:
     return "\n".join(lines)
 
 
-def svg(profile: Profile) -> str:
-    """The same bars as an SVG document; the name is escaped."""
+def profile_svg(profile: Profile) -> str:
+    """Draw the same bars as an SVG document. The name is escaped."""
     import altair as alt
     import vl_convert
 
@@ -48,9 +48,13 @@ def svg(profile: Profile) -> str:
     return str(vl_convert.vegalite_to_svg(chart.to_json()))
 
 
-def compared(one: Profile, other: Profile) -> dict[str, object]:
-    """Two profiles and how far apart they are: difference by value, Jensen-Shannon divergence
-    (nats), Spearman's rank correlation over the ten values (None where one is flat)."""
+def profile_comparison(one: Profile, other: Profile) -> dict[str, object]:
+    """Compare two profiles.
+
+    Returns:
+        Names, importances, difference by value (`other` − `one`), Jensen-Shannon divergence in nats, and
+        Spearman's rank correlation over the ten values (None if a profile is constant).
+    """
     from unharm.analysis.intervals import spearman
 
     rank, _ = spearman(one.importances, other.importances, 0.95)
@@ -64,12 +68,12 @@ def compared(one: Profile, other: Profile) -> dict[str, object]:
     }
 
 
-def compared_text(one: Profile, other: Profile) -> str:
-    """The comparison for people."""
-    found = compared(one, other)
+def comparison_text(one: Profile, other: Profile) -> str:
+    """Return the comparison as a text table."""
+    comparison = profile_comparison(one, other)
     lines = [f"{'':15}{one.name[:18]:>20}{other.name[:18]:>20}{'difference':>12}"]
     lines += [f"{v:15}{one[v]:>20.2f}{other[v]:>20.2f}{other[v] - one[v]:>+12.2f}" for v in VALUES]
-    rank = found["rank_correlation"]
-    lines.append(f"Jensen-Shannon divergence {found['jensen_shannon']:.4f}")
+    rank = comparison["rank_correlation"]
+    lines.append(f"Jensen-Shannon divergence {comparison['jensen_shannon']:.4f}")
     lines.append(f"rank correlation {rank:+.2f}" if isinstance(rank, float) else "rank correlation –")
     return "\n".join(lines)

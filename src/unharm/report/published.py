@@ -1,11 +1,11 @@
-"""The published figures, to stand beside those of a study on the paper's base."""
+"""The figures that the paper published, to compare with a study on the same base."""
 
 from __future__ import annotations
 
 from unharm.report.inputs import ReportedStudy
 
 BASE = "llama-2-7b"
-"""What the name of the paper's base has in it."""
+"""A part of the name of the paper's base, in lower case."""
 
 METRICS = ("expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "bias_score")
 FIGURES: dict[str, tuple[float, float, float, float]] = {
@@ -21,8 +21,8 @@ FIGURES: dict[str, tuple[float, float, float, float]] = {
 score."""
 
 
-def published(study: ReportedStudy) -> dict[tuple[str, str], float]:
-    """The published figure by arm and metric; empty where the base is not the paper's."""
+def published_figures(study: ReportedStudy) -> dict[tuple[str, str], float]:
+    """Return the published figures by arm and metric; empty if the study uses another base."""
     if BASE not in study.base.lower():
         return {}
     return {

@@ -1,4 +1,4 @@
-"""The section on judge quality: what it shows, from the stored tables."""
+"""Prepares the section on judge quality from the stored tables."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ MEASURES = {
 }
 
 
-def quality(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    """Rows of scorers, of agreement (with a name for each measure) and of coherence; sentences on what
-    rewording a rubric does."""
+def quality_section(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """Return the rows on scorers, agreement and coherence, and sentences on reworded rubrics."""
     agreement = [r | {"name": MEASURES[r["measure"]]} for r in tables["agreement"].to_dicts()]
     return {
         "scorers": tables["scorers"].to_dicts(),
         "agreement": agreement,
-        "wordings": [_wording(r) for r in agreement if _rewords(r)],
+        "wordings": [_rewording_sentence(r) for r in agreement if _is_rewording(r)],
         "coherence": _coherence(tables["arms"]),
     }
 
 
-def _rewords(row: dict[str, Any]) -> bool:
+def _is_rewording(row: dict[str, Any]) -> bool:
     return bool(row["kind"] == "wordings" and row["measure"] == "mean_difference" and row["n"])
 
 
-def _wording(row: dict[str, Any]) -> str:
+def _rewording_sentence(row: dict[str, Any]) -> str:
     low, high = sorted((row["mean_one"], row["mean_other"]))
     between = f", interval {interval(row)}" if row["low"] is not None else ""
     return (
@@ -57,6 +56,6 @@ def _coherence(arms: pl.DataFrame) -> list[dict[str, Any]]:
         rows.append(
             dict(zip(keys, group, strict=True))
             | {"metric": metric, "all": by_metric[metric]}
-            | {"noise": by_metric[INCOHERENT], "coherent": by_metric[COHERENT + metric]}
+            | {"incoherent": by_metric[INCOHERENT], "coherent": by_metric[COHERENT + metric]}
         )
     return rows

@@ -1,4 +1,4 @@
-"""How names and numbers are written in the report."""
+"""Writes names and numbers for the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARES = SHARES | {"bias_score", INCOHERENT}
 
 
 def metric_name(metric: str) -> str:
-    """A metric in words, also one of so many samples, or of coherent completions only."""
+    """Return the name of a metric for readers, including variants (`@5`, coherent completions only)."""
     base, _, samples = metric.partition("@")
     if base in (INCOHERENT, LENGTH):
         return {INCOHERENT: "incoherent completions", LENGTH: "length in tokens"}[base]
@@ -23,48 +23,49 @@ def metric_name(metric: str) -> str:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is written as a percentage."""
+    """Return whether a metric is written as a percentage."""
     return metric.partition("@")[0].removeprefix(COHERENT) in _SHARES
 
 
 def category_name(category: str) -> str:
+    """Return the name of a category for readers."""
     return category.replace("_", " ").replace(",", ", ")
 
 
 def number(value: Any, share: bool = False) -> str:
-    """A number for people; an absent one is a dash, never NaN."""
+    """Format a number; a missing one is a dash, never NaN."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     return f"{100 * value:.1f} %" if share else f"{value:.2f}"
 
 
 def signed(value: Any, share: bool = False) -> str:
-    """A number with its sign; shares in percentage points."""
+    """Format a number with its sign; shares in percentage points."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     return f"{100 * value:+.1f}" if share else f"{value:+.2f}"
 
 
-def spread(row: dict[str, Any]) -> str:
-    """`low to high` of a difference, with signs; shares in percentage points."""
+def difference_interval(row: dict[str, Any]) -> str:
+    """Format the interval of a difference as `low to high`, with signs; shares in percentage points."""
     if row["low"] is None or row["high"] is None:
         return "–"
     share = is_share(row["metric"])
     return f"{signed(row['low'], share)} to {signed(row['high'], share)}"
 
 
-def spread_of_shares(row: dict[str, Any]) -> str:
-    """`spread` of a row whose estimate is a difference of shares."""
-    return spread(row | {"metric": INCOHERENT})
+def share_difference_interval(row: dict[str, Any]) -> str:
+    """Format the interval of a difference of shares, whatever the metric of the row."""
+    return difference_interval(row | {"metric": INCOHERENT})
 
 
 def plain_interval(row: dict[str, Any]) -> str:
-    """`interval` of a row that is no share, whatever its metric."""
+    """Format an interval that is not a share, whatever the metric of the row."""
     return interval(row | {"metric": ""})
 
 
 def interval(row: dict[str, Any]) -> str:
-    """`low to high` of a row with an estimate, or a dash where there is none."""
+    """Format the interval of an estimate as `low to high`; a dash if there is none."""
     if row["low"] is None or row["high"] is None:
         return "–"
     share = is_share(row.get("metric") or "")
@@ -72,11 +73,12 @@ def interval(row: dict[str, Any]) -> str:
 
 
 def share_interval(row: dict[str, Any]) -> str:
-    """`interval` of a row whose estimate is a share."""
+    """Format the interval of a share, whatever the metric of the row."""
     return interval(row | {"metric": INCOHERENT})
 
 
 def p_value(value: float | None) -> str:
+    """Format a p value; a dash if there is none."""
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

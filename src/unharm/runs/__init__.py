@@ -1,1 +1,1 @@
-"""One execution of a study: its plan, its context, its stages, and tools that work on a finished run."""
+"""Execution of a study: plan, context, stages, and tools for a finished run."""

@@ -1,4 +1,4 @@
-"""The base model: where it comes from, its content key, and loading it frozen."""
+"""The base model: resolving it, its content key, and loading it frozen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unharm.study.spec import TOY, Study
 
 @dataclass(frozen=True)
 class Base:
-    """A base model on this machine. `key` is a hash of its weights, configuration, tokenizer."""
+    """A base model on this machine. `key` is a hash of its weights, configuration and tokenizer."""
 
     name: str
     path: Path
@@ -25,15 +25,17 @@ class Base:
 
     @property
     def bytes(self) -> int:
-        """The size of its weights; 0 where it is not on this machine."""
+        """Size of its weights in bytes; 0 if it is not on this machine."""
         return sum(f.stat().st_size for f in self.path.glob("*.safetensors")) if self.path != Path() else 0
 
 
 def resolve_base(study: Study) -> Base:
-    """Finds the base of a study: the toy (trained on first use), a folder, or a hub id; only its name
-    where nothing but servers complete the prompts.
+    """Return the base of a study: the toy (trained on first use), a folder, or a model of the hub.
 
-    Raises `UserError` where it is no model, cannot be reached, or has no safetensors.
+    If only servers complete the prompts, the result has a name but no path.
+
+    Raises:
+        UserError: The base is not a model, cannot be reached, or has no safetensors.
     """
     if not study.needs_base:
         return Base(study.base, Path(), content_hash(["served", study.base]))
@@ -57,18 +59,24 @@ def resolve_base(study: Study) -> Base:
 
 
 def same_base(base: Base, study: Study) -> Base:
-    """The base that another machine resolved, as it is found on this one. Raises `UserError` where it is
-    not the same here."""
+    """Return the base that another machine resolved, with its path on this machine.
+
+    Raises:
+        UserError: This machine has a different base.
+    """
     if not study.needs_base or base.path == Path() or base.path.is_dir():
         return base
-    here = resolve_base(study)
-    if here.key != base.key:
-        what = f"the base on {socket.gethostname()} is another one than where the run was started"
-        raise UserError(what, "base", "put it into a folder that all machines see")
-    return here
+    local = resolve_base(study)
+    if local.key != base.key:
+        message = (
+            f"the base on {socket.gethostname()} differs from the base on the machine that started the run"
+        )
+        raise UserError(message, "base", "put it into a folder that all machines share")
+    return local
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
+    """Download a model from the hub, or find it in the local cache, and return its folder."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -83,16 +91,17 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 
 def _check_folder(path: Path, name: str) -> None:
+    """Raise `UserError` if a folder contains no model that can be loaded."""
     if not path.is_dir():
         raise UserError("the base is a file, expected a folder with a model", name)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(
-            "this folder is no model: it has no readable config.json", name, "check 'base'"
+            "this folder is not a model: it has no readable config.json", name, "check 'base'"
         ) from None
     if not isinstance(config, dict) or "model_type" not in config:
-        raise UserError("config.json names no model_type, so this is no model", name)
+        raise UserError("config.json has no model_type, so this is not a model", name)
     if not list(path.glob("*.safetensors")):
         raise UserError(
             "no .safetensors file in this folder",
@@ -102,6 +111,7 @@ def _check_folder(path: Path, name: str) -> None:
 
 
 def device_of(study: Study) -> str:
+    """Return the device that the study asks for: `cuda`, `cpu` or a torch device name."""
     import torch
 
     if study.engine.device != "auto":
@@ -110,7 +120,7 @@ def device_of(study: Study) -> str:
 
 
 def load_tokenizer(base: Base, study: Study) -> Any:
-    """The base's tokenizer, padding on the left, with a pad token."""
+    """Load the tokenizer of the base, with a pad token and padding on the left."""
     from transformers import AutoTokenizer
 
     quiet_libraries()
@@ -118,7 +128,7 @@ def load_tokenizer(base: Base, study: Study) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             base.path, trust_remote_code=study.engine.trust_remote_code
         )
-    except Exception as error:  # every tokenizer class has errors of its own
+    except Exception as error:  # tokenizer classes raise many types of errors
         raise UserError(f"the tokenizer of the base cannot be loaded: {error}", base.name) from None
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer of the base has no end-of-text token", base.name)
@@ -129,33 +139,33 @@ def load_tokenizer(base: Base, study: Study) -> Any:
 
 
 def load_model(base: Base, study: Study) -> Any:
-    """The base in evaluation mode, without gradients, on the study's device."""
+    """Load the base in evaluation mode, without gradients, on the study's device."""
     import torch
     from transformers import AutoModelForCausalLM
 
     quiet_libraries()
     device = device_of(study)
-    wanted, more = study.engine.dtype, {}
-    if wanted == "4bit":
-        wanted, more = "bfloat16", {"quantization_config": _four_bits(device), "device_map": device}
+    dtype_name, options = study.engine.dtype, {}
+    if dtype_name == "4bit":
+        dtype_name, options = "bfloat16", {"quantization_config": _four_bits(device), "device_map": device}
     auto = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    dtype = auto if wanted == "auto" else getattr(torch, wanted)
+    dtype = auto if dtype_name == "auto" else getattr(torch, dtype_name)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base.path,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=study.engine.trust_remote_code,
-            **more,
+            **options,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
     model.requires_grad_(False)
-    return (model if more else model.to(device)).eval()
+    return (model if options else model.to(device)).eval()
 
 
 def _four_bits(device: str) -> Any:
-    """The quantisation of a 4-bit base (NF4, computed in bfloat16; Dettmers et al., 2023)."""
+    """Return the quantisation settings of a 4-bit base (NF4 in bfloat16; Dettmers et al., 2023)."""
     from importlib.util import find_spec
 
     if not device.startswith("cuda"):

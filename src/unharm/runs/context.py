@@ -1,7 +1,7 @@
-"""The context of a run: its study, store, plan and base, and what this process keeps while it works.
+"""The context of a run: study, store, plan, base, and the objects that a process creates once.
 
-Everything else in `run/` takes a `Run`; this module imports no stage. A `Run` is entered with `with`, and
-leaving it ends workers, engines and scorers whatever happened. What is stored can still be read afterwards.
+All other modules of `run/` take a `Run`; this module imports no stage. Use a `Run` with `with`: on exit it
+closes workers, engines and scorers, also after an error. Stored results can still be read afterwards.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from unharm.core.hashing import content_hash
 from unharm.core.pace import Dry
@@ -32,23 +32,29 @@ T = TypeVar("T")
 
 
 @dataclass
-class BaseModel:
-    """The base of a run and what is loaded of it, once for all stages of this process."""
+class LoadedBase:
+    """The base of a run with its tokenizer and model, each loaded once per process on first use.
+
+    Attributes:
+        study: The study.
+        dry: Settings of a dry run; None for a real run.
+        resolved: The base as the leading process resolved it; None in that process itself.
+    """
 
     study: Study
     dry: Dry | None = None
-    known: Base | None = None
-    """The base as another process resolved it."""
+    resolved: Base | None = None
 
     @cached_property
     def base(self) -> Base:
-        """Where the base is; found, or trained in the toy's case, when it is first asked for."""
+        """The base on this machine. The toy base is trained on first use."""
         if self.dry:
             return Base(self.study.base, Path(), content_hash(["dry run", self.study.base]))
-        return same_base(self.known, self.study) if self.known else resolve_base(self.study)
+        return same_base(self.resolved, self.study) if self.resolved else resolve_base(self.study)
 
     @cached_property
     def tokenizer(self) -> Any:
+        """The tokenizer of the base."""
         return load_tokenizer(self.base, self.study)
 
     @cached_property
@@ -57,37 +63,37 @@ class BaseModel:
         return load_model(self.base, self.study)
 
 
+@runtime_checkable
 class Closable(Protocol):
-    """What holds memory, files or processes until it is closed."""
+    """An object that holds memory, files or processes until it is closed."""
 
     def close(self) -> None: ...
 
 
 @dataclass
-class Kept:
-    """Objects that a process makes once for a run, by their class and name."""
+class ProcessCache:
+    """Objects that a process creates once per run, by class and name."""
 
     _objects: dict[tuple[type, str], object] = field(default_factory=dict)
 
     def get(self, kind: type[T], make: Callable[[], T], name: str = "") -> T:
-        """The object of this class and name, made by `make` the first time."""
+        """Return the object of a class and name. `make` creates it on first use."""
         if (kind, name) not in self._objects:
             self._objects[kind, name] = make()
-        kept = self._objects[kind, name]
-        assert isinstance(kept, kind)
-        return kept
+        cached = self._objects[kind, name]
+        assert isinstance(cached, kind)
+        return cached
 
     def forget(self, kind: type) -> None:
-        """Let go of all objects of a class."""
+        """Drop all objects of a class."""
         for key in [k for k in self._objects if k[0] is kind]:
             del self._objects[key]
 
     def close(self) -> None:
-        """Close what can be closed, and let go of everything."""
-        for kept in self._objects.values():
-            close = getattr(kept, "close", None)
-            if close is not None:
-                close()
+        """Close all objects that can be closed, and drop everything."""
+        for cached in self._objects.values():
+            if isinstance(cached, Closable):
+                cached.close()
         self._objects.clear()
 
 
@@ -96,14 +102,16 @@ class Run:
     """One execution of a study in one run folder.
 
     Attributes:
-        models: The base, its tokenizer and model, loaded when they are first asked for.
-        dry: How answers are made up in a dry run; None for a real one.
-        leading: Whether this process leads the run; false in its workers.
-        kept: What stages keep from one chunk to the next.
+        dry: Settings of a dry run; None for a real run.
+        leading: Whether this process leads the run; false in workers.
+        shared_base: The loaded base of another run of this process, to use it again.
+        cache: Objects that stages reuse from one chunk to the next.
         steps: Each stage of this session: `waiting`, `running` or `done`.
-        meters: The progress of the stages that count something, for `status`.
-        scored: Completions with a score, over all scorers, once scores are made.
-        unscored: Completions without.
+        meters: The progress of each stage that counts items, for `unharm status`.
+        scored: Number of scores of all scorers, set by the scores stage.
+        unscored: Number of completions without a score, over all scorers.
+        loaded: The base with its tokenizer and model, loaded on first use.
+        workers: The workers of the executor.
     """
 
     study: Study
@@ -111,16 +119,15 @@ class Run:
     plan: Plan
     dry: Dry | None = None
     leading: bool = True
-    models: BaseModel = None  # type: ignore[assignment]  # made below where none is given
-    kept: Kept = field(default_factory=Kept)
+    shared_base: InitVar[LoadedBase | None] = None
+    cache: ProcessCache = field(default_factory=ProcessCache)
     steps: dict[str, str] = field(default_factory=dict)
     meters: list[Progress] = field(default_factory=list)
     scored: int = 0
     unscored: int = 0
 
-    def __post_init__(self) -> None:
-        if self.models is None:
-            self.models = BaseModel(self.study, self.dry)
+    def __post_init__(self, shared_base: LoadedBase | None) -> None:
+        self.loaded = shared_base or LoadedBase(self.study, self.dry)
         self.workers = Workers(
             self.study.executor, self.study.engine.device, lambda: self.base.bytes, self._job, self
         )
@@ -134,75 +141,76 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """End workers, engines and scorers. Calling it again does nothing more."""
-        self.workers.leave()
-        self.kept.close()
+        """Close workers, engines and scorers. Can be called more than once."""
+        self.workers.disconnect()
+        self.cache.close()
         self.scorers.close()
 
     @property
     def base(self) -> Base:
-        return self.models.base
+        """The base on this machine."""
+        return self.loaded.base
 
     @cached_property
     def scorers(self) -> Scorers:
-        """The scorers of the study, each loaded when it is first asked for."""
-        shared = self.study.answers  # of several runs; else those of this run are in its folder
-        file = Path(shared).expanduser() if shared else self.store.root / "answers.sqlite"
-        return Scorers(self.study.scoring, self.models, device_of(self.study), file, self.dry)
+        """The scorers of the study, each loaded on first use."""
+        shared = self.study.answers  # a file that several runs can share
+        file = Path(shared).expanduser() if shared else self.store.answers_file
+        return Scorers(self.study.scoring, self.loaded, device_of(self.study), file, self.dry)
 
-    def progress(self, title: str, total: int, unit: str, there: int = 0) -> Progress:
-        """The progress of a stage, which `unharm status` tells of too."""
-        meter = Progress(title, total, unit, there)
+    def progress(self, title: str, total: int, unit: str, finished: int = 0) -> Progress:
+        """Return the progress of a stage; `finished` of its items were done by earlier runs."""
+        meter = Progress(title, total, unit, finished)
         self.meters.append(meter)
         return meter
 
     @contextmanager
-    def recorded(self, stage: str, artefact: Artefact) -> Iterator[None]:
-        """Note in the journal when a task begins and when it is done."""
-        done = self.begun(stage, artefact)
+    def journaled(self, stage: str, artefact: Artefact) -> Iterator[None]:
+        """Record the begin and the end of a task in the journal."""
+        done = self.begin_task(stage, artefact)
         yield
         done()
 
-    def begun(self, stage: str, artefact: Artefact, **about: Any) -> Callable[[], None]:
-        """Note in the journal that a task begins. Call what is returned when it is done."""
+    def begin_task(self, stage: str, artefact: Artefact, **details: Any) -> Callable[[], None]:
+        """Record the begin of a task in the journal. Call the returned function at its end."""
         began = time.monotonic()
         name = self._journal
-        journal.note(self.store, name, "begin", stage, artefact, **about)
+        journal.add_event(self.store, name, "begin", stage, artefact, **details)
 
         def done() -> None:
             seconds = round(time.monotonic() - began, 3)
-            journal.note(self.store, name, "done", stage, artefact, seconds=seconds)
+            journal.add_event(self.store, name, "done", stage, artefact, seconds=seconds)
 
         return done
 
     @cached_property
     def _journal(self) -> str:
-        return journal.name_of(leading=self.leading and self.store.remote is None)
+        return journal.journal_name(leading=self.leading and self.store.remote is None)
 
     def _job(self, threads: int) -> Job:
-        """How a worker opens this run."""
+        """Return how a worker with this many threads opens this run."""
         study = self.study.model_dump(mode="json")
         arguments = (study, str(self.store.location), str(Path.cwd()), self.base, threads, self.dry)
         return Job(open_in_worker, arguments, threads)
 
 
 def new_run(study: Study) -> Run:
-    """The run of a study in its output folder; nothing is written yet."""
-    return Run(study, Store.at(study.output_place), Plan(study))
+    """Create the run of a study in its output folder. Nothing is written yet."""
+    return Run(study, Store.open(study.output_location), Plan(study))
 
 
 def open_in_worker(
     study: dict[str, Any], place: str, folder: str, base: Base, threads: int, dry: Dry | None
 ) -> Run:
-    """The run as a worker opens it: the same study and store, its own plan.
+    """Open a run in a worker, with the same study and store and its own plan.
 
     Args:
         study: The study as plain data.
         place: The run folder, or its URL.
-        folder: The current folder of the process that leads the run; relative paths count from there.
-        base: The base as that process resolved it.
-        threads: Torch's threads.
-        dry: How answers are made up in a dry run.
+        folder: The current folder of the leading process; relative paths are relative to it.
+        base: The base as the leading process resolved it.
+        threads: Number of torch threads.
+        dry: Settings of a dry run; None for a real run.
     """
     import torch
 
@@ -211,5 +219,5 @@ def open_in_worker(
         os.chdir(folder)
     spec = Study.model_validate(study)
     plan = Plan(spec, sizes_only=dry is not None)
-    models = BaseModel(spec, dry, base)
-    return Run(spec, Store.at(place), plan, dry=dry, leading=False, models=models)
+    loaded = LoadedBase(spec, dry, base)
+    return Run(spec, Store.open(place), plan, dry=dry, leading=False, shared_base=loaded)

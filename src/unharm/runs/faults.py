@@ -1,4 +1,4 @@
-"""What is recorded of an item that failed: a file of details in the run folder, and one line to read."""
+"""Records of failed items: a file with details in the run folder, and one line for the user."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from unharm.runs.context import Run
 
 
 def record_fault(run: Run, stage: str, name: str, fault: Fault) -> str:
-    """Write what is known of a fault into failed/details/ and return the line that tells of it."""
+    """Write a fault to failed/details/ and return a line that reports it."""
     path = f"failed/details/{stage}-{name.replace('/', '-')}.txt"
-    run.store.write_plain(path, f"{name}\n{fault.what}\n\n{fault.details}\n")
-    say(f"{stage}: {name} failed: {fault.what}; details in {path}; the same command tries it again")
-    return f"{name}: {fault.what}"
+    run.store.write_plain(path, f"{name}\n{fault.summary}\n\n{fault.details}\n")
+    say(f"{stage}: {name} failed: {fault.summary}; details in {path}; run the same command to try again")
+    return f"{name}: {fault.summary}"

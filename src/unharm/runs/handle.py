@@ -148,7 +148,7 @@ class RunHandle:
 
     @cached_property
     def _run(self) -> Run:
-        run = Run(self.study, Store.at(self.folder), Plan(self.study))
+        run = Run(self.study, Store.open(self.folder), Plan(self.study))
         run.store.refresh()
         return run
 
@@ -184,7 +184,7 @@ def open_handle(folder: str | Path) -> RunHandle:
     """Open a run folder for reading, also while the run goes on. Raises `UserError` where it is no run."""
     path = Path(folder)
     study = parse_study(stored_study(path))
-    return RunHandle(Store.at(path).root, study)
+    return RunHandle(Store.open(path).root, study)
 
 
 def _labelled(shard: Shard, frame: pl.LazyFrame) -> pl.LazyFrame:

@@ -1,4 +1,4 @@
-"""The content key and path of every artefact of a run, in one place."""
+"""The content keys and paths of all artefacts of a run."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 from unharm.core.hashing import content_hash, content_key, slug
 from unharm.core.records import Prompt, Subject
 from unharm.engines.requests import Request, identify
-from unharm.prompting.compose import Composer, preamble_of
+from unharm.prompting.compose import Composer, build_preamble
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 
 VERSIONS = {"profiles": 1, "examples": 1, "adapters": 2, "completions": 2, "scores": 4, "findings": 9}
-"""The version of each stage: raised when its results change for the same inputs."""
+"""Version of each stage. Raise it when the stage's results change for the same inputs."""
 
 
 def folder(arm: str, profile: str = "", strategy: str = "") -> str:
-    """The folder name of an adapter or subject: safe on every file system, one to one."""
+    """Return the folder name of an adapter or subject. It is unique and safe on every file system."""
     return "--".join(slug(part.replace(":", "-")) for part in (arm, profile, strategy) if part)
 
 
 def profiles_artefact(plan: Plan) -> Artefact:
+    """Return the table of profiles."""
     rows = [[p.name, list(p.importances), p.source] for p in plan.profiles]
     return Artefact(
         "profiles/profiles.csv", content_key("profiles", VERSIONS["profiles"], {}, content_hash(rows))
@@ -30,7 +31,10 @@ def profiles_artefact(plan: Plan) -> Artefact:
 
 
 def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
-    """Depends on the profile's importances (not its name), the arguments and every wording."""
+    """Return the examples of an adapter.
+
+    The key depends on the profile's importances (not its name), the arguments and the prompt pack.
+    """
     corpus = plan.study.corpus
     assert corpus is not None
     if adapter.profile is None:
@@ -54,13 +58,14 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
 
 
 def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
+    """Return the folder of an adapter. The key depends on base, examples, recipe and parent."""
     study = plan.study
-    about = {"arm": adapter.arm, "profile": adapter.profile_name}
+    details = {"arm": adapter.arm, "profile": adapter.profile_name}
     if adapter.source:
         key = content_key(
-            "adapters", VERSIONS["adapters"], {}, plan.own_adapter(adapter.stage)[1], base_key
+            "adapters", VERSIONS["adapters"], {}, plan.external_adapter(adapter.stage)[1], base_key
         )
-        return Artefact(f"adapters/{folder(adapter.arm)}.{key[:12]}", key, about)
+        return Artefact(f"adapters/{folder(adapter.arm)}.{key[:12]}", key, details)
     parameters: dict[str, Any] = {
         "lora": study.training.lora.model_dump(),
         "recipe": plan.recipe(adapter).model_dump(),
@@ -73,13 +78,13 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
     examples = examples_artefact(plan, adapter).key
     key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
-    name = folder(adapter.arm, about["profile"])
-    return Artefact(f"adapters/{name}.{key[:12]}", key, about)
+    name = folder(adapter.arm, details["profile"])
+    return Artefact(f"adapters/{name}.{key[:12]}", key, details)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Some prompts of a benchmark for one subject: a file of completions, one of scores by scorer."""
+    """Some prompts of a benchmark for one subject: a file of completions and one of scores per scorer."""
 
     subject: Subject
     subject_key: str
@@ -91,23 +96,25 @@ class Shard:
 
     @property
     def scores(self) -> Artefact:
-        """The scores that the metrics are made of."""
+        """The scores of the benchmark's main scorer, from which metrics are computed."""
         return next(iter(self.scored.values()))
 
 
 def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> Iterator[Shard]:
-    """All shards of a subject. The prompts of a benchmark are cut into runs of equal length; all
-    samples of a prompt stay together."""
+    """Yield all shards of a subject.
+
+    The prompts of a benchmark are cut into parts of equal length. All samples of a prompt stay together.
+    """
     study = plan.study
-    own = subject_key(plan, subject, base_key, adapter_hash)
-    where = folder(subject.arm, subject.profile_name, subject.strategy)
+    own_key = subject_key(plan, subject, base_key, adapter_hash)
+    subject_folder = folder(subject.arm, subject.profile_name, subject.strategy)
     for benchmark, spec in study.benchmarks.chosen().items():
         prompts = plan.prompts[benchmark].prompts
         size = max(1, study.engine.shard // spec.samples)
         for first in range(0, len(prompts), size):
             part = tuple(prompts[first : first + size])
             parameters = {
-                **_maker(plan, subject),
+                **_engine_parameters(plan, subject),
                 "sampling": spec.model_dump(
                     include={"samples", "max_tokens", "temperature", "top_p", "stop"}
                 ),
@@ -118,24 +125,24 @@ def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> It
                 "completions",
                 VERSIONS["completions"],
                 parameters,
-                own,
+                own_key,
                 plan.prompts_key(benchmark, first, size),
             )
-            about = {"subject": subject.label, "benchmark": benchmark}
-            file = f"{where}/{benchmark}/{first:06d}"
-            completions = Artefact(f"completions/{file}-{key[:12]}.parquet", key, about)
+            details = {"subject": subject.label, "benchmark": benchmark}
+            file = f"{subject_folder}/{benchmark}/{first:06d}"
+            completions = Artefact(f"completions/{file}-{key[:12]}.parquet", key, details)
             scored = {}
             for name in spec.scorers:
                 score_parameters = {"scorer": name, "version": plan.scorers[name].version}
                 if (share := plan.share(benchmark, name)) < 1:
                     score_parameters["share"] = f"{share:.12g}"
                 score_key = content_key("scores", VERSIONS["scores"], score_parameters, key)
-                scored[name] = Artefact(f"scores/{file}-{score_key[:12]}.parquet", score_key, about)
-            yield Shard(subject, own, benchmark, first, part, completions, scored)
+                scored[name] = Artefact(f"scores/{file}-{score_key[:12]}.parquet", score_key, details)
+            yield Shard(subject, own_key, benchmark, first, part, completions, scored)
 
 
-def _maker(plan: Plan, subject: Subject) -> dict[str, Any]:
-    """What of the engine decides about a completion."""
+def _engine_parameters(plan: Plan, subject: Subject) -> dict[str, Any]:
+    """Return the engine settings that can change a completion."""
     server = plan.study.server_of(subject.arm)
     if server:
         return {"engine": "openai", "endpoint": server.endpoint}
@@ -144,44 +151,46 @@ def _maker(plan: Plan, subject: Subject) -> dict[str, Any]:
 
 
 def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:
-    """What makes a subject itself: base, adapter, what stands before its prompts, and its name.
+    """Return the key of a subject: a hash of base, adapter, preamble of its prompts, and name.
 
-    The name counts, so that completions of two subjects never share an id, however alike they are.
+    The name is included so that completions of two equal subjects never share an id.
     """
     prompting = plan.study.prompting
-    preamble = preamble_of(plan.pack, subject, prompting.aside("all"))
+    preamble = build_preamble(plan.pack, subject, prompting.set_aside_for("all"))
     by_category = isinstance(prompting.set_aside, dict) and subject.strategy in ("value", "dual")
     server = plan.study.server_of(subject.arm)
-    if server:  # what the server has under a name is all that is known of it
+    if server:  # only the name of a served model is known
         base_key = content_hash(["served", server.model or plan.study.base])
-    own: list[Any] = [base_key, adapter_hash, preamble, subject.label]
-    return content_hash([*own, prompting.set_aside] if by_category else own)
+    parts: list[Any] = [base_key, adapter_hash, preamble, subject.label]
+    return content_hash([*parts, prompting.set_aside] if by_category else parts)
 
 
 def composer(
     plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None, category: str = "all"
 ) -> Composer:
     """How the prompts of a category of a benchmark are put to a subject."""
-    preamble = preamble_of(plan.pack, subject, plan.study.prompting.aside(category))
-    style = plan.study.style_of(subject.arm)
+    preamble = build_preamble(plan.pack, subject, plan.study.prompting.set_aside_for(category))
+    style = plan.study.prompt_style(subject.arm)
     return Composer(plan.pack, preamble, plan.prompts[benchmark].benchmark.mode, style, tokenizer)
 
 
 def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
-    """The completions that a shard asks for, in the order of prompts and samples."""
+    """Return the requests of a shard, in the order of prompts and samples."""
     study = plan.study
     samples = study.benchmarks.chosen()[shard.benchmark].samples
     composers: dict[tuple[str, ...], tuple[Composer, int]] = {}
-    found = []
+    requested = []
     for prompt in shard.prompts:
-        aside = tuple(study.prompting.aside(prompt.category))
+        aside = tuple(study.prompting.set_aside_for(prompt.category))
         if aside not in composers:
-            made = composer(plan, shard.subject, shard.benchmark, tokenizer, prompt.category)
-            composers[aside] = made, made.prefix
+            new = composer(plan, shard.subject, shard.benchmark, tokenizer, prompt.category)
+            composers[aside] = new, new.prefix
         compose, prefix = composers[aside]
         text = compose.text(prompt.text) if prompt.text.strip() else ""
         chat = compose.messages(prompt.text)
         for sample in range(samples):
             identity, seed = identify(shard.subject_key, shard.benchmark, prompt.id, sample, study.seed)
-            found.append(Request(identity, prompt.id, sample, text, seed, prefix, chat, compose.options))
-    return found
+            requested.append(
+                Request(identity, prompt.id, sample, text, seed, prefix, chat, compose.options)
+            )
+    return requested

@@ -1,4 +1,4 @@
-"""The run manifest: what made a run — versions, seeds, commit, hardware, every session."""
+"""The run manifest: versions, seeds, commit, hardware and all sessions of a run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PACKAGES = (
 
 
 def manifest(study: Study, base: Base, store: Store) -> dict[str, Any]:
-    """The manifest for a session that begins now, with the sessions before it."""
-    before: list[dict[str, Any]] = []
+    """Return the manifest of a run with a new session added to the earlier ones."""
+    earlier: list[dict[str, Any]] = []
     with contextlib.suppress(ValueError, AttributeError):
-        before = json.loads(read_checked(store, "manifest.json") or "{}").get("sessions", [])
+        earlier = json.loads(read_checked(store, "manifest.json") or "{}").get("sessions", [])
     session = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -45,12 +45,12 @@ def manifest(study: Study, base: Base, store: Store) -> dict[str, Any]:
         "fidelity": study.fidelity,
         "base": {"name": base.name, "revision": base.revision, "key": base.key},
         "hardware": hardware(),
-        "sessions": [*before, session],
+        "sessions": [*earlier, session],
     }
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory and accelerators of this machine."""
+    """Return the processor, cores, memory and accelerators of this machine."""
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -64,11 +64,11 @@ def hardware() -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """The commit of the checkout that unharm runs from, or nothing where it is installed."""
-    here = Path(__file__).resolve().parent
+    """Return the commit of the checkout that unharm runs from, or an empty string if it is installed."""
+    source = Path(__file__).resolve().parent
     try:
         result = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            ["git", "-C", str(source), "rev-parse", "HEAD"],
             capture_output=True, text=True, timeout=5, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

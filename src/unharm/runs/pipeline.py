@@ -1,12 +1,12 @@
-"""The whole experiment as one list of stages. This module alone knows the list.
+"""The pipeline: the list of all stages. No other module knows the list.
 
-A stage turns the records before it into its own: it plans its tasks, skips what the store has under the
-same key, and does the rest. It never knows on which machine it runs.
+A stage plans its tasks, skips those that the store has under the same key, and does the others. It does not
+know on which machine it runs.
 """
 
 from __future__ import annotations
 
-from unharm.core.connection import key_of
+from unharm.core.connection import api_key
 from unharm.runs.context import Run, new_run
 from unharm.runs.execute import Stage, execute
 from unharm.runs.stages.adapters import make_adapters
@@ -29,35 +29,35 @@ STAGES: dict[str, Stage] = {
     "mitigation": make_mitigation,
     "report": make_report,
 }
-"""The stages in their order."""
+"""The stages in order."""
 
 BEFORE_ENGINES = ("profiles", "examples", "adapters")
-"""The stages that ask no server."""
+"""The stages that need no server."""
 BEFORE_SCORERS = (*BEFORE_ENGINES, "completions")
 """The stages that need no scorer."""
 
 
 def stages_to(last: str) -> list[tuple[str, Stage]]:
-    """The stages up to and including `last`."""
+    """Return the stages up to and including `last`."""
     names = list(STAGES)
     return [(name, STAGES[name]) for name in names[: 1 + names.index(last)]]
 
 
 def run_study(study: Study, last: str = "report") -> Run:
-    """Run a study up to and including the stage `last`; go on where an earlier run stopped.
+    """Run a study up to and including the stage `last`. Continue where an earlier run stopped.
 
     Returns:
-        The run, closed: what is stored can be read.
+        The closed run. Its stored results can be read.
 
     Raises:
-        UserError: Before any work starts where the inputs are wrong, or where another process holds the
-            run folder.
+        UserError: The inputs have problems, or another process uses the run folder. It is raised before
+            any work starts.
     """
     run = new_run(study)
     run.plan.check_inputs()
     if last not in BEFORE_ENGINES:
         for where, server in study.servers.items():
-            key_of(server, where)
+            api_key(server, where)
     if last not in BEFORE_SCORERS:
         check_scorers(run)
     execute(run, stages_to(last))

@@ -1,4 +1,4 @@
-"""What a study would run: subjects, prompts, completions, examples; without running any of it."""
+"""The plan of a study: its profiles, subjects, adapters, prompts and training examples."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unharm.benchmarks.registry import PromptSet, half_of, load
-from unharm.core.arms import VIM_STAGES, benign_set, has_profile, own_adapter
+from unharm.benchmarks.registry import PromptSet, load_prompts, select_half
+from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash, sha256_of
 from unharm.core.models.peft_folder import ADAPTER_FILES, check_base, find_adapter
 from unharm.core.records import Argument, Example, Profile, Split, Subject
 from unharm.corpus.benign import BenignSet, load_benign
-from unharm.corpus.valueeval import draw, read_arguments, split_of
+from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
 from unharm.corpus.vim import ag_examples, qa_examples
 from unharm.profiles.select import SurveyFiles, select_profiles
-from unharm.prompting.compose import put
+from unharm.prompting.compose import apply_mode
 from unharm.prompting.pack import Pack, load_pack
 from unharm.runs.planning import published_sizes
 from unharm.scoring import ScorerRow
@@ -34,8 +34,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdapterPlan:
-    """One adapter: `stage` of `arm` for a profile, trained after the adapter `parent`; or one made
-    elsewhere, named by `stage`, with its `source`."""
+    """One adapter of a study.
+
+    Attributes:
+        arm: Its arm.
+        stage: Its training stage, its benign set, or the name of an external adapter.
+        profile: Its profile; None if the arm has none.
+        parent: The adapter that its training starts from.
+        source: Folder or hub id of an external adapter; empty for adapters that the study trains.
+    """
 
     arm: str
     stage: str
@@ -53,29 +60,34 @@ class AdapterPlan:
 
 
 def profiles_of(study: Study, sizes_only: bool = False) -> list[Profile]:
-    """The profiles of a study; with `sizes_only` placeholders for a survey that is not at hand."""
+    """Return the profiles of a study. With `sizes_only`, placeholders replace a missing survey."""
     placeholders = published_sizes.profiles if sizes_only else None
     surveys = SurveyFiles(study.data_file, study.fidelity == "published", placeholders)
     return select_profiles(study.profiles, surveys)
 
 
 def read_prompts(study: Study, name: str) -> PromptSet:
-    """The prompts of a benchmark that a study asks for."""
+    """Read the prompts of a benchmark of a study."""
     spec = study.benchmarks.chosen()[name]
-    prompts = load(name, study.prompt_file(name), spec.limit, study.seed, spec.variant)
-    return replace(prompts, prompts=half_of(prompts.prompts, spec.half, study.seed))
+    prompts = load_prompts(name, study.prompt_file(name), spec.limit, study.seed, spec.variant)
+    return replace(prompts, prompts=select_half(prompts.prompts, spec.half, study.seed))
 
 
 class Plan:
-    """The inputs of a study, read and checked once; everything else follows from them. With `sizes_only`
-    data sets that are not at hand count with their published sizes, for plans and dry runs."""
+    """The inputs of a study, read and checked once, and everything that follows from them.
+
+    Args:
+        study: The study.
+        sizes_only: Whether placeholders of the published size replace missing data sets, for plans and
+            dry runs.
+    """
 
     def __init__(self, study: Study, sizes_only: bool = False):
         self.study, self.sizes_only = study, sizes_only
-        self._own_adapters: dict[str, tuple[Path, str]] = {}
+        self._external_adapters: dict[str, tuple[Path, str]] = {}
         self._benign: dict[str, BenignSet] = {}
         self._calibrations: dict[str, Calibration] = {}
-        self._people: dict[str, pl.DataFrame] = {}
+        self._human_labels: dict[str, pl.DataFrame] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
         self.profiles: list[Profile] = profiles_of(study, sizes_only)
@@ -87,55 +99,61 @@ class Plan:
         }
 
     def _absent(self, path: Path | None) -> bool:
-        """Whether placeholders stand in for a file."""
+        """Return whether placeholders replace a file."""
         return self.sizes_only and (path is None or not path.exists())
 
     @cached_property
     def scorers(self) -> dict[str, ScorerRow]:
-        """What is known of the scorers that the benchmarks use."""
+        """The descriptions of the scorers that the benchmarks use."""
         return {name: scorer_row(self.study.scoring, name) for name in self.study.used_scorers}
 
     @cached_property
-    def stated(self) -> Stated:
-        """The hypotheses that the study judges."""
+    def hypotheses(self) -> Stated:
+        """The hypotheses that the study tests."""
         from unharm.analysis.hypotheses import load_hypotheses
 
         return load_hypotheses(self.study.analysis.hypotheses)
 
     def calibration(self, benchmark: str) -> Calibration | None:
-        """The map that the scores of a benchmark go through; None where there is none. Raises `UserError`
-        where it is not for the benchmark's scorer as it is now."""
+        """Return the map that is applied to the scores of a benchmark, or None.
+
+        Raises:
+            UserError: The map was fitted for another scorer or scorer version.
+        """
         spec = self.study.benchmarks.chosen()[benchmark]
         if spec.mapped and benchmark not in self._calibrations:
             from unharm.analysis.calibration import load as load_map
 
-            found = load_map(Path(spec.mapped).expanduser())
-            here, there = (spec.scorer, self.scorers[spec.scorer].version), (found.one, found.one_version)
-            if here != there:
+            fitted = load_map(Path(spec.mapped).expanduser())
+            current = spec.scorer, self.scorers[spec.scorer].version
+            expected = fitted.one, fitted.one_version
+            if current != expected:
                 raise UserError(
-                    f"this map is for {' '.join(there)}, the scorer is {' '.join(here)}",
+                    f"this map is for {' '.join(expected)}, the scorer is {' '.join(current)}",
                     f"benchmarks.{benchmark}.mapped",
                     "fit another with 'unharm calibrate'",
                 )
-            self._calibrations[benchmark] = found
+            self._calibrations[benchmark] = fitted
         return self._calibrations.get(benchmark)
 
-    def people(self, benchmark: str) -> pl.DataFrame | None:
-        """The labels that people gave to completions of a benchmark."""
+    def human_labels(self, benchmark: str) -> pl.DataFrame | None:
+        """Return the human labels of a benchmark's completions, or None."""
         file = self.study.benchmarks.chosen()[benchmark].human
-        if file and benchmark not in self._people:
+        if file and benchmark not in self._human_labels:
             from unharm.analysis.human_labels import read_people
 
-            self._people[benchmark] = read_people(Path(file).expanduser())
-        return self._people.get(benchmark)
+            self._human_labels[benchmark] = read_people(Path(file).expanduser())
+        return self._human_labels.get(benchmark)
 
     def share(self, benchmark: str, scorer: str) -> float:
-        """The share of a benchmark's completions that a scorer is given."""
+        """Return the share of a benchmark's completions that a scorer scores."""
         sample = self.study.scorers[scorer].sample if scorer in self.study.scorers else None
         if sample is None:
             return 1.0
-        each = len(self.prompts[benchmark].prompts) * self.study.benchmarks.chosen()[benchmark].samples
-        return min(1.0, sample / (each * len(self.subjects)))
+        per_subject = (
+            len(self.prompts[benchmark].prompts) * self.study.benchmarks.chosen()[benchmark].samples
+        )
+        return min(1.0, sample / (per_subject * len(self.subjects)))
 
     @cached_property
     def subjects(self) -> list[Subject]:
@@ -150,19 +168,19 @@ class Plan:
     @cached_property
     def adapters(self) -> list[AdapterPlan]:
         """Every adapter that the arms need, each after its parent."""
-        found: dict[AdapterPlan, None] = {}
+        adapters: dict[AdapterPlan, None] = {}
         for arm in self.study.arms:
             if benign_set(arm):
-                found[AdapterPlan(arm, benign_set(arm), None)] = None
-            if name := own_adapter(arm):
-                found[AdapterPlan(arm, name, None, source=self.study.adapters[name].source)] = None
+                adapters[AdapterPlan(arm, benign_set(arm), None)] = None
+            if name := external_adapter(arm):
+                adapters[AdapterPlan(arm, name, None, source=self.study.adapters[name].source)] = None
             for profile in self.profiles if arm in VIM_STAGES else []:
                 *before, last = VIM_STAGES[arm]
                 parent = AdapterPlan(f"vim-{before[0]}", before[0], profile) if before else None
                 if parent:
-                    found[parent] = None
-                found[AdapterPlan(arm, last, profile, parent)] = None
-        return list(found)
+                    adapters[parent] = None
+                adapters[AdapterPlan(arm, last, profile, parent)] = None
+        return list(adapters)
 
     @property
     def trained(self) -> list[AdapterPlan]:
@@ -170,7 +188,7 @@ class Plan:
         return [a for a in self.adapters if not a.source]
 
     def adapter_of(self, subject: Subject) -> AdapterPlan | None:
-        """The adapter that a subject is made with, or None."""
+        """Return the adapter of a subject, or None."""
         return self._adapter_of.get((subject.arm, subject.profile))
 
     @cached_property
@@ -179,17 +197,19 @@ class Plan:
 
     @cached_property
     def arguments(self) -> list[Argument]:
+        """The arguments of the corpus, limited by a seeded draw."""
         corpus = self.study.corpus
         if corpus is None:
             return []
         path = self.study.data_file(corpus.arguments)
         arguments = published_sizes.arguments() if self._absent(path) else read_arguments(path)
-        return draw(arguments, corpus.limit, self.study.seed)
+        return draw_arguments(arguments, corpus.limit, self.study.seed)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
+        """The split of each argument, by its id."""
         assert self.study.corpus is not None
-        return split_of(
+        return split_arguments(
             self.arguments, self.study.corpus.split, self.study.seed, self.study.corpus.split_by
         )
 
@@ -199,28 +219,26 @@ class Plan:
         return content_hash([[a.id, list(a.values)] for a in self.arguments])
 
     def benign(self, name: str) -> BenignSet:
-        """A benign set of the study, read once."""
+        """Return a benign set of the study, read once."""
         if name not in self._benign:
             corpus = self.study.corpus
             assert corpus is not None
             spec = corpus.benign[name]
             path = self.study.data_file(spec.file) if spec.file else None
-            about = (self.pack, spec.limit, self.study.seed, corpus.split)
-            absent = self._absent(path)
             self._benign[name] = (
                 published_sizes.benign(name, spec.limit, corpus.split)
-                if absent
-                else load_benign(name, path, *about)
+                if self._absent(path)
+                else load_benign(name, path, self.pack, spec.limit, self.study.seed, corpus.split)
             )
         return self._benign[name]
 
     @property
     def benign_notes(self) -> list[tuple[str, str]]:
         """The notes of the benign sets that were read, each with the set's name."""
-        return [(name, note) for name, read in self._benign.items() for note in read.notes]
+        return [(name, note) for name, benign in self._benign.items() for note in benign.notes]
 
     def examples(self, adapter: AdapterPlan) -> list[Example]:
-        """The examples that an adapter learns from, all splits."""
+        """Return the examples of an adapter, all splits."""
         corpus = self.study.corpus
         assert corpus is not None
         if adapter.profile is None:
@@ -228,44 +246,54 @@ class Plan:
         if adapter.stage == "ag":
             return ag_examples(self.arguments, self.splits, adapter.profile, self.pack, corpus.threshold)
         published = self.study.fidelity == "published"
-        about = self.arguments, self.splits, adapter.profile, self.pack, self.study.seed
-        return qa_examples(*about, as_published=published)
+        return qa_examples(
+            self.arguments,
+            self.splits,
+            adapter.profile,
+            self.pack,
+            self.study.seed,
+            as_published=published,
+        )
 
     def recipe(self, adapter: AdapterPlan) -> Recipe:
-        """How an adapter is trained: value injection and benign sets have recipes of their own."""
+        """Return the training recipe of an adapter: that of value injection or that of benign sets."""
         training = self.study.training
         return training.vim if adapter.profile else training.benign
 
-    def own_adapter(self, name: str) -> tuple[Path, str]:
-        """The folder of an adapter made elsewhere and the content hash of its files."""
-        if name not in self._own_adapters:
+    def external_adapter(self, name: str) -> tuple[Path, str]:
+        """Return the folder of an external adapter and the content hash of its files."""
+        if name not in self._external_adapters:
             path = find_adapter(name, self.study.adapters[name])
             check_base(path, self.study.base, self.study.revision)
             files = [[file, sha256_of(path / file)] for file in ADAPTER_FILES]
-            self._own_adapters[name] = path, content_hash(files)
-        return self._own_adapters[name]
+            self._external_adapters[name] = path, content_hash(files)
+        return self._external_adapters[name]
 
     def prompts_key(self, benchmark: str, first: int, size: int) -> str:
-        """The content hash of some prompts of a benchmark as they are put to a model."""
-        at = (benchmark, first, size)
-        if at not in self._prompts_keys:
+        """Return the content hash of `size` prompts of a benchmark as they are sent to a model."""
+        cache_key = (benchmark, first, size)
+        if cache_key not in self._prompts_keys:
             prompt_set = self.prompts[benchmark]
-            self._prompts_keys[at] = content_hash(
+            self._prompts_keys[cache_key] = content_hash(
                 [
-                    [p.id, put(self.pack, p.text, prompt_set.benchmark.mode)]
+                    [p.id, apply_mode(self.pack, p.text, prompt_set.benchmark.mode)]
                     for p in prompt_set.prompts[first : first + size]
                 ]
             )
-        return self._prompts_keys[at]
+        return self._prompts_keys[cache_key]
 
     def check_inputs(self) -> None:
-        """Reads all training data, maps and labels once, so that mistakes are told before any work."""
+        """Read all training data, maps and labels once.
+
+        Raises:
+            UserError: An input has problems. It is raised before any work starts.
+        """
         for name in self.study.benchmarks.chosen():
             self.calibration(name)
-            self.people(name)
-        _ = self.stated
+            self.human_labels(name)
+        _ = self.hypotheses
         for name in self.study.adapters:
-            self.own_adapter(name)
+            self.external_adapter(name)
         for adapter in self.trained:
             first = adapter.profile is None or adapter.profile == self.profiles[0]
             if first and not any(e.split == "train" for e in self.examples(adapter)):

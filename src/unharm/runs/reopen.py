@@ -1,4 +1,4 @@
-"""A run folder opened again, by the study that it was made by or a changed one."""
+"""Open an existing run folder with its stored study or a changed one."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from unharm.study.spec import Study
 
 
 def stored_study(folder: Path) -> SpecText:
-    """The study that a run folder was made by. Raises `UserError` where the folder is no run."""
-    text = read_checked(Store.at(folder), "study.json")
+    """Return the stored study of a run folder. Raise `UserError` if the folder contains no run."""
+    text = read_checked(Store.open(folder), "study.json")
     if text is None:
         raise UserError("no run in this folder", str(folder), "give a folder such as runs/quickstart")
     return SpecText(text, str(folder / "study.json"))
 
 
 def open_run(folder: Path, study: Study | None = None) -> Run:
-    """The run of a folder, by its stored study or a changed one.
+    """Open the run in a folder with its stored study or a changed one.
 
     Raises:
-        UserError: The folder is no run, or a completion of it is missing.
+        UserError: The folder contains no run, or completions are missing.
     """
     study = study or parse_study(stored_study(folder))
-    run = Run(study, Store.at(folder), Plan(study))
+    run = Run(study, Store.open(folder), Plan(study))
     run.store.refresh()
     run.store.pull("findings", "mitigation/findings")
     check_completions(run)
@@ -38,14 +38,14 @@ def open_run(folder: Path, study: Study | None = None) -> Run:
 
 
 def check_completions(run: Run) -> None:
-    """Raise `UserError` where a completion of the run is missing."""
+    """Raise `UserError` if completions of the run are missing."""
     try:
-        whole = all(run.store.done(s.completions) for s in all_shards(run))
+        complete = all(run.store.done(s.completions) for s in all_shards(run))
     except NotDone:  # an adapter is missing
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         raise UserError(
-            "this run is not finished: not all of its completions are there",
+            "this run is not finished: completions are missing",
             str(run.store.root),
-            "go on with it: unharm run STUDY",
+            "continue it: unharm run STUDY",
         )

@@ -1,6 +1,6 @@
-"""The shards of a run: which files of completions and scores it is made of.
+"""The shards of a run: its files of completions and scores.
 
-They are known once the adapters are done, because the key of a shard depends on the content of its adapter.
+Shards are known once the adapters are done, because the key of a shard depends on the adapter's content.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from unharm.runs.context import Run
 from unharm.runs.keys import Shard
 
 SUBJECTS = 64
-"""Subjects whose shards a worker remembers."""
+"""Number of subjects whose shards are cached."""
 
 
 class Shards:
-    """The shards that this process knows of."""
+    """The shards of a run, computed on demand and cached."""
 
     def __init__(self, run: Run):
         self._run = run
@@ -29,7 +29,7 @@ class Shards:
 
     @cached_property
     def every(self) -> list[Shard]:
-        """All shards of the study, subject by subject, but for those whose adapter failed."""
+        """All shards in the order of the subjects, without those whose adapter failed."""
         run, failed = self._run, failed_adapters(self._run)
         return [
             shard
@@ -39,16 +39,17 @@ class Shards:
         ]
 
     def of_subject(self, subject: Subject) -> list[Shard]:
-        """All shards of a subject. Raises `NotDone` where its adapter is not made yet."""
+        """Return all shards of a subject. Raise `NotDone` if its adapter is not made yet."""
         folder = adapter_folder(self._run, subject)
         return list(keys.shards(self._run.plan, subject, self._run.base.key, folder.name if folder else ""))
 
     @cached_property
     def numbers(self) -> dict[Subject, int]:
+        """The position of each subject in the plan."""
         return {subject: number for number, subject in enumerate(self._run.plan.subjects)}
 
-    def named(self, item: Item) -> Shard:
-        """The shard that an item of a chunk names."""
+    def find(self, item: Item) -> Shard:
+        """Return the shard of an item; see `shard_of`."""
         number, path = item
         subject = self._run.plan.subjects[number]
         if number not in self._by_subject:
@@ -57,34 +58,39 @@ class Shards:
             self._by_subject[number] = {s.completions.path: s for s in self.of_subject(subject)}
         if path not in self._by_subject[number]:
             raise UserError(
-                "this worker sees other inputs than the process that leads the run",
+                "this worker sees different inputs than the leading process",
                 f"{subject.label} on {socket.gethostname()}",
-                "put data, profiles and packs where all machines see the same",
+                "put data, profiles and prompt packs on a disk that all machines share",
             )
         return self._by_subject[number][path]
 
 
-def _known(run: Run) -> Shards:
-    return run.kept.get(Shards, lambda: Shards(run))
+def _shards(run: Run) -> Shards:
+    """Return the shards of a run, created once per process."""
+    return run.cache.get(Shards, lambda: Shards(run))
 
 
 def all_shards(run: Run) -> list[Shard]:
-    """Every shard of the study. Raises `NotDone` where an adapter is not made yet."""
-    return _known(run).every
+    """Return every shard of the study. Raise `NotDone` if an adapter is not made yet."""
+    return _shards(run).every
 
 
 def item_of(run: Run, shard: Shard) -> Item:
-    """What a worker finds a shard by: the number of its subject, and its path."""
-    return _known(run).numbers[shard.subject], shard.completions.path
+    """Return the item of a shard: the number of its subject and its path."""
+    return _shards(run).numbers[shard.subject], shard.completions.path
 
 
 def shard_of(run: Run, item: Item) -> Shard:
-    """The shard that an item names. Raises `UserError` where this process knows none: a worker that sees
-    other input files computes other keys."""
-    return _known(run).named(item)
+    """Return the shard of an item.
+
+    Raises:
+        UserError: There is none. Workers recompute the content keys; a mismatch means that the worker sees
+            different input files.
+    """
+    return _shards(run).find(item)
 
 
 def forget_shards(run: Run) -> None:
-    """Look at the shards anew: adapters have changed, or other processes have written."""
-    run.kept.forget(Shards)
+    """Drop the cached shards, after adapters have changed or other processes have written."""
+    run.cache.forget(Shards)
     run.store.refresh("completions", "failed")

@@ -1,5 +1,4 @@
-"""Where a run stands, for anybody who sees its folder: what is done, running, failed, how fast, until
-when."""
+"""Status of a run, read from its folder: finished and failed work, rate and remaining time."""
 
 from __future__ import annotations
 
@@ -25,22 +24,22 @@ from unharm.store.store import Store
 
 FILE = "status.json"
 EVERY = 3.0
-"""Seconds between two signs of life."""
+"""Seconds between two updates of the status file."""
 SILENT = 60.0
-"""After so many seconds without one, nobody seems to be at work."""
+"""A run without an update for this many seconds counts as silent."""
 
 
 @contextmanager
-def signs_of_life(run: Run) -> Iterator[None]:
-    """Writes every few seconds where the run stands into its folder, until it ends; then how it ended."""
+def status_updates(run: Run) -> Iterator[None]:
+    """Update the status file every `EVERY` seconds until the run ends, then write how it ended."""
     ended, began = threading.Event(), time.time()
 
-    def tell() -> None:
+    def update() -> None:
         _write(run, "running", began)
         while not ended.wait(EVERY):
             _write(run, "running", began)
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=update, daemon=True)
     thread.start()
     state = "stopped"
     try:
@@ -58,12 +57,13 @@ def signs_of_life(run: Run) -> Iterator[None]:
 
 
 def _write(run: Run, state: str, began: float) -> None:
-    with contextlib.suppress(OSError, UserError):  # the stage itself tells of a full disk
+    """Write the status file. Errors are ignored: the stage reports a full disk itself."""
+    with contextlib.suppress(OSError, UserError):
         run.store.write_plain(FILE, json.dumps(_status(run, state, began), indent=1))
 
 
 def _status(run: Run, state: str, began: float) -> dict[str, Any]:
-    """What status.json says."""
+    """Return the content of status.json."""
     return {
         "state": state,
         "at": time.time(),
@@ -85,7 +85,7 @@ def _stage(meter: Progress) -> StageStatus:
 
 @dataclass(frozen=True)
 class StageStatus:
-    """How far a stage is: items `done` of `total`, items a second, a note, and whether it has ended."""
+    """Progress of a stage: items `done` of `total`, items per second, a note, and whether it has ended."""
 
     done: int
     total: int
@@ -97,22 +97,22 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands.
+    """Status of a run.
 
     Attributes:
         run: The run folder or URL.
-        state: `running`; `silent` where it should be running and has given no sign of life for a minute, or
-            its process is gone; `done`, `stopped` or `failed`.
-        at: When it gave the last sign of life, seconds since 1970.
+        state: `running`, `done`, `stopped`, `failed`, or `silent`: a running run without an update for a
+            minute, or whose process is gone.
+        at: Time of the last update, in seconds since 1970.
         age: Seconds since then.
-        began: When this session began.
-        process: The process that leads the run, on `host`.
+        began: Start of this session, in seconds since 1970.
+        process: The leading process on `host`.
         steps: Each stage of this session: `done`, `running` or `waiting`.
-        stages: How far the stages are that have items to count.
-        now: The tasks that were begun and are not done.
+        stages: Progress of the stages that count items.
+        now: The tasks that are running.
         failed: The items that were given up.
-        failed_adapters: The adapters that are left out, and why.
-        unscored: Completions without a score.
+        failed_adapters: The adapters that are left out, with the reason.
+        unscored: Number of completions without a score.
     """
 
     run: str
@@ -131,8 +131,8 @@ class RunStatus:
 
 
 def status(folder: str) -> RunStatus:
-    """Where the run in a folder stands. Raises `UserError` where there is no run."""
-    store = Store.at(folder)
+    """Return the status of the run in a folder. Raise `UserError` if there is no run."""
+    store = Store.open(folder)
     text = store.read_plain(FILE)
     if text is None:
         raise UserError("no run in this folder", folder, "give a folder such as runs/quickstart")
@@ -140,61 +140,61 @@ def status(folder: str) -> RunStatus:
         data: dict[str, Any] = json.loads(text)
         age = max(0.0, time.time() - data["at"])
         data["stages"] = {name: StageStatus(**stage) for name, stage in data["stages"].items()}
-        found = RunStatus(run=store.location, age=age, now=[], **data)
+        current = RunStatus(run=store.location, age=age, now=[], **data)
     except (ValueError, KeyError, TypeError, AttributeError):
         todo = "the next run writes it again"
         raise UserError("the status of this run cannot be read", f"{store}/{FILE}", todo) from None
-    # on this machine its process is looked for; a clock of another one may go otherwise
-    here = found.host == socket.gethostname()
-    alive = psutil.pid_exists(found.process) if here else age <= SILENT
-    if found.state == "running" and not alive:
-        return replace(found, state="silent")
-    return replace(found, now=_open_tasks(store)) if found.state == "running" else found
+    # on the same host, look for the process itself; the clock of another host may differ
+    same_host = current.host == socket.gethostname()
+    alive = psutil.pid_exists(current.process) if same_host else age <= SILENT
+    if current.state == "running" and not alive:
+        return replace(current, state="silent")
+    return replace(current, now=_open_tasks(store)) if current.state == "running" else current
 
 
 def _open_tasks(store: Store) -> list[str]:
-    """The tasks that this session has begun and not finished, by the journals."""
-    begun: dict[tuple[str, str], str] = {}
-    for row in journal.rows(store):
-        at = (row["stage"], row["path"])
+    """Return the tasks that have begun and not ended, according to the journals."""
+    running: dict[tuple[str, str], str] = {}
+    for row in journal.events(store):
+        task = (row["stage"], row["path"])
         if row["event"] == "begin":
-            begun[at] = f"{row['stage']}: {row['path']}"
+            running[task] = f"{row['stage']}: {row['path']}"
         else:
-            begun.pop(at, None)
-    return list(begun.values())
+            running.pop(task, None)
+    return list(running.values())
 
 
-def status_text(found: RunStatus) -> str:
-    """A status for people."""
-    who = f"process {found.process} on {found.host}"
+def status_text(current: RunStatus) -> str:
+    """Return a status as text."""
+    who = f"process {current.process} on {current.host}"
     words = {
         "running": f"running, {who}",
-        "silent": f"nobody seems to work on it; the last sign of life of {who} was",
+        "silent": f"no process seems to work on it; the last update of {who} was",
         "done": "done",
-        "stopped": "stopped; the same command goes on from here",
-        "failed": "ended with an error; the same command goes on from here",
+        "stopped": "stopped; run the same command again to continue",
+        "failed": "ended with an error; run the same command again to continue",
     }
-    lines = [f"{found.run}: {words[found.state]} ({duration(found.age)} ago)"]
-    for step in found.steps | dict.fromkeys(found.stages, ""):
-        stage, where = found.stages.get(step), found.steps.get(step, "")
+    lines = [f"{current.run}: {words[current.state]} ({duration(current.age)} ago)"]
+    for step in current.steps | dict.fromkeys(current.stages, ""):
+        stage, where = current.stages.get(step), current.steps.get(step, "")
         line = f"{step:<14}{where:<9}"
         if stage:
             line += f"{stage.done:>12,} of {stage.total:,} {stage.unit}"
-        if stage and found.state == "running" and not stage.ended:
+        if stage and current.state == "running" and not stage.ended:
             rate, left = stage.rate, stage.total - stage.done
             until = time.localtime(time.time() + left / rate) if rate else None
             line += f", {rate:,.3g}/s, {duration(left / rate) if rate else '?'} left"
             line += f" (until {time.strftime('%Y-%m-%d %H:%M', until)})" if until else ""
             line += f" ({stage.note})" if stage.note else ""
         lines.append(line.rstrip())
-    if found.now:
-        shown = found.now[:8]
+    if current.now:
+        shown = current.now[:8]
         lines += ["now"] + [f"    {name}" for name in shown]
-        lines += [f"    and {len(found.now) - 8:,} more"] if len(found.now) > 8 else []
-    if found.unscored:
-        lines.append(f"unscored      {found.unscored:>12,} completions")
-    failed = [*found.failed, *(f"{name}: {why}" for name, why in found.failed_adapters.items())]
+        lines += [f"    and {len(current.now) - 8:,} more"] if len(current.now) > 8 else []
+    if current.unscored:
+        lines.append(f"unscored      {current.unscored:>12,} completions")
+    failed = [*current.failed, *(f"{name}: {why}" for name, why in current.failed_adapters.items())]
     if failed:
         lines += [f"failed        {len(failed):>12,}"] + [f"    {name}" for name in failed[:20]]
-        lines.append("the same command (unharm run STUDY) tries what failed again")
+        lines.append("run the same command (unharm run STUDY) to try failed items again")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from unharm.core.connection import beyond_context, by_filter
+from unharm.core.connection import exceeds_context, refused_by_filter
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answer
 from unharm.scoring.rubric import Rubric
@@ -87,9 +87,9 @@ class Judge:
             try:
                 return patiently(lambda: self._send(text, attempt, before), self.spec.server.attempts)
             except openai.BadRequestError as error:
-                if by_filter(error):
+                if refused_by_filter(error):
                     return Answer("", "filtered", "content filter of the service")
-                if beyond_context(error):
+                if exceeds_context(error):
                     return Answer("", "unscorable", "longer than the judge can read")
                 raise
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 
-from unharm.core.connection import key_of
+from unharm.core.connection import api_key
 from unharm.core.errors import UserError
 from unharm.core.progress import say
 from unharm.core.records import Score
@@ -41,7 +41,7 @@ class Perspective:
         self.concurrency = spec.server.concurrency
         self.attributes = tuple(dict.fromkeys((spec.attribute, *ATTRIBUTES)))
         self.client = httpx2.Client(
-            timeout=spec.timeout, headers={"X-Goog-Api-Key": key_of(spec.server, where)}
+            timeout=spec.timeout, headers={"X-Goog-Api-Key": api_key(spec.server, where)}
         )
 
     def try_out(self, before: Callable[[], None]) -> None:

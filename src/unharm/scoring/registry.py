@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from unharm.core.connection import key_of
+from unharm.core.connection import api_key
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.hashing import content_hash
 from unharm.core.records import Score
@@ -140,7 +140,7 @@ class Scorers:
             spec = self.scoring.specs.get(name)
             if isinstance(spec, (JudgeSpec, PerspectiveSpec, ModerationSpec)):
                 try:
-                    key_of(spec.server, _where(name) if hasattr(spec, "url") else f"{_where(name)}.server")
+                    api_key(spec.server, _where(name) if hasattr(spec, "url") else f"{_where(name)}.server")
                 except UserError as error:
                     problems += error.problems
         raise_all(problems)

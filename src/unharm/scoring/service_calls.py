@@ -13,7 +13,7 @@ import openai
 import stamina
 import stamina.instrumentation
 
-from unharm.core.connection import Connection, code_of, key_of
+from unharm.core.connection import Connection, api_key, error_code
 from unharm.core.errors import UserError
 from unharm.scoring.service_scorer import Unanswered
 
@@ -36,7 +36,7 @@ def patiently(send: Callable[[], T], attempts: int) -> T:
 
     def pause(error: Exception) -> bool | float:
         if isinstance(error, openai.APIStatusError):
-            if error.status_code not in AGAIN or code_of(error) == "insufficient_quota":
+            if error.status_code not in AGAIN or error_code(error) == "insufficient_quota":
                 return False
             asked = retry_after(error.response.headers)
             return True if asked is None else asked
@@ -72,7 +72,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def client_of(server: Connection, where: str) -> openai.OpenAI:
     """A client that does not try again by itself: every request is counted."""
     return openai.OpenAI(
-        base_url=server.url, api_key=key_of(server, where), max_retries=0, timeout=server.timeout
+        base_url=server.url, api_key=api_key(server, where), max_retries=0, timeout=server.timeout
     )
 
 
@@ -87,11 +87,11 @@ def told(server: Connection, where: str, what: str) -> Iterator[None]:
     except openai.NotFoundError:
         raise UserError(f"the service does not know {what}", where, "check the name and the URL") from None
     except openai.APIStatusError as error:
-        if code_of(error) == "insufficient_quota":
+        if error_code(error) == "insufficient_quota":
             raise UserError(
                 "the quota of this key is used up", where, "the same command goes on later"
             ) from None
-        raise Unanswered(f"service: HTTP {error.status_code} {code_of(error)}".strip()) from None
+        raise Unanswered(f"service: HTTP {error.status_code} {error_code(error)}".strip()) from None
     except openai.APITimeoutError:
         raise Unanswered(f"service: no answer within {server.timeout:g} s", silent=True) from None
     except openai.APIConnectionError:

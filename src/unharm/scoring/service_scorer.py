@@ -153,7 +153,7 @@ class ServiceScorer:
                 while (
                     stop is None
                     and not over
-                    and not interrupt.asked()
+                    and not interrupt.stop_requested()
                     and len(going) < 2 * self.service.concurrency
                 ):
                     some = next(coming, None)
@@ -184,7 +184,7 @@ class ServiceScorer:
                     going = {f: asked for f, asked in going.items() if not f.cancel()}
             if stop:
                 raise stop
-            if interrupt.asked():
+            if interrupt.stop_requested():
                 raise interrupt.Stopped
             for key, (text, _) in coming:
                 yield key, unanswered(text, over)

@@ -1,1 +1,1 @@
-"""The run folder: atomic writes, content keys, locks, journals, object storage."""
+"""The run folder: content keys, atomic writes, locks, journals, object storage."""

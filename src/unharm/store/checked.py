@@ -1,4 +1,4 @@
-"""Files of a run at fixed places (manifest, study) that keep their checksums, as tables and adapters do."""
+"""Files of a run with a fixed path and a stored checksum (manifest, study)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from unharm.store.store import MARKERS, Artefact, Store
 
 
 def write_checked(store: Store, path: str, text: str) -> None:
-    """A file whose checksum is kept, replaced atomically."""
+    """Write a file atomically and store its checksum."""
     store.put_text(Artefact(path, ""), text)
 
 
 def read_checked(store: Store, path: str) -> str | None:
-    """What `write_checked` wrote; None where there is none. One that lost its checksum is set aside."""
+    """Return the text that `write_checked` wrote, or None if there is no file.
+
+    A file that does not match its checksum is moved to `damaged/` and counts as missing.
+    """
     artefact = Artefact(path, "")
     marked = (store.root / MARKERS / f"{path}.json").exists()
     if (store.root / path).exists() and marked and not store.done(artefact):
-        say(f"{path} was damaged: it is set aside in damaged/, and written again by the next run")
+        say(f"{path} was damaged and is now in damaged/; the next run writes it again")
         return None
     return store.read_plain(path)

@@ -1,4 +1,4 @@
-"""The journal of a run: every process that works on it notes when a task begins and when it is done."""
+"""The journals of a run: each process records when its tasks begin and end."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ if TYPE_CHECKING:
     from unharm.store.store import Artefact, Store
 
 
-def name_of(leading: bool) -> str:
-    """The journal of this process: that of the process that leads the run, or one of its own, whose name
-    nobody has had before (hosts and processes have theirs again)."""
+def journal_name(leading: bool) -> str:
+    """Return the file name of this process's journal.
+
+    A worker gets a random name, because host names and process ids are used again.
+    """
     return "journal.jsonl" if leading else f"journal-{socket.gethostname()}-{uuid.uuid4().hex[:12]}.jsonl"
 
 
-def note(store: Store, name: str, event: str, stage: str, artefact: Artefact, **more: Any) -> None:
-    """One more line of a journal."""
+def add_event(store: Store, name: str, event: str, stage: str, artefact: Artefact, **details: Any) -> None:
+    """Append an event to a journal."""
     line = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "event": event,
         "stage": stage,
         "path": artefact.path,
         "key": artefact.key,
-        **more,
+        **details,
     }
     store.append_line(name, json.dumps(line))
 
 
-def rows(store: Store) -> Iterator[dict[str, Any]]:
-    """The lines of all journals of a run; those that a kill has cut are left out."""
+def events(store: Store) -> Iterator[dict[str, Any]]:
+    """Yield the events of all journals of a run. Incomplete lines of a killed process are skipped."""
     for text in _texts(store):
         for line in text.splitlines():
             try:
@@ -45,9 +47,10 @@ def rows(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _texts(store: Store) -> list[str]:
+    """Return the content of every journal."""
     if store.remote:
         names = [n for n in store.remote.listing("") if n.startswith("journal") and "/" not in n]
-        found = [store.remote.read(name) for name in names]
-        return [data.decode("utf-8", "replace") for data in found if data]
+        contents = [store.remote.read(name) for name in names]
+        return [data.decode("utf-8", "replace") for data in contents if data]
     files = sorted(store.root.glob("journal*.jsonl"))
     return [f.read_text(encoding="utf-8", errors="replace") for f in files]

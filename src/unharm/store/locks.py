@@ -1,4 +1,4 @@
-"""One process at a time in a run folder: a lock on a file system, a lease on object storage."""
+"""Exclusive access to a run folder: a file lock on a file system, a lease on object storage."""
 
 from __future__ import annotations
 
@@ -22,36 +22,41 @@ if TYPE_CHECKING:
     from unharm.store.object_storage import Remote
 
 BEAT = 5.0
-"""Seconds between two beats of a lease."""
+"""Seconds between two renewals of a lease."""
 SILENT = 6 * BEAT
-"""A lease that has not been renewed for so long is free. Nobody's clock is compared with another's."""
+"""Seconds without renewal after which a lease is free. Clocks of two machines are never compared."""
 
 
 def holder() -> str:
+    """Return a description of this process for other processes that wait for the lock."""
     return f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M:%S')})"
 
 
-def held(who: str, where: str) -> UserError:
+def locked_error(who: str, where: str) -> UserError:
+    """Return the error for a run folder that another process uses."""
     todo = "wait for it to end, or choose another folder with --set output=PATH"
     return UserError(f"{who} is working in this run folder", where, todo)
 
 
 @contextmanager
 def folder_lock(root: Path) -> Iterator[None]:
-    """Holds a folder; a second process gets a `UserError` at once. The system frees it when a process
-    dies."""
+    """Lock a folder. The system releases the lock when the process dies.
+
+    Raises:
+        UserError: Another process holds the lock.
+    """
     import filelock
 
-    lock, told = filelock.FileLock(root / ".lock"), root / ".lock-holder"
+    lock, holder_file = filelock.FileLock(root / ".lock"), root / ".lock-holder"
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        who = told.read_text(encoding="utf-8").strip() if told.exists() else "another process"
-        raise held(who, str(root)) from None
+        who = holder_file.read_text(encoding="utf-8").strip() if holder_file.exists() else "another process"
+        raise locked_error(who, str(root)) from None
     except OSError as error:
         raise disk_error(error, root) from error
     try:
-        told.write_text(holder() + "\n", encoding="utf-8")
+        holder_file.write_text(holder() + "\n", encoding="utf-8")
         yield
     finally:
         lock.release()
@@ -59,16 +64,19 @@ def folder_lock(root: Path) -> Iterator[None]:
 
 @contextmanager
 def lease(remote: Remote, beat: float = BEAT, silent: float = SILENT) -> Iterator[None]:
-    """Holds a place on object storage by a small file that is written again and again.
+    """Lock a run on object storage with a small file that is renewed every `beat` seconds.
 
-    A second process watches that file for a while: where it changes, it gets a `UserError`; where nobody
-    writes it any more, it takes over. A process that was taken over from stops at the next good moment.
+    A second process watches the file for `silent` seconds. If nobody renews it, the second process takes
+    the lease over. A process that lost its lease stops as soon as its current work is stored.
+
+    Raises:
+        UserError: Another process renews the lease.
     """
-    own = uuid.uuid4().hex
+    token = uuid.uuid4().hex
     beats = 0
 
     def content() -> bytes:
-        return json.dumps({"own": own, "beat": beats, "who": holder()}).encode()
+        return json.dumps({"own": token, "beat": beats, "who": holder()}).encode()
 
     if not remote.create(".lease", content()):
         before = remote.read(".lease")
@@ -79,12 +87,12 @@ def lease(remote: Remote, beat: float = BEAT, silent: float = SILENT) -> Iterato
             if now is None:
                 break
             if now != before:
-                raise held(json.loads(now)["who"], remote.url)
+                raise locked_error(json.loads(now)["who"], remote.url)
         remote.write(".lease", content())
         time.sleep(min(1.0, beat))
         now = remote.read(".lease")
-        if now is None or json.loads(now)["own"] != own:
-            raise held("another process", remote.url)
+        if now is None or json.loads(now)["own"] != token:
+            raise locked_error("another process", remote.url)
     ended = threading.Event()
 
     def renew() -> None:
@@ -92,13 +100,13 @@ def lease(remote: Remote, beat: float = BEAT, silent: float = SILENT) -> Iterato
         while not ended.wait(beat):
             try:
                 now = remote.read(".lease")
-                if now is not None and json.loads(now)["own"] != own:
-                    say("another process has taken over this run folder; stopping")
-                    interrupt.ask()
+                if now is not None and json.loads(now)["own"] != token:
+                    say("another process has taken this run folder over; stopping")
+                    interrupt.request_stop()
                     return
                 beats += 1
                 remote.write(".lease", content())
-            except Exception:  # storage that is away for a moment, whatever its library raises then
+            except Exception:  # storage may be unavailable for a moment; each library raises its own errors
                 continue
 
     thread = threading.Thread(target=renew, daemon=True)
@@ -109,5 +117,5 @@ def lease(remote: Remote, beat: float = BEAT, silent: float = SILENT) -> Iterato
         ended.set()
         thread.join()
         now = remote.read(".lease")
-        if now is not None and json.loads(now)["own"] == own:
+        if now is not None and json.loads(now)["own"] == token:
             remote.remove(".lease")

@@ -1,10 +1,10 @@
 """The run folder: content keys, atomic writes, resume.
 
-Every artefact has a path and a content key: a hash of its stage, the stage's version, its
-parameters and its inputs' keys. It is written under a temporary name, synced and renamed;
-then a marker with its key and checksum is written the same way. An artefact is done exactly
-when its marker holds the same key and its bytes have the checksum; anything else is redone.
-Only this module touches the files of a run.
+Every artefact has a path and a content key: a hash of its stage, the stage's version, its parameters
+and the keys of its inputs. The artefact is written under a temporary name, synced and renamed. Then a
+marker with its key and checksum is written the same way. An artefact is done if its marker holds the
+same key and its bytes match the checksum. Otherwise it is made again. Only the store writes into a run
+folder; it hands out the paths of the few files that libraries write themselves.
 """
 
 from __future__ import annotations
@@ -34,20 +34,26 @@ if TYPE_CHECKING:
 
 MARKERS, PARTS, PROBE = ".done", ".parts", ".seen"
 JOURNAL_EVERY = 5.0
-"""Seconds between two puts of a journal to object storage."""
+"""Seconds between two uploads of a journal to object storage."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """Something that a stage makes: where it goes (relative, with `/`) and its content key."""
+    """A file or folder that a stage makes.
+
+    Attributes:
+        path: Its path in the run folder, with `/`.
+        key: Its content key.
+        details: Further fields of its marker.
+    """
 
     path: str
     key: str
-    about: dict[str, Any] = field(default_factory=dict, compare=False)
+    details: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class NotDone(Exception):
-    """An artefact that was asked for is not made yet."""
+    """Raised when a requested artefact is not made yet."""
 
     def __init__(self, artefact: Artefact):
         super().__init__(artefact.path)
@@ -55,36 +61,46 @@ class NotDone(Exception):
 
 
 class Store:
-    """One run folder; on object storage its mirror here. Use `lock` around anything that writes."""
+    """One run folder, or the local mirror of a run on object storage. Hold `lock` while writing."""
 
     def __init__(self, root: Path, remote: Remote | None = None):
         self.root, self.remote = root, remote
         self._checked: dict[str, str] = {}
-        self._told: dict[str, float] = {}
+        self._uploaded: dict[str, float] = {}
 
     @classmethod
-    def at(cls, place: str | Path) -> Store:
-        """The run at a place: a folder, or an fsspec URL. Raises `UserError` where a URL cannot be used."""
+    def open(cls, place: str | Path) -> Store:
+        """Return the store of a folder or fsspec URL. Raise `UserError` if the URL cannot be used."""
         url = as_url(str(place))
         remote = Remote(url) if url else None
         return cls(remote.mirror if remote else Path(place), remote)
 
     @property
     def location(self) -> str:
-        """Where the run is, for other processes."""
+        """The absolute folder or URL of the run, as other processes can open it."""
         return self.remote.url if self.remote else str(self.root.absolute())
 
     def __str__(self) -> str:
         return self.remote.url if self.remote else str(self.root)
 
+    @property
+    def answers_file(self) -> Path:
+        """The SQLite file in which services' answers are stored; SQLite itself writes it."""
+        return self.root / "answers.sqlite"
+
+    @property
+    def tracker_folder(self) -> Path:
+        """The folder that experiment trackers write into."""
+        return self.root / "trackers"
+
     def refresh(self, *under: str) -> None:
-        """Sees what other processes have marked as done in these folders, or in all."""
+        """Update the markers of these folders (or of all) to what other processes have finished."""
         if self.remote:
             for folder in under or ("",):
                 self.remote.pull(f"{MARKERS}/{folder}".rstrip("/"), self.root)
 
     def pull(self, *under: str) -> None:
-        """Has everything in these folders on this machine."""
+        """Fetch all files of these folders to this machine."""
         if self.remote:
             for folder in under:
                 self.remote.pull(folder, self.root)
@@ -92,24 +108,24 @@ class Store:
     # ---- state -------------------------------------------------------------------------
 
     def marker(self, artefact: Artefact) -> dict[str, Any] | None:
-        """The marker of a finished artefact, or None where it has to be made (again).
+        """Return the marker of a finished artefact, or None if it must be made (again).
 
-        A file that does not have its checksum any more is set aside into `damaged/`.
+        A file that does not match its checksum is moved to `damaged/`.
         """
         path = self.root / MARKERS / f"{artefact.path}.json"
         try:
             marker = json.loads(path.read_text(encoding="utf-8"))
-            right = marker["key"] == artefact.key
+            same_key = marker["key"] == artefact.key
             target = self.root / marker["path"]
             checksum = str(marker["sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if not right or not (target.exists() or self.remote):
+        if not same_key or not (target.exists() or self.remote):
             return None
         if target.exists() and self._checked.get(marker["path"]) != checksum:
             if sha256_of(target) == checksum:
                 self._checked[marker["path"]] = checksum
-            elif self.remote:  # another machine has made it anew: it is fetched when it is needed
+            elif self.remote:  # another machine has made a new version: fetch it when needed
                 shutil.rmtree(target) if target.is_dir() else target.unlink()
             else:
                 self._set_aside(target)
@@ -117,11 +133,16 @@ class Store:
         return dict(marker)
 
     def done(self, artefact: Artefact) -> bool:
+        """Return whether an artefact is finished and undamaged."""
         return self.marker(artefact) is not None
 
     def locate(self, artefact: Artefact) -> Path:
-        """Where a finished artefact lies. Raises `NotDone` where it is not made yet, `UserError` where
-        it is damaged on object storage."""
+        """Return the path of a finished artefact.
+
+        Raises:
+            NotDone: It is not made yet.
+            UserError: It is damaged on object storage.
+        """
         marker = self.marker(artefact)
         if marker is None:
             raise NotDone(artefact)
@@ -131,78 +152,87 @@ class Store:
         return target
 
     def _fetch(self, remote: Remote, artefact: Artefact, marker: dict[str, Any], target: Path) -> None:
-        """Brings an artefact from object storage; one that is damaged there is set aside."""
+        """Fetch an artefact from object storage. A damaged one is moved to `damaged/`."""
         path = str(marker["path"])
-        found = remote.fetch(path, self.root)
-        if not found or sha256_of(target) != marker["sha256"]:
+        exists = remote.fetch(path, self.root)
+        if not exists or sha256_of(target) != marker["sha256"]:
             for name in remote.listing(path):
                 remote.move(name, f"damaged/{uuid.uuid4().hex[:8]}-{Path(name).name}")
             self.remove(artefact)
             shutil.rmtree(target, ignore_errors=True)
-            what = "this file was damaged, and is set aside" if found else "this file is gone"
-            raise UserError(what, f"{remote.url}/{path}", "the same command makes it again")
+            message = "this file was damaged and is now in damaged/" if exists else "this file is missing"
+            raise UserError(message, f"{remote.url}/{path}", "run the same command again to make it")
         self._checked[path] = str(marker["sha256"])
 
     def artefacts(self, under: str) -> list[Artefact]:
-        """What has a marker in the folder `under`, whole or not, with all that its marker says."""
-        found = []
+        """Return all artefacts with a marker in the folder `under`, with the marker's fields.
+
+        Their files are not checked.
+        """
+        artefacts = []
         root = self.root / MARKERS
         for path in sorted((root / under).rglob("*.json")):
             try:
                 marker = json.loads(path.read_text(encoding="utf-8"))
                 name = path.relative_to(root).as_posix().removesuffix(".json")
-                found.append(Artefact(name, str(marker["key"]), marker))
+                artefacts.append(Artefact(name, str(marker["key"]), marker))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-        return found
+        return artefacts
 
     def remove(self, artefact: Artefact) -> None:
-        """Forgets an artefact that is not needed any more: its marker first, then its file."""
+        """Delete an artefact: its marker first, then its file."""
         for path in (f"{MARKERS}/{artefact.path}.json", artefact.path):
             if self.remote:
                 self.remote.remove(path)
             (self.root / path).unlink(missing_ok=True)
 
     def scan(self, artefact: Artefact) -> pl.LazyFrame:
-        """A finished table, read lazily."""
+        """Open a finished table lazily. Raise `NotDone` if it is not made yet."""
         import polars as pl
 
         path = self.locate(artefact)
         return pl.scan_csv(path) if path.suffix == ".csv" else pl.scan_parquet(path)
 
     def _set_aside(self, target: Path) -> None:
+        """Move a damaged file to `damaged/`."""
         aside = self.root / "damaged" / f"{uuid.uuid4().hex[:8]}-{target.name}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.replace(target, aside)
 
     # ---- writing -----------------------------------------------------------------------
 
-    def put_bytes(self, artefact: Artefact, data: bytes, **about: Any) -> Path:
+    def put_bytes(self, artefact: Artefact, data: bytes, **details: Any) -> Path:
+        """Write an artefact atomically, then its marker with `details`, and return its path."""
         with self._telling_of_disk():
             self._replace(artefact.path, data)
-            self._mark(artefact, artefact.path, hashlib.sha256(data).hexdigest(), about)
+            self._mark(artefact, artefact.path, hashlib.sha256(data).hexdigest(), details)
             return self.root / artefact.path
 
     def put_text(self, artefact: Artefact, text: str) -> Path:
+        """Write a text artefact in UTF-8; see `put_bytes`."""
         return self.put_bytes(artefact, text.encode("utf-8"))
 
-    def put_table(self, artefact: Artefact, frame: pl.DataFrame, **about: Any) -> Path:
-        """Parquet (zstd), or CSV where the path ends so; `about` goes into the marker."""
+    def put_table(self, artefact: Artefact, frame: pl.DataFrame, **details: Any) -> Path:
+        """Write a table: CSV if the path ends in `.csv`, else Parquet (zstd). See `put_bytes`."""
         if artefact.path.endswith(".csv"):
-            return self.put_bytes(artefact, frame.write_csv().encode(), **about)
+            return self.put_bytes(artefact, frame.write_csv().encode(), **details)
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
-        return self.put_bytes(artefact, buffer.getvalue(), **about)
+        return self.put_bytes(artefact, buffer.getvalue(), **details)
 
     def put_folder(self, artefact: Artefact, make: Callable[[Path], dict[str, Any]], under: str) -> Path:
-        """A folder that `make` fills, kept as `under/<content hash>`; the marker keeps the name.
+        """Write a folder artefact as `under/<content hash>` and return its path.
 
-        What `make` returns goes into the marker.
+        Args:
+            artefact: Its name and key, stored in the marker.
+            make: Fills the folder and returns further fields of the marker.
+            under: The parent folder in the run.
         """
         with self._telling_of_disk():
             temporary = self._temporary()
             temporary.mkdir()
-            about = make(temporary)
+            details = make(temporary)
             for file in temporary.rglob("*"):
                 if file.is_file():
                     sync(file)
@@ -219,12 +249,15 @@ class Store:
                 os.replace(temporary, final)
             sync(final.parent)
             self._upload(final)
-            self._mark(artefact, target, checksum, about)
+            self._mark(artefact, target, checksum, details)
             return final
 
     def adopt(self, other: Store, artefact: Artefact) -> None:
-        """Takes a finished folder of another run, by hard links where there are any. Raises `NotDone`
-        where the other run has not made it."""
+        """Copy a finished folder from another run, with hard links if possible.
+
+        Raises:
+            NotDone: The other run has not made it.
+        """
         source = other.locate(artefact)
         marker = other.marker(artefact) or {}
         final = self.root / str(marker["path"])
@@ -235,22 +268,24 @@ class Store:
                 final.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(temporary, final)
             self._upload(final)
-            known = {k: marker.pop(k) for k in ("key", "path", "sha256", "written")}
-            self._mark(artefact, str(known["path"]), str(known["sha256"]), marker)
+            fixed = {k: marker.pop(k) for k in ("key", "path", "sha256", "written")}
+            self._mark(artefact, str(fixed["path"]), str(fixed["sha256"]), marker)
 
-    def _mark(self, artefact: Artefact, path: str, checksum: str, about: dict[str, Any]) -> None:
+    def _mark(self, artefact: Artefact, path: str, checksum: str, details: dict[str, Any]) -> None:
+        """Write the marker of an artefact."""
         marker = {
             "key": artefact.key,
             "path": path,
             "sha256": checksum,
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **artefact.about,
-            **about,
+            **artefact.details,
+            **details,
         }
         self._replace(f"{MARKERS}/{artefact.path}.json", json.dumps(marker, indent=1).encode())
         self._checked[path] = checksum
 
     def _replace(self, path: str, data: bytes) -> None:
+        """Write a file atomically, and upload it for a run on object storage."""
         temporary = self._temporary()
         write_synced(temporary, data)
         final = self.root / path
@@ -261,28 +296,31 @@ class Store:
             self.remote.write(path, data)
 
     def _upload(self, folder: Path) -> None:
-        """Puts all files of a folder to object storage, where the run is there."""
+        """Upload all files of a folder, for a run on object storage."""
         for file in folder.rglob("*") if self.remote else ():
             if file.is_file() and self.remote:
                 self.remote.put(file.relative_to(self.root).as_posix(), file)
 
     def write_plain(self, path: str, text: str) -> None:
-        """A file without a key (manifest, resolved spec), replaced atomically."""
+        """Write a file without key and marker atomically."""
         with self._telling_of_disk():
             self._replace(path, text.encode("utf-8"))
 
     def append_line(self, path: str, line: str) -> None:
-        """One more line of a journal, synced; on object storage the journal follows every few seconds."""
+        """Append a line to a journal and sync it. Upload the journal every `JOURNAL_EVERY` seconds."""
         with self._telling_of_disk():
             append_line(self.root / path, line.encode())
-            if self.remote and time.monotonic() - self._told.get(path, -JOURNAL_EVERY) >= JOURNAL_EVERY:
-                self._told[path] = time.monotonic()
+            if self.remote and time.monotonic() - self._uploaded.get(path, -JOURNAL_EVERY) >= JOURNAL_EVERY:
+                self._uploaded[path] = time.monotonic()
                 self.remote.put(path, self.root / path)
 
     @contextmanager
     def probe(self) -> Iterator[Path | None]:
-        """A new small file in the run folder, for other machines to look for; None on object storage. It is
-        removed afterwards, and with it a folder that has nothing else in it."""
+        """Create a small file in the run folder to test that other machines see it.
+
+        Yields None for a run on object storage. The file is removed afterwards, and the folder too if it
+        is empty.
+        """
         if self.remote:
             yield None
             return
@@ -296,10 +334,11 @@ class Store:
                 self.root.rmdir()
 
     def parts(self, artefact: Artefact) -> Parts:
-        """The rows of a table that is still being made; they stay on this machine."""
+        """Return the stored rows of an unfinished table. They stay on this machine."""
         return Parts(self.root / PARTS / f"{artefact.path}.{artefact.key[:12]}.jsonl")
 
     def read_plain(self, path: str) -> str | None:
+        """Return the text of a file, or None if it does not exist."""
         if self.remote:
             data = self.remote.read(path)
             return None if data is None else data.decode("utf-8")
@@ -309,19 +348,24 @@ class Store:
             return None
 
     def _temporary(self) -> Path:
+        """Return a new path for a temporary file or folder."""
         folder = self.root / ".tmp"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / uuid.uuid4().hex
 
     def _telling_of_disk(self) -> AbstractContextManager[None]:
+        """Turn disk errors into messages for the user."""
         return telling_of_disk(self.root)
 
     # ---- one process at a time ---------------------------------------------------------
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run: its folder here, and its place on object storage where it is there. A second
-        process gets a `UserError`."""
+        """Lock the run folder, and its object storage if it is there.
+
+        Raises:
+            UserError: Another process holds the lock.
+        """
         with self._telling_of_disk():
             self.root.mkdir(parents=True, exist_ok=True)
         with folder_lock(self.root):

@@ -1,1 +1,1 @@
-"""From a YAML file to a checked study."""
+"""The study: its settings, parsing and checks."""

@@ -1,4 +1,4 @@
-"""From a study's text to a checked study: every mistake of it in one message."""
+"""Parse the text of a study and report all its problems in one error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import ARMS, VIM_STAGES, benign_set, own_adapter, served_model
+from unharm.core.arms import ARMS, VIM_STAGES, benign_set, external_adapter, served_model
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.scoring.settings import KINDS as SPECS
@@ -21,7 +21,7 @@ from unharm.study.spec import TOY, Study
 
 
 def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The field names that are right at `loc` inside `model`."""
+    """Return the valid field names at `loc` inside `model`."""
     current: Any = model
     if loc[0:1] == ("scorers",) and len(loc) > 2:
         current, loc = SPECS[str(loc[2])], loc[3:]
@@ -36,21 +36,23 @@ def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, 
 
 
 def _model_in(annotation: Any) -> Any:
+    """Return the first settings class inside a type annotation, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
+        model = _model_in(inner)
+        if model is not None:
+            return model
     return None
 
 
 def _untagged(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """A place as the user wrote it: pydantic puts the kind of a scorer into it."""
+    """Return a location as the user wrote it, without the scorer kind that pydantic inserts."""
     return (*loc[:2], *loc[3:]) if loc[0] == "scorers" and len(loc) > 2 else loc
 
 
 def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
+    """Turn pydantic's errors into problems with a line, a field and advice."""
     problems = []
     for item in error.errors(include_url=False):
         loc = _untagged(item["loc"])
@@ -76,11 +78,11 @@ def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
 
 
 def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Problem]:
-    """What no single field shows: parts that need each other, and files that must be there."""
+    """Check what no single field shows: fields that depend on each other, and files that must exist."""
     problems: list[Problem] = []
 
-    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
-        problems.append(Problem(what, text.where(loc), todo))
+    def add(message: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(message, text.where(loc), todo))
 
     trained = [a for a in study.arms if benign_set(a) or a in VIM_STAGES]
     if trained and study.corpus is None:
@@ -93,13 +95,13 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
                 ("arms", position),
                 f"give corpus.benign.{name}, for example {{file: …}}, or {{}} for the hub",
             )
-        for named, field, there, todo in (
-            (own_adapter(arm), "adapters", study.adapters, "a PEFT folder or a hub id"),
+        for wanted, field, given, todo in (
+            (external_adapter(arm), "adapters", study.adapters, "a PEFT folder or a hub id"),
             (served_model(arm), "served", study.served, "{url: …, model: …}"),
         ):
-            if named and named not in there:
-                what = f"{named!r}, of the arm {arm!r}, is not among {field!r}"
-                add(what, ("arms", position), f"give {field}.{named}: {todo}")
+            if wanted and wanted not in given:
+                message = f"{wanted!r}, used by the arm {arm!r}, is not in {field!r}"
+                add(message, ("arms", position), f"give {field}.{wanted}: {todo}")
     if study.corpus:
         for name in study.corpus.benign:
             if f"benign:{name}" not in ARMS:
@@ -118,8 +120,15 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
 
 
 def parse_study(text: SpecText, data_needed: bool = True) -> Study:
-    """The study in `text`; its data sets need not be there where they are not needed. Raises one
-    `UserError` with every mistake found."""
+    """Parse and check a study.
+
+    Args:
+        text: The YAML text.
+        data_needed: Whether the data sets that the study names must exist.
+
+    Raises:
+        UserError: With every problem of the text.
+    """
     problems = list(text.problems)
     data = text.data
     try:
@@ -127,23 +136,23 @@ def parse_study(text: SpecText, data_needed: bool = True) -> Study:
     except ValidationError as error:
         problems += _problems_of(error, text)
         locs = [_untagged(e["loc"]) for e in error.errors()]
-        try:  # what is left without the wrong fields still has other mistakes to tell
+        try:  # check the remaining fields too, so that one error reports every problem
             study = Study.model_validate(_PLACEHOLDERS | _without(data, locs))
         except ValidationError:
             raise UserError(_by_line(problems)) from None
-        told = {text.where(loc[:1]) for loc in locs}
-        problems += [p for p in _cross_checks(study, text, data_needed) if p.where not in told]
+        reported = {text.where(loc[:1]) for loc in locs}
+        problems += [p for p in _cross_checks(study, text, data_needed) if p.where not in reported]
         raise UserError(_by_line(problems)) from None
     raise_all(_by_line([*problems, *_cross_checks(study, text, data_needed)]))
     return study
 
 
 _PLACEHOLDERS: dict[str, Any] = {"name": "study", "base": TOY, "arms": ["vanilla"], "benchmarks": {}}
-"""Stand for required fields that are wrong, while the others are checked."""
+"""Values that replace wrong required fields while the other fields are checked."""
 
 
 def _by_line(problems: list[Problem]) -> list[Problem]:
-    """Problems in the order of the file; those without a line last."""
+    """Sort problems by their line in the file. Problems without a line come last."""
 
     def line(problem: Problem) -> int:
         match = re.search(r":(\d+)(?::|$)", problem.where)
@@ -153,11 +162,13 @@ def _by_line(problems: list[Problem]) -> list[Problem]:
 
 
 def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[str, Any]:
-    """A copy of `data` without the fields at `locs`; a wrong item takes its whole list along,
-    so that the positions of the others stay what they were."""
-    rest = copy.deepcopy(data)
+    """Return a copy of `data` without the fields at `locs`.
+
+    A wrong list item removes its whole list: otherwise the positions of the items after it would change.
+    """
+    remaining = copy.deepcopy(data)
     for loc in locs:
-        target: Any = rest
+        target: Any = remaining
         followers: list[str | int | None] = [*loc[1:], None]
         for part, following in zip(loc, followers, strict=True):
             if not isinstance(target, dict) or part not in target:
@@ -167,11 +178,20 @@ def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[st
             else:
                 del target[part]
                 break
-    return rest
+    return remaining
 
 
 def load_study(source: str, overrides: list[str] | None = None, data_needed: bool = True) -> Study:
-    """The study in the file `source`, or the embedded `quickstart`, with `--set` overrides."""
+    """Load and check a study.
+
+    Args:
+        source: A YAML file, or `quickstart` for the embedded study.
+        overrides: Assignments of `--set`, such as `seed=1`.
+        data_needed: Whether the data sets that the study names must exist.
+
+    Raises:
+        UserError: With every problem of the study.
+    """
     if source == "quickstart" and not Path(source).exists():
         quickstart = Path(str(resources.files("unharm"))) / "study" / "demo" / "quickstart.yaml"
         text = SpecText(read_text(quickstart, "study"), "quickstart")

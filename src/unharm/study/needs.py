@@ -1,4 +1,4 @@
-"""What the parts of a study need of each other: scorers, mitigation, engines, files."""
+"""Checks of fields that depend on each other: scorers, mitigation, engines, files."""
 
 from __future__ import annotations
 
@@ -14,72 +14,84 @@ from unharm.scoring import BESIDE, SCORERS
 from unharm.scoring.registry import scorer_problems, scorer_row
 from unharm.scoring.settings import ServiceSpec
 from unharm.store.object_storage import as_url
-from unharm.study.spec import REQUESTS, TOY, Study
+from unharm.study.spec import REQUEST_BENCHMARKS, TOY, Study
 
-FROM_DATA = "file names count from 'data'; 'unharm data list' says where each data set is obtained"
+DATA_HINT = "file names are relative to 'data'; 'unharm data list' says where to get each data set"
 
 
 def unmet_needs(study: Study, text: SpecText, data_needed: bool = True) -> list[Problem]:
-    """Everything that a part of the study needs and does not find; its data only where they are needed."""
-    checks = [_mitigation_problems, _scorer_problems, _engine_problems, _file_problems, _place_problems]
+    """Return the problems of a study whose requirements are not met.
+
+    Args:
+        study: The parsed study.
+        text: Its text, for line numbers.
+        data_needed: Whether missing data sets are problems.
+    """
+    checks = [_mitigation_problems, _scorer_problems, _engine_problems, _file_problems, _storage_problems]
     checks += [_data_problems] if data_needed else []
     return [problem for check in checks for problem in check(study, text)]
 
 
 def _mitigation_problems(study: Study, text: SpecText) -> list[Problem]:
-    """What mitigation needs of the study."""
+    """Check what mitigation requires."""
     settings = study.mitigation
     if settings is None:
         return []
     problems = []
     aligned = [a for a in study.arms if has_profile(a)]
     if not aligned or "vanilla" not in study.arms:
-        what = "mitigation needs vanilla and an arm with profiles"
-        problems.append(Problem(what, text.where(("arms",)), "for example [vanilla, vim]"))
+        message = "mitigation needs vanilla and an arm with profiles"
+        problems.append(Problem(message, text.where(("arms",)), "for example [vanilla, vim]"))
     if settings.arm is not None and settings.arm not in aligned:
-        what = f"the arm {settings.arm!r} is not in this study, or has no profiles"
+        message = f"the arm {settings.arm!r} is not in this study, or has no profiles"
         todo = f"expected one of: {', '.join(aligned)}"
-        problems.append(Problem(what, text.where(("mitigation", "arm")), todo))
+        problems.append(Problem(message, text.where(("mitigation", "arm")), todo))
     if not set(settings.benchmarks) & set(study.benchmarks.chosen()):
-        what = f"none of {', '.join(settings.benchmarks)} is in this study"
-        problems.append(Problem(what, text.where(("mitigation", "benchmarks")), " or ".join(REQUESTS)))
+        message = f"none of {', '.join(settings.benchmarks)} is in this study"
+        problems.append(
+            Problem(message, text.where(("mitigation", "benchmarks")), " or ".join(REQUEST_BENCHMARKS))
+        )
     return problems
 
 
 def _scorer_problems(study: Study, text: SpecText) -> list[Problem]:
-    """What the scorers and the benchmarks that use them need of each other."""
-    found = scorer_problems(study.scoring)
-    problems = [replace(p, where=p.where or text.where(loc)) for p, loc in found]
-    wrong = {loc[1] for _, loc in found}
+    """Check that scorers are complete and fit the benchmarks that use them."""
+    located = scorer_problems(study.scoring)
+    problems = [replace(p, where=p.where or text.where(loc)) for p, loc in located]
+    wrong = {loc[1] for _, loc in located}
     names = (*SCORERS, *study.scorers)
     rows = {n: scorer_row(study.scoring, n) for n in names if n not in wrong}
-    told = text.data.get("scorers")  # those that are wrong themselves are not in the study
-    names += tuple(str(n) for n in told if n not in names) if isinstance(told, dict) else ()
+    written = text.data.get("scorers")  # scorers with errors are missing from the parsed study
+    names += tuple(str(n) for n in written if n not in names) if isinstance(written, dict) else ()
     for name, spec in study.benchmarks.chosen().items():
-        places: list[tuple[str, tuple[str | int, ...]]] = [(spec.scorer, ("scorer",))]
-        places += [(other, ("also", n)) for n, other in enumerate(spec.also)]
-        for place, (scorer, field) in enumerate(places):
+        uses: list[tuple[str, tuple[str | int, ...]]] = [(spec.scorer, ("scorer",))]
+        uses += [(other, ("also", n)) for n, other in enumerate(spec.also)]
+        for position, (scorer, field) in enumerate(uses):
             where = text.where(("benchmarks", name, *field))
             row = rows.get(scorer)
             if scorer not in names:
                 problems.append(Problem(f"unknown scorer {scorer!r}", where, nearest(scorer, names)))
-            elif place and scorer == spec.scorer:
-                problems.append(Problem(f"{scorer!r} is the scorer already", where, "leave it out"))
+            elif position and scorer == spec.scorer:
+                problems.append(
+                    Problem(f"{scorer!r} is already the scorer of this benchmark", where, "remove it here")
+                )
             elif (
-                row and BENCHMARKS[name].measure != row.measures and not (place and row.measures in BESIDE)
+                row
+                and BENCHMARKS[name].measure != row.measures
+                and not (position and row.measures in BESIDE)
             ):
                 fitting = [s for s, other in rows.items() if other.measures == BENCHMARKS[name].measure]
-                what = f"{scorer!r} does not score {name}: it measures {row.measures.replace('_', ' ')}"
-                problems.append(Problem(what, where, f"expected one of: {', '.join(fitting)}"))
+                message = f"{scorer!r} does not score {name}: it measures {row.measures.replace('_', ' ')}"
+                problems.append(Problem(message, where, f"expected one of: {', '.join(fitting)}"))
     return problems
 
 
 def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
-    """What the engine and the servers need."""
+    """Check the engine and its servers."""
     problems: list[Problem] = []
 
-    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
-        problems.append(Problem(what, text.where(loc), todo))
+    def add(message: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(message, text.where(loc), todo))
 
     engine = study.engine
     if engine.name == "openai" and engine.server is None:
@@ -98,26 +110,26 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
     servers |= {("served", name): server for name, server in study.served.items()}
     for loc, server in servers.items():
         if server and server.model is None and loc[0] == "served":
-            add("the field 'model' is missing", loc, "give the name that the server knows it by")
+            add("the field 'model' is missing", loc, "give the model name that the server uses")
     return problems
 
 
-def _place_problems(study: Study, text: SpecText) -> list[Problem]:
-    """What a run on object storage needs besides."""
+def _storage_problems(study: Study, text: SpecText) -> list[Problem]:
+    """Check what a run on object storage requires."""
     paid = [name for name in study.used_scorers if isinstance(study.scorers.get(name), ServiceSpec)]
-    if as_url(study.output_place) and paid and study.answers is None:
-        what = f"the answers of {paid[0]} need a file of answers: 'output' is object storage"
-        todo = "give answers: PATH, a file on a disk that outlives this machine"
-        return [Problem(what, text.where(("output",)), todo)]
+    if as_url(study.output_location) and paid and study.answers is None:
+        message = f"the answers of {paid[0]} need a local file, because 'output' is object storage"
+        todo = "give answers: PATH, a file on a disk that is kept after this machine is gone"
+        return [Problem(message, text.where(("output",)), todo)]
     return []
 
 
 def _data_problems(study: Study, text: SpecText) -> list[Problem]:
-    """The data sets that a study names and that are not there."""
+    """Check that the data sets of a study exist."""
     problems: list[Problem] = []
 
-    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
-        problems.append(Problem(what, text.where(loc), todo))
+    def add(message: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(message, text.where(loc), todo))
 
     if study.data != TOY and not study.data_folder.is_dir():
         add(f"the data folder {study.data!r} does not exist", ("data",), "set it with --set data=PATH")
@@ -132,29 +144,37 @@ def _data_problems(study: Study, text: SpecText) -> list[Problem]:
             if benign.file:
                 files.append((("corpus", "benign", name, "file"), benign.file))
     files += [(("profiles", n), source.survey) for n, source in enumerate(study.profiles) if source.survey]
-    for place, file in files:
+    for loc, file in files:
         if not study.data_file(file).exists():
-            add(f"no such file: {study.data_file(file)}", place, FROM_DATA)
+            add(f"no such file: {study.data_file(file)}", loc, DATA_HINT)
     return problems
 
 
 def _file_problems(study: Study, text: SpecText) -> list[Problem]:
-    """The files beside its data that a study names and that are not there."""
+    """Check that the other files of a study exist: profiles, item maps, labels, prompt packs."""
     problems: list[Problem] = []
 
-    def add(what: str, loc: tuple[str | int, ...], todo: str = "") -> None:
-        problems.append(Problem(what, text.where(loc), todo))
+    def add(message: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+        problems.append(Problem(message, text.where(loc), todo))
 
     for position, source in enumerate(study.profiles):
         if source.items != "ess" and not Path(source.items).expanduser().is_file():
             add(f"no such item map: {source.items}", ("profiles", position))
         if source.file and not Path(source.file).expanduser().exists():
-            add(f"no such file: {source.file}", ("profiles", position), "it counts from this folder")
+            add(
+                f"no such file: {source.file}",
+                ("profiles", position),
+                "it is relative to the current folder",
+            )
     for name, spec in study.benchmarks.chosen().items():
         for field in ("human", "mapped"):
             file = getattr(spec, field)
             if file and not Path(file).expanduser().is_file():
-                add(f"no such file: {file}", ("benchmarks", name, field), "it counts from this folder")
+                add(
+                    f"no such file: {file}",
+                    ("benchmarks", name, field),
+                    "it is relative to the current folder",
+                )
     if study.prompting.pack not in EMBEDDED and not Path(study.prompting.pack).is_file():
         add(f"no such prompt pack: {study.prompting.pack}", ("prompting", "pack"))
     return problems

@@ -1,7 +1,6 @@
-"""The study: the declarative spec of a whole experiment, checked as one.
+"""The study: the settings of a whole experiment.
 
-Defaults are the published ones (Choi et al., ACL 2025, section 3 and appendix) wherever the
-paper states one.
+Defaults are those of the paper (Choi et al., ACL 2025, section 3 and appendix) where it states one.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from pydantic import (
 from unharm.analysis.measures import MEASURES
 from unharm.analysis.settings import Analysis
 from unharm.benchmarks.registry import BENCHMARKS, Benchmarks
-from unharm.core.arms import ARMS, STRATEGIES, has_adapter, own_adapter, served_model
+from unharm.core.arms import ARMS, STRATEGIES, external_adapter, has_adapter, served_model
 from unharm.core.errors import nearest
 from unharm.core.models.peft_folder import AdapterSource
 from unharm.core.spec import Spec, one_of, unique
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.corpus.settings import Corpus
 from unharm.engines.settings import Engine, Server
-from unharm.executors.settings import Asked, ExecutorSpec
+from unharm.executors.settings import ExecutorSpec, StageResources
 from unharm.profiles.settings import ProfileSource, ValueName
 from unharm.prompting.settings import Prompting
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec, Scoring
@@ -33,11 +32,12 @@ from unharm.store.object_storage import as_url
 from unharm.training.settings import Training
 
 TOY = "toy"
-"""As `base` or `data`: the embedded toy world."""
+"""Value of `base` or `data` that selects the embedded toy world."""
 
 
 def _arm(name: str) -> str:
-    if own_adapter(name) or served_model(name):
+    """Check the name of an arm."""
+    if external_adapter(name) or served_model(name):
         return name
     if name not in ARMS:
         known = (*ARMS, "adapter:NAME", "served:NAME")
@@ -49,26 +49,28 @@ ArmName = Annotated[str, AfterValidator(_arm)]
 StrategyName = Annotated[str, one_of(STRATEGIES)]
 
 
-REQUESTS = tuple(
+REQUEST_BENCHMARKS = tuple(
     name
     for name, row in BENCHMARKS.items()
     if row.mode == "ask" and row.measure in MEASURES and MEASURES[row.measure].harm
 )
-"""The benchmarks of harmful requests: those that a guard prompt can be tried on."""
+"""Benchmarks of harmful requests: a guard prompt can be tried on them."""
 
 
 class StudyExecutor(ExecutorSpec):
     """The executor of a study. `stages` names the stages whose work can be done elsewhere."""
 
-    stages: dict[Literal["adapters", "completions", "scores"], Asked] = Field(  # type: ignore[assignment]
+    stages: dict[Literal["adapters", "completions", "scores"], StageResources] = Field(  # type: ignore[assignment]
         {}, description="what single stages ask for instead"
     )
 
 
 class Mitigation(Spec):
-    """What is tried against the harms that were found: see `unharm.runs.stages.mitigation`."""
+    """Settings of mitigation: see `unharm.runs.stages.mitigation`."""
 
-    benchmarks: Annotated[list[Annotated[str, one_of(REQUESTS)]], Field(min_length=1)] = [REQUESTS[0]]
+    benchmarks: Annotated[list[Annotated[str, one_of(REQUEST_BENCHMARKS)]], Field(min_length=1)] = [
+        REQUEST_BENCHMARKS[0]
+    ]
     arm: ArmName | None = Field(
         None, description="the aligned arm; the first value-injected one if left out"
     )
@@ -79,7 +81,10 @@ class Mitigation(Spec):
 
 
 class Study(Spec):
-    """The whole spec. Relative paths count from the current folder, `file` fields from `data`."""
+    """All settings of an experiment.
+
+    `file` fields are relative to `data`, other paths to the current folder.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
     base: Annotated[str, Field(min_length=1)]
@@ -97,7 +102,7 @@ class Study(Spec):
     adapters: dict[str, AdapterSource] = {}
     served: dict[str, Server] = {}
     scorers: dict[str, ScorerSpec] = {}
-    answers: str | None = Field(None, description="the file that keeps what services answer")
+    answers: str | None = Field(None, description="file that stores the answers of services")
     training: Training = Training()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
@@ -108,53 +113,53 @@ class Study(Spec):
 
     @property
     def data_folder(self) -> Path:
+        """The folder of the data sets."""
         if self.data == TOY:
             return Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
         return Path(self.data).expanduser()
 
     def data_file(self, name: str) -> Path:
-        """A file of a data set: relative names count from the data folder."""
+        """Return the path of a data set file. Relative names are relative to the data folder."""
         return self.data_folder / Path(name).expanduser()
 
     def prompt_file(self, benchmark: str) -> Path:
-        """The file of a benchmark's prompts."""
+        """Return the prompt file of a benchmark."""
         settings = self.benchmarks.chosen()[benchmark]
         return settings.embedded or self.data_file(settings.file)
 
     @property
-    def output_place(self) -> str:
+    def output_location(self) -> str:
         """The run folder, or an fsspec URL."""
         if self.output and as_url(self.output):
             return self.output
         return str(Path(self.output).expanduser() if self.output else Path("runs") / self.name)
 
     def server_field(self, arm: str) -> str:
-        """The field of the spec with the server that completes the prompts of an arm; empty where this
-        machine does."""
+        """Return the field that describes the server of an arm, or an empty string if the arm runs on this
+        machine."""
         if name := served_model(arm):
             return f"served.{name}"
         return "engine.server" if self.engine.name == "openai" else ""
 
     def server_of(self, arm: str) -> Server | None:
-        """The server that completes the prompts of an arm; None where this machine does."""
+        """Return the server of an arm, or None if the arm runs on this machine."""
         if name := served_model(arm):
             return self.served[name]
         return self.engine.server if self.server_field(arm) else None
 
     @property
     def needs_base(self) -> bool:
-        """Whether the base has to be on this machine: to complete prompts, for adapters or perplexity."""
-        surprised = any(isinstance(self.scorers.get(name), PerplexitySpec) for name in self.used_scorers)
-        return surprised or any(has_adapter(arm) or self.server_of(arm) is None for arm in self.arms)
+        """Whether this machine needs the base model: for completions, adapters or perplexity."""
+        perplexity = any(isinstance(self.scorers.get(name), PerplexitySpec) for name in self.used_scorers)
+        return perplexity or any(has_adapter(arm) or self.server_of(arm) is None for arm in self.arms)
 
     @property
     def servers(self) -> dict[str, Server]:
-        """The servers that arms of this study need, by the field of the spec that names them."""
+        """The servers that the arms use, by the field that describes them."""
         return {self.server_field(a): server for a in self.arms if (server := self.server_of(a))}
 
-    def style_of(self, arm: str) -> str:
-        """How prompts reach the model of an arm: `base`, `chat`, or `messages` for a server's chat
-        endpoint."""
+    def prompt_style(self, arm: str) -> str:
+        """Return how prompts are sent to an arm: `base`, `chat`, or `messages` (a chat endpoint)."""
         server = self.server_of(arm)
         if server is None:
             return self.prompting.format
@@ -162,10 +167,10 @@ class Study(Spec):
 
     @property
     def scoring(self) -> Scoring:
-        """The scorers of the study as the scoring package takes them."""
+        """Settings for the scoring package."""
         return Scoring(self.scorers, self.base, self.revision)
 
     @property
     def used_scorers(self) -> list[str]:
-        """The names of the scorers that the benchmarks use."""
+        """Names of the scorers that the benchmarks use."""
         return list(dict.fromkeys(name for b in self.benchmarks.chosen().values() for name in b.scorers))

@@ -52,7 +52,7 @@ def stack_key(keys: list[str]) -> str:
 
 def stacks_begun(store: Store) -> list[list[str]]:
     """The adapters' keys of every stack that has a checkpoint."""
-    found = {a.key: list(a.about.get("adapters", [])) for a in store.artefacts(FOLDER)}
+    found = {a.key: list(a.details.get("adapters", [])) for a in store.artefacts(FOLDER)}
     return [keys for keys in found.values() if keys]
 
 
@@ -63,7 +63,7 @@ def unfinished(store: Store, size: int, among: list[str]) -> list[Lockstep]:
     """
     stacks: dict[str, list[Artefact]] = {}
     for artefact in store.artefacts(FOLDER):
-        if set(artefact.about.get("adapters", [None])) <= set(among):
+        if set(artefact.details.get("adapters", [None])) <= set(among):
             stacks.setdefault(artefact.key, []).append(artefact)
     found = []
     for slots in stacks.values():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unharm.core.records import Example
-from unharm.prompting.compose import as_text
+from unharm.prompting.compose import format_text
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def tokenize(
     too_long: list[str] = []
     if not examples:
         return kept, too_long
-    prompts = [as_text(system if style == "chat" else "", e.prompt, style, tokenizer) for e in examples]
+    prompts = [format_text(system if style == "chat" else "", e.prompt, style, tokenizer) for e in examples]
     answers = [e.answer.lstrip() if style == "chat" else e.answer for e in examples]
     texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     encoded = tokenizer(texts, add_special_tokens=style == "base", return_offsets_mapping=True)

@@ -15,10 +15,10 @@ from unharm.runs.plan import Plan
 from unharm.runs.planning.hardware import (
     Rates,
     estimates,
-    measured_here,
-    measured_in,
-    parameters_of,
-    rates_of,
+    hardware_rates,
+    measure_this_machine,
+    parameter_count,
+    rates_of_run,
 )
 from unharm.runs.planning.summary import summary_of
 
@@ -33,16 +33,16 @@ from unharm.runs.planning.summary import summary_of
     ],
 )
 def test_a_base_says_its_size_by_its_name(name: str, size: float) -> None:
-    assert parameters_of(name) == pytest.approx(size)
+    assert parameter_count(name) == pytest.approx(size)
 
 
 def test_a_base_of_unknown_size_or_that_does_not_fit_is_told() -> None:
-    with pytest.raises(UserError, match="nobody knows how large"):
-        parameters_of("org/mystery")
+    with pytest.raises(UserError, match="the size of"):
+        parameter_count("org/mystery")
     with pytest.raises(UserError, match="does not fit into 24 GiB"):
-        rates_of("l4", 70e9)
+        hardware_rates("l4", 70e9)
     with pytest.raises(UserError, match="unknown hardware 'h1000'") as error:
-        rates_of("h1000", 7e9)
+        hardware_rates("h1000", 7e9)
     assert "h100" in str(error.value)
 
 
@@ -72,15 +72,15 @@ def test_more_and_faster_hardware_is_faster() -> None:
 def test_hardware_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("{name: mine, count: 4, tflops: 100, bandwidth: 1000, memory: 80, price: 2.5}")
-    rates = rates_of(str(file), 7e9)
+    rates = hardware_rates(str(file), 7e9)
     assert (rates.name, rates.count, rates.price) == ("mine", 4, 2.5)
     file.write_text("{name: mine, tflops: many}")
-    with pytest.raises(UserError, match="no description of hardware"):
-        rates_of(str(file), 7e9)
+    with pytest.raises(UserError, match="not a description of hardware"):
+        hardware_rates(str(file), 7e9)
 
 
 def test_this_machine_is_measured() -> None:
-    rates = measured_here(1, 1e8)
+    rates = measure_this_machine(1, 1e8)
     assert rates.training > 0
     assert rates.writing > 0
     assert "measured here" in rates.source
@@ -88,7 +88,7 @@ def test_this_machine_is_measured() -> None:
 
 def test_a_finished_run_gives_its_own_rates(tiny_study: dict[str, Any], load: Any, tmp_path: Path) -> None:
     run = run_study(load(tiny_study))
-    rates = measured_in(tmp_path / "run", 1)
+    rates = rates_of_run(tmp_path / "run", 1)
     assert rates.writing > 0
     assert rates.training > 0
     assert rates.source == f"measured in {tmp_path / 'run'}"
@@ -99,4 +99,4 @@ def test_a_finished_run_gives_its_own_rates(tiny_study: dict[str, Any], load: An
     )
     run_study(load(tiny_study))  # makes nothing any more
     with pytest.raises(UserError, match="made no completions"):
-        measured_in(tmp_path / "run", 1)
+        rates_of_run(tmp_path / "run", 1)

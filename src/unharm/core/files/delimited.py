@@ -1,4 +1,4 @@
-"""Delimited text files (CSV, TSV) with one message that names every wrong row."""
+"""Delimited text files (CSV, TSV). All wrong rows are reported in one error."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import read_text
 
-MOST_TOLD = 20
-"""Problems of one file that are spelled out; the rest is counted."""
+MAX_REPORTED = 20
+"""Largest number of problems that are listed for one file; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Reader:
     Collect problems with `wrong`, then call `finish`: it raises all of them together.
     """
 
-    def __init__(self, path: Path, what: str, needs: tuple[str, ...], delimiter: str | None = None):
-        self.path, self.what = path, what
+    def __init__(self, path: Path, content: str, needs: tuple[str, ...], delimiter: str | None = None):
+        self.path, self.content = path, content
         self.problems: list[Problem] = []
-        text = read_text(path, what)
+        text = read_text(path, content)
         if not text.strip():
-            raise UserError(f"{what}: the file is empty", str(path))
+            raise UserError(f"{content}: the file is empty", str(path))
         header = text.splitlines()[0]
         self.delimiter = delimiter or max(",\t;", key=header.count)
         self._reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
@@ -50,18 +50,19 @@ class Reader:
         self.all_columns = columns
 
     def _missing(self, missing: list[str], columns: list[str]) -> Problem:
-        told = ", ".join(repr(c) for c in missing)
-        what = f"the column {told} is" if len(missing) == 1 else f"the columns {told} are"
+        names = ", ".join(repr(c) for c in missing)
+        subject = f"the column {names} is" if len(missing) == 1 else f"the columns {names} are"
         if len(columns) == 1:
             name = {",": "comma", "\t": "tab", ";": "semicolon"}[self.delimiter]
             todo = f"the header has one column when split at {name}s: is the delimiter another one?"
         else:
-            found = ", ".join(c or "(unnamed)" for c in columns[:14])
+            present = ", ".join(c or "(unnamed)" for c in columns[:14])
             hint = nearest(missing[0], [c for c in columns if c])
-            todo = hint if hint.startswith("did") else f"found: {found}"
-        return Problem(f"{self.what}: {what} missing", f"{self.path}:1", todo)
+            todo = hint if hint.startswith("did") else f"found: {present}"
+        return Problem(f"{self.content}: {subject} missing", f"{self.path}:1", todo)
 
     def rows(self) -> Iterator[Row]:
+        """Yield the rows. Rows with a wrong number of fields are recorded as problems and skipped."""
         try:
             for cells in self._reader:
                 line = self._reader.line_num
@@ -74,16 +75,18 @@ class Reader:
         except csv.Error as error:
             self.wrong(self._reader.line_num, f"not readable: {error}")
 
-    def wrong(self, line: int, what: str, todo: str = "") -> None:
-        self.problems.append(Problem(what, f"{self.path}:{line}", todo))
+    def wrong(self, line: int, message: str, todo: str = "") -> None:
+        """Record a problem of a line."""
+        self.problems.append(Problem(message, f"{self.path}:{line}", todo))
 
     def finish(self) -> None:
+        """Raise one `UserError` with all recorded problems, if there are any."""
         raise_all(shortened(self.problems, str(self.path)))
 
 
 def shortened(problems: list[Problem], where: str) -> list[Problem]:
-    """At most `MOST_TOLD` of `problems`, and a line that counts the others."""
-    rest = len(problems) - MOST_TOLD
-    if rest <= 0:
+    """Return at most `MAX_REPORTED` of `problems`, and one more that counts the others."""
+    others = len(problems) - MAX_REPORTED
+    if others <= 0:
         return problems
-    return [*problems[:MOST_TOLD], Problem(f"and {rest} more problems of this kind of file", where)]
+    return [*problems[:MAX_REPORTED], Problem(f"and {others} more problems of this kind of file", where)]

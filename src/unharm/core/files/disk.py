@@ -1,4 +1,4 @@
-"""What the run folder needs of the disk: synced writes, and plain words for what goes wrong."""
+"""Synced and atomic writes, and messages for disk errors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from unharm.core.errors import UserError
 
 
 def disk_error(error: OSError, root: Path) -> Exception:
-    """The message for a full disk or a folder that cannot be written; other errors as they are."""
+    """Return a `UserError` for a full disk or a folder that cannot be written; other errors unchanged."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
-            "the disk is full", str(root), "free some space and run the same command: it goes on"
+            "the disk is full", str(root), "free some space and run the same command again to continue"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError("no permission to write here", str(root), "choose another with --set output=PATH")
@@ -31,28 +31,29 @@ def disk_error(error: OSError, root: Path) -> Exception:
 
 
 def cache_folder() -> Path:
-    """`$UNHARM_CACHE`, else `unharm` in the user's cache folder."""
-    if own := os.environ.get("UNHARM_CACHE"):
-        return Path(own)
+    """Return `$UNHARM_CACHE`, or the folder `unharm` in the user's cache folder."""
+    if configured := os.environ.get("UNHARM_CACHE"):
+        return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unharm"
 
 
 @contextlib.contextmanager
 def telling_of_disk(root: Path) -> Iterator[None]:
-    """What the disk refuses becomes the message of `disk_error`."""
+    """Turn disk errors into the message of `disk_error`."""
     try:
         yield
     except OSError as error:
         raise disk_error(error, root) from error
     except UserError:
         raise
-    except Exception as error:  # libraries wrap what the disk says into errors of their own
+    except Exception as error:  # libraries wrap disk errors in their own types
         if os.strerror(errno.ENOSPC) in str(error):
             raise disk_error(OSError(errno.ENOSPC, ""), root) from error
         raise
 
 
 def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and sync it to the disk."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -60,7 +61,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def link_or_copy(source: str, target: str) -> str:
-    """The same file at another place: a hard link, or a copy where links are not to be had."""
+    """Make a hard link, or a copy if the file system has no links, and return the target."""
     try:
         os.link(source, target)
     except OSError:
@@ -68,19 +69,28 @@ def link_or_copy(source: str, target: str) -> str:
     return target
 
 
-def write_whole(path: Path, data: bytes, what: str) -> None:
-    """A file that the user asked for, replaced in one go: never half of it. Raises `UserError` where `what`
-    it is cannot be written."""
+def write_whole(path: Path, data: bytes, name: str) -> None:
+    """Write a file atomically.
+
+    Args:
+        path: The file.
+        data: Its content.
+        name: What the file is, for the error message, such as `the table`.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         write_synced(temporary, data)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {what}: {error.strerror}", str(path)) from None
+        raise UserError(f"cannot write {name}: {error.strerror}", str(path)) from None
 
 
 def sync(path: Path) -> None:
+    """Sync a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -89,16 +99,15 @@ def sync(path: Path) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """One more line of a file, after one that a kill or a full disk has cut too; it outlives a power
-    cut."""
+    """Append a line and sync the file. If the last line is incomplete, start a new one first."""
     with path.open("ab") as file:
-        file.write((line if _ends_whole(path) else b"\n" + line) + b"\n")
+        file.write((line if _ends_with_newline(path) else b"\n" + line) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _ends_whole(path: Path) -> bool:
-    """Whether the last line of a file, if it has any, is not cut."""
+def _ends_with_newline(path: Path) -> bool:
+    """Return whether a file is empty or its last line is complete."""
     with path.open("rb") as file:
         if not file.seek(0, os.SEEK_END):
             return True
@@ -107,19 +116,19 @@ def _ends_whole(path: Path) -> bool:
 
 
 class Parts:
-    """Rows of a table that is still being made, one line of JSON each: what a kill does not take."""
+    """Rows of an unfinished table, one line of JSON each. They survive a kill of the process."""
 
     def __init__(self, path: Path):
         self.path = path
         self._file: BinaryIO | None = None
 
     def add(self, row: dict[str, Any], synced: bool = False) -> None:
-        """Keeps a row; `synced` outlives a power cut too."""
+        """Append a row. With `synced`, it also survives a power cut."""
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("ab")
-                if not _ends_whole(self.path):
+                if not _ends_with_newline(self.path):
                     self._file.write(b"\n")
             data = json.dumps(row).encode()
             self._file.write(b"%08x %s\n" % (zlib.crc32(data), data))
@@ -131,27 +140,29 @@ class Parts:
             raise disk_error(error, self.path.parent) from error
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows, without lines that were cut or damaged: each carries its checksum."""
+        """Return all rows. Lines whose checksum does not match are skipped."""
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        found = []
+        rows = []
         for line in lines:
             try:
-                sound = int(line[:8], 16) == zlib.crc32(line[9:])
+                intact = int(line[:8], 16) == zlib.crc32(line[9:])
             except ValueError:
                 continue
-            if sound:
-                found.append(json.loads(line[9:]))
-        return found
+            if intact:
+                rows.append(json.loads(line[9:]))
+        return rows
 
     def close(self) -> None:
+        """Close the file."""
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OSError):  # what could not be written has been told
+            with contextlib.suppress(OSError):  # `add` has raised the error already
                 file.close()
 
     def drop(self) -> None:
+        """Delete the file."""
         self.close()
         self.path.unlink(missing_ok=True)

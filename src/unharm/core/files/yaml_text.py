@@ -1,4 +1,4 @@
-"""A study's text: YAML with the line of every field, `--set key=value`, and names for messages."""
+"""YAML text with the line of every field, and overrides of `--set key=value`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Loc = tuple[str | int, ...]
 
 
 class SpecText:
-    """The plain data of a YAML document and where each field of it stands."""
+    """The plain data of a YAML document and the line of each field."""
 
     def __init__(self, text: str, name: str):
         self.name = name
@@ -37,6 +37,7 @@ class SpecText:
         self.data: dict[str, Any] = data
 
     def _plain(self, node: yaml.Node, loc: Loc) -> Any:
+        """Convert a node to plain data and record its line."""
         self.lines[loc] = f"{self.name}:{node.start_mark.line + 1}"
         if isinstance(node, yaml.MappingNode):
             result: dict[Any, Any] = {}
@@ -62,7 +63,7 @@ class SpecText:
             return None
 
     def override(self, assignment: str) -> None:
-        """Applies one `--set key.sub=value`; the value is read as YAML."""
+        """Apply one `--set key.sub=value`. The value is parsed as YAML. Raise `UserError` if invalid."""
         key, eq, value = assignment.partition("=")
         where = f"--set {assignment}"
         if not eq or not key.strip():
@@ -77,7 +78,7 @@ class SpecText:
             last = depth == len(path) - 1
             if isinstance(target, list):
                 if not part.isdigit() or int(part) >= len(target):
-                    raise UserError(f"{part!r} is no position in this list", where)
+                    raise UserError(f"{part!r} is not a position in this list", where)
                 index = int(part)
                 if last:
                     target[index] = plain
@@ -98,7 +99,7 @@ class SpecText:
         self.lines[loc] = where
 
     def where(self, loc: Loc) -> str:
-        """File and line (or `--set …`) of a field, or of the nearest field around it."""
+        """Return file and line (or `--set …`) of a field, or of the closest field that contains it."""
         known = loc
         while known and known not in self.lines:
             known = known[:-1]
@@ -107,19 +108,19 @@ class SpecText:
         return f"{line}: {field}" if field else line
 
 
-def read_text(path: Path, what: str) -> str:
-    """The text of a UTF-8 file (a byte-order mark is dropped), or a clear `UserError`."""
+def read_text(path: Path, content: str) -> str:
+    """Return the text of a UTF-8 file without a byte-order mark. Raise `UserError` if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{what}: no such file", str(path), "check the path") from None
+        raise UserError(f"{content}: no such file", str(path), "check the path") from None
     except IsADirectoryError:
-        raise UserError(f"{what}: this is a folder, expected a file", str(path)) from None
+        raise UserError(f"{content}: this is a folder, expected a file", str(path)) from None
     except NotADirectoryError:
-        raise UserError(f"{what}: no such file", str(path), "check the path") from None
+        raise UserError(f"{content}: no such file", str(path), "check the path") from None
     except PermissionError:
-        raise UserError(f"{what}: no permission to read it", str(path)) from None
+        raise UserError(f"{content}: no permission to read it", str(path)) from None
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{what}: not UTF-8 text (byte {error.start})", str(path), "save it as UTF-8"
+            f"{content}: not UTF-8 text (byte {error.start})", str(path), "save it as UTF-8"
         ) from None

@@ -1,1 +1,1 @@
-"""What a study would take: sizes, services, hardware, power, rehearsals."""
+"""Estimates before a run: sizes, services, hardware, statistical power, dry runs."""

@@ -1,7 +1,7 @@
-"""How long a study takes, on what: hours, GPU hours, storage and money, before anything runs.
+"""Estimated hours, GPU hours, storage and cost of a study on some hardware.
 
-Rates come from a run that was made (the best source), from a measurement of some seconds on this machine,
-or from data sheets with assumed efficiencies. The result says which.
+Rates come from a finished run (the best source), from a short measurement on this machine, or from
+data sheets with assumed efficiencies. The result names its source.
 """
 
 from __future__ import annotations
@@ -13,39 +13,50 @@ import time
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from unharm.core.errors import UserError, nearest
 from unharm.core.progress import duration
+from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN
 from unharm.runs.planning.summary import PlanSummary
+from unharm.runs.reopen import open_run
+from unharm.runs.shards import all_shards
+from unharm.runs.status import status
 from unharm.scoring.settings import ServiceSpec
 from unharm.store.checked import read_checked
 
-if TYPE_CHECKING:
-    from unharm.runs.plan import Plan
-
-TRAINING, READING, WRITING = 0.35, 0.4, 0.5
-"""Assumed shares of what a data sheet allows: of arithmetic in training and reading prompts, of the bound
+TRAINING_EFFICIENCY, READING_EFFICIENCY, WRITING_EFFICIENCY = 0.35, 0.4, 0.5
+"""Assumed efficiencies: shares of the peak arithmetic in training and in reading prompts, and of the bound
 in decoding."""
-SHARED = 2.5
-"""So many tokens of training examples, and of prompts, stand on one computed token: prefixes are shared."""
-ROWS = 512
-"""Rows that are decoded together."""
-BYTES = {"completions": 190, "scores": 40}
-"""Of a completion and of its score in a run folder, as a dry run of the paper's plan leaves them."""
-OWN_MS = 0.12
-"""The pipeline's own processor time for a completion, as a dry run tells it."""
-LATENCY = 2.0
-"""Seconds that a judge takes for an answer."""
+PREFIX_SHARING = 2.5
+"""Tokens of examples or prompts per computed token: shared prefixes are computed once."""
+DECODED_ROWS = 512
+"""Number of rows decoded together."""
+STORED_BYTES = {"completions": 190, "scores": 40}
+"""Bytes of a completion and of its score in a run folder, from a dry run of the paper's study."""
+PIPELINE_MS = 0.12
+"""Processor milliseconds of the pipeline per completion, from a dry run."""
+JUDGE_SECONDS = 2.0
+"""Seconds per answer of a judge."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What one worker does in a second: tokens of training examples, prompt tokens read, tokens written.
-    `source` says where this is from; `price` is money for an hour of one worker, where it is known."""
+    """Rates of one worker, in tokens per second.
+
+    Attributes:
+        name: Name of the hardware.
+        count: Number of workers.
+        training: Tokens of training examples per second.
+        reading: Prompt tokens per second.
+        writing: New tokens per second.
+        source: Where the rates come from.
+        gpu: Whether the worker has a GPU.
+        price: Price of one worker per hour; None if unknown.
+    """
 
     name: str
     count: int
@@ -58,24 +69,30 @@ class Rates:
 
 
 def estimates(plan: Plan, summary: PlanSummary, names: list[str]) -> list[dict[str, Any]]:
-    """An estimate for each of some kinds of hardware: `NAME` or `NAMExN` of `hardware.yaml`, `here`, a
-    finished run (its measured rates), or a YAML file with name, count, tflops, bandwidth, memory, price.
+    """Return an estimate for each kind of hardware.
 
-    Raises `UserError` for a name that is not known, or a base that does not fit.
+    Args:
+        plan: The plan of the study.
+        summary: Its size.
+        names: `NAME` or `NAMExN` from `hardware.yaml`, `here`, the folder of a finished run (its measured
+            rates), or a YAML file with name, count, tflops, bandwidth, memory and price.
+
+    Raises:
+        UserError: A name is unknown, or the base does not fit into the memory.
     """
-    parameters = parameters_of(plan.study.base)
-    _, tokens = training_of(plan)
-    return [estimate(plan, summary, rates_of(name, parameters), parameters, tokens) for name in names]
+    parameters = parameter_count(plan.study.base)
+    _, tokens = training_size(plan)
+    return [estimate(plan, summary, hardware_rates(name, parameters), parameters, tokens) for name in names]
 
 
-def rates_of(name: str, parameters: float) -> Rates:
-    """The rates of some hardware for a base of so many parameters."""
+def hardware_rates(name: str, parameters: float) -> Rates:
+    """Return the rates of some hardware for a base with this number of parameters."""
     match = re.fullmatch(r"(.+?)x(\d+)", name)
     plain, count = (match[1], int(match[2])) if match else (name, 1)
     if plain == "here":
-        return measured_here(count, parameters)
+        return measure_this_machine(count, parameters)
     if (Path(plain) / "status.json").is_file():
-        return measured_in(Path(plain), count)
+        return rates_of_run(Path(plain), count)
     if Path(name).suffix in (".yaml", ".yml"):
         return _of_file(Path(name), parameters)
     known = yaml.safe_load(
@@ -87,15 +104,16 @@ def rates_of(name: str, parameters: float) -> Rates:
 
 
 def _of_file(path: Path, parameters: float) -> Rates:
+    """Return the rates of hardware that a YAML file describes."""
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
         sheet = {key: float(given[key]) for key in ("tflops", "bandwidth", "memory")}
         name, count = str(given.get("name", path.stem)), int(given.get("count", 1))
         price = float(given["price"]) if "price" in given else None
     except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
-        what = f"no description of hardware ({type(error).__name__}: {error})"
+        message = f"not a description of hardware ({type(error).__name__}: {error})"
         todo = "expected name, count, tflops, bandwidth (GB/s), memory (GiB) and perhaps price (an hour)"
-        raise UserError(what, str(path), todo) from None
+        raise UserError(message, str(path), todo) from None
     return _by_sheet(name, count, parameters, sheet, f"{path.name}, assumed efficiencies", price)
 
 
@@ -107,19 +125,24 @@ def _by_sheet(
     source: str,
     price: float | None = None,
 ) -> Rates:
+    """Return the rates of hardware from its data sheet."""
     if 2 * parameters > 0.9 * sheet["memory"] * 2**30:
-        what = (
+        message = (
             f"a base of {parameters / 1e9:.1f} billion parameters does not fit into {sheet['memory']:g} GiB"
         )
-        raise UserError(what, f"--hardware {name}", "name a larger one")
+        raise UserError(message, f"--hardware {name}", "choose larger hardware")
     work = sheet["tflops"] * 1e12 / (2 * parameters)
-    decoding = ROWS / max(2 * parameters / (sheet["bandwidth"] * 1e9), ROWS / work)
-    training = TRAINING * work / 2 * SHARED  # forward, and backward through frozen weights
-    return Rates(name, count, training, READING * work, WRITING * decoding, source, price=price)
+    decoding = DECODED_ROWS / max(2 * parameters / (sheet["bandwidth"] * 1e9), DECODED_ROWS / work)
+    training = (
+        TRAINING_EFFICIENCY * work / 2 * PREFIX_SHARING
+    )  # forward, and backward through frozen weights
+    return Rates(
+        name, count, training, READING_EFFICIENCY * work, WRITING_EFFICIENCY * decoding, source, price=price
+    )
 
 
-def measured_here(count: int, parameters: float) -> Rates:
-    """Rates from a few seconds of matrix products and copies on this machine's device."""
+def measure_this_machine(count: int, parameters: float) -> Rates:
+    """Measure rates on this machine with a few seconds of matrix products and copies."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -132,12 +155,12 @@ def measured_here(count: int, parameters: float) -> Rates:
     memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if device == "cuda" else math.inf
     sheet = {"tflops": flops / 1e12, "bandwidth": bandwidth / 1e9, "memory": memory}
     name = torch.cuda.get_device_name(0) if device == "cuda" else "this machine's processors"
-    told = f"measured here: {flops / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s; assumed efficiencies"
-    return replace(_by_sheet(name, count, parameters, sheet, told), gpu=device == "cuda")
+    source = f"measured here: {flops / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s; assumed efficiencies"
+    return replace(_by_sheet(name, count, parameters, sheet, source), gpu=device == "cuda")
 
 
 def _seconds(do: Any, device: str, least: float = 0.5) -> float:
-    """Seconds of one call, over at least so many seconds of them."""
+    """Return the seconds per call, measured over at least `least` seconds."""
     import torch
 
     def wait() -> None:
@@ -154,41 +177,40 @@ def _seconds(do: Any, device: str, least: float = 0.5) -> float:
     return (time.perf_counter() - began) / calls
 
 
-def measured_in(folder: Path, count: int) -> Rates:
-    """The rates that a finished run had, for `count` times its workers. Raises `UserError` where it made
-    nothing itself in its last session."""
+def rates_of_run(folder: Path, count: int) -> Rates:
+    """Return the rates of a finished run, for `count` times its workers.
+
+    Raises:
+        UserError: The last session of the run made no completions.
+    """
     import polars as pl
 
-    from unharm.runs.reopen import open_run
-    from unharm.runs.shards import all_shards
-    from unharm.runs.status import status
-
-    found, run = status(str(folder)), open_run(folder)
-    rates = {
-        name: found.stages[name].rate if name in found.stages else 0.0
-        for name in ("adapters", "completions")
-    }
+    stages, run = status(str(folder)).stages, open_run(folder)
+    rates = {name: stages[name].rate if name in stages else 0.0 for name in ("adapters", "completions")}
     if not rates["completions"]:
         todo = "give a run that made its completions in one go, without being stopped"
         raise UserError("its last session made no completions", str(folder), todo)
     frame = pl.concat([run.store.scan(s.completions).select("tokens") for s in all_shards(run)])
     written = float(frame.mean().collect().item())
-    examples, tokens = training_of(run.plan)
+    examples, tokens = training_size(run.plan)
     accelerators = json.loads(read_checked(run.store, "manifest.json") or "{}")["hardware"]["accelerators"]
     return Rates(
         str(folder),
         count,
         training=rates["adapters"] * tokens / max(examples, 1),
-        reading=math.inf,  # is in the rate of writing
+        reading=math.inf,  # included in the rate of writing
         writing=rates["completions"] * written,
         source=f"measured in {folder}",
         gpu=bool(accelerators),
     )
 
 
-def parameters_of(base: str) -> float:
-    """The parameters of a base: of a folder by its files, else by its name (`…-7b-…`). Raises `UserError`
-    where neither says it."""
+def parameter_count(base: str) -> float:
+    """Return the number of parameters of a base, from its files or its name (`…-7b-…`).
+
+    Raises:
+        UserError: Neither shows the number.
+    """
     folder = Path(base).expanduser()
     if base == "toy":
         return 3e6
@@ -197,19 +219,19 @@ def parameters_of(base: str) -> float:
     match = re.search(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", base.lower())
     if not match:
         todo = "use a name such as org/name-7b-hf, or a folder"
-        raise UserError(f"nobody knows how large {base!r} is", "base", todo)
+        raise UserError(f"the size of {base!r} is unknown", "base", todo)
     return float(match[1]) * (1e9 if match[2] == "b" else 1e6)
 
 
-def training_of(plan: Plan) -> tuple[int, float]:
-    """Examples that all adapters learn, and their tokens by their characters, every epoch counted."""
+def training_size(plan: Plan) -> tuple[int, float]:
+    """Return the number of training examples over all adapters and epochs, and their estimated tokens."""
     sizes: dict[str, tuple[int, float]] = {}
     examples, tokens = 0, 0.0
     for adapter in plan.trained:
         if adapter.stage not in sizes:
-            own = [e for e in plan.examples(adapter) if e.split == "train"]
-            characters = sum(len(e.prompt) + len(e.answer) for e in own)
-            sizes[adapter.stage] = len(own), characters / CHARACTERS_PER_TOKEN
+            train = [e for e in plan.examples(adapter) if e.split == "train"]
+            characters = sum(len(e.prompt) + len(e.answer) for e in train)
+            sizes[adapter.stage] = len(train), characters / CHARACTERS_PER_TOKEN
         epochs = plan.recipe(adapter).epochs
         examples += sizes[adapter.stage][0] * epochs
         tokens += sizes[adapter.stage][1] * epochs
@@ -219,47 +241,49 @@ def training_of(plan: Plan) -> tuple[int, float]:
 def estimate(
     plan: Plan, summary: PlanSummary, rates: Rates, parameters: float, tokens: float
 ) -> dict[str, Any]:
-    """The estimate for some rates; `tokens` are those of the training examples."""
+    """Return the estimate for some rates; `tokens` is the number of training tokens."""
     completions = summary.completions
     seconds = {
         "adapters": tokens / rates.training if rates.training else 0.0,
-        "completions": summary.prompt_tokens / SHARED / rates.reading
+        "completions": summary.prompt_tokens / PREFIX_SHARING / rates.reading
         + summary.most_new_tokens / rates.writing,
-        "scores": completions * OWN_MS / 1000,
+        "scores": completions * PIPELINE_MS / 1000,
     }
     hours = {stage: value / 3600 / rates.count for stage, value in seconds.items()}
     for use in summary.services:
         spec = plan.study.scorers[use.scorer]
-        many = spec.server.concurrency if isinstance(spec, ServiceSpec) and hasattr(spec, "server") else 1
-        hours["scores"] += max(use.hours or 0.0, use.calls * LATENCY / many / 3600)
+        concurrency = (
+            spec.server.concurrency if isinstance(spec, ServiceSpec) and hasattr(spec, "server") else 1
+        )
+        hours["scores"] += max(use.hours or 0.0, use.calls * JUDGE_SECONDS / concurrency / 3600)
     rank = plan.study.training.lora.r
     adapter_bytes = 4 * rank * 2 * 2 * _width(parameters) * _layers(parameters)
-    stored = completions * sum(BYTES.values()) + len(plan.trained) * adapter_bytes
-    used = (hours["adapters"] + hours["completions"]) * rates.count
-    money = [use.cost for use in summary.services]
+    stored = completions * sum(STORED_BYTES.values()) + len(plan.trained) * adapter_bytes
+    worker_hours = (hours["adapters"] + hours["completions"]) * rates.count
+    costs = [use.cost for use in summary.services]
     return {
         "hardware": rates.name, "count": rates.count, "source": rates.source, "parameters": parameters,
         "hours": {stage: round(value, 2) for stage, value in hours.items()},
         "hours_in_all": round(sum(hours.values()), 2),
-        "gpu_hours": round(used, 2) if rates.gpu else 0.0,
+        "gpu_hours": round(worker_hours, 2) if rates.gpu else 0.0,
         "storage_gib": round(stored / 2**30, 2),
-        "machine_cost": round(used * rates.price, 2) if rates.price is not None else None,
-        "service_cost": None if None in money else round(sum(m for m in money if m is not None), 2),
+        "machine_cost": round(worker_hours * rates.price, 2) if rates.price is not None else None,
+        "service_cost": None if None in costs else round(sum(c for c in costs if c is not None), 2),
     }  # fmt: skip
 
 
 def _width(parameters: float) -> float:
-    """The hidden size of a decoder of so many parameters, about: P = 12 · layers · width², layers =
-    width/128."""
+    """Estimate the hidden size of a decoder: P = 12 · layers · width², layers = width / 128."""
     return float((parameters * 128 / 12) ** (1 / 3))
 
 
 def _layers(parameters: float) -> float:
+    """Estimate the number of layers of a decoder."""
     return _width(parameters) / 128
 
 
 def hardware_text(rows: list[dict[str, Any]]) -> str:
-    """Estimates for people."""
+    """Return estimates as text."""
     lines = ["", ""]
     for row in rows:
         hours = ", ".join(f"{stage} {duration(3600 * h)}" for stage, h in row["hours"].items())

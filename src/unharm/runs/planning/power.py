@@ -1,4 +1,4 @@
-"""What a study of a given size would find: simulated studies with the study's own profiles and prompts."""
+"""Statistical power of a study, from simulated studies with the same profiles and prompts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 EFFECTS = (0.2, 0.3, 0.4, 0.5, 0.6)
 STUDIES = 40
-MOST_PROMPTS = 400
-"""Prompts of a benchmark that are simulated; more add next to nothing to profiles."""
+MAX_PROMPTS = 400
+"""Largest number of simulated prompts per benchmark. More change the result very little."""
 
 
 def power_of(plan: Plan) -> dict[str, Any]:
-    """The share of planted correlations that would be found, by size, and the smallest difference from
-    vanilla that would be, per benchmark. A value is planted in one category of each benchmark."""
+    """Estimate which effects a study would detect.
+
+    Returns:
+        The share of planted correlations that are detected, by their size, and for each benchmark the
+        smallest detectable difference from vanilla. One value is planted in one category per benchmark.
+    """
     study = plan.study
     benches = _benches(plan)
     importances = np.array([p.importances for p in plan.profiles], dtype=float)
@@ -49,9 +53,12 @@ def power_of(plan: Plan) -> dict[str, Any]:
             f"{len(importances)} profiles, {tests} tests: |r| = {least:.2f} alone is found with a "
             "chance of 80 %"
         )
-        correlations = [_found(importances, benches, r, study.seed, study.analysis.fdr) for r in EFFECTS]
+        correlations = [
+            _detected_share(importances, benches, r, study.seed, study.analysis.fdr) for r in EFFECTS
+        ]
     differences = [
-        _least(importances if aligned else importances[:1], n, b, study) for n, b in benches.items()
+        _least_difference(importances if aligned else importances[:1], n, b, study)
+        for n, b in benches.items()
     ]
     return {
         "studies": STUDIES,
@@ -65,21 +72,22 @@ def power_of(plan: Plan) -> dict[str, Any]:
 
 
 def _benches(plan: Plan) -> dict[str, Bench]:
-    """The study's benchmarks as they are simulated: their categories, at most MOST_PROMPTS prompts."""
-    found = {}
+    """Return the simulated benchmarks: their categories, with at most MAX_PROMPTS prompts."""
+    benches = {}
     for name, spec in plan.study.benchmarks.chosen().items():
         measure = BENCHMARKS[name].measure
         if measure in MEASURES and MEASURES[measure].harm:
             counts = Counter(p.category for p in plan.prompts[name].prompts)
-            share = min(1.0, MOST_PROMPTS / sum(counts.values()))
+            share = min(1.0, MAX_PROMPTS / sum(counts.values()))
             sizes = {c: max(1, round(n * share)) for c, n in counts.items()}
-            found[name] = Bench(cast(Scale, measure), sizes, spec.samples)
-    return found
+            benches[name] = Bench(cast(Scale, measure), sizes, spec.samples)
+    return benches
 
 
 def _harms(
     importances: np.ndarray, benches: dict[str, Bench], world: World, seed: int
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Simulate the mean harm by profile and category [profiles, categories]; return it with names."""
     columns, names = [], []
     for place, (name, bench) in enumerate(benches.items()):
         _, aligned, categories = simulated(importances, name, bench, world, 1000 * seed + place)
@@ -90,9 +98,10 @@ def _harms(
     return np.stack(columns, axis=1), names
 
 
-def _found(
+def _detected_share(
     importances: np.ndarray, benches: dict[str, Bench], r: float, seed: int, level: float
 ) -> dict[str, Any]:
+    """Return the share of planted correlations of size `r` that simulated studies detect."""
     varying = [v for n, v in enumerate(VALUES) if np.ptp(importances[:, n]) > 0]
     planted = {
         (name, next(iter(bench.categories)), varying[place % len(varying)]): r
@@ -107,22 +116,24 @@ def _found(
         p = np.ones_like(tested.p)
         p[known] = adjusted(tested.p[known].tolist())
         for name, category, value in planted:
-            at = VALUES.index(value), names.index((name, category))
-            hits += bool(p[at] <= level and tested.r[at] > 0)
+            cell = VALUES.index(value), names.index((name, category))
+            hits += bool(p[cell] <= level and tested.r[cell] > 0)
     estimate = share_interval(hits, STUDIES * len(planted), 0.95, "planted correlation")
     return {"r": r, "found": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 
 
-def _least(importances: np.ndarray, name: str, bench: Bench, study: Any) -> dict[str, Any]:
-    """The smallest difference from vanilla that is found with a chance of 80 %, by the mean error of
-    simulated studies."""
+def _least_difference(importances: np.ndarray, name: str, bench: Bench, study: Any) -> dict[str, Any]:
+    """Return the smallest difference from vanilla that is detected with a chance of 80 %.
+
+    It is based on the mean standard error of simulated studies.
+    """
     errors = []
     for number in range(STUDIES // 2):
         vanilla, aligned, _ = simulated(importances, name, bench, World(unscored=0.0), study.seed + number)
         changed = reduced(aligned, bench.scale) - reduced(vanilla, bench.scale)[None, :]
-        found = difference(changed, 0.95)
-        if found.low is not None and found.high is not None:
-            errors.append((found.high - found.low) / 2 / stats.norm.ppf(0.975))
+        estimate = difference(changed, 0.95)
+        if estimate.low is not None and estimate.high is not None:
+            errors.append((estimate.high - estimate.low) / 2 / stats.norm.ppf(0.975))
     metric = FIRST_METRICS[bench.scale]
     least = float(np.mean(errors)) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) if errors else None
     unit = " points" if is_share(metric) else ""

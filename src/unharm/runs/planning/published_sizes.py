@@ -1,7 +1,7 @@
-"""What a study is planned with where a data set is not at hand: as many items as the published set has.
+"""Placeholders for missing data sets, with as many items as the published set.
 
-Placeholders are for plans and dry runs alone; nothing is trained on or asked about them. Their lengths are
-about those of the published texts, so that estimates of tokens come out about right.
+They are used only in plans and dry runs. Their lengths are close to those of the published texts, so that
+estimates of tokens are about right.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from unharm.profiles.extreme import extreme
 from unharm.profiles.settings import ProfileSource
 
 BENIGN = {"alpaca": 52_002, "dolly": 15_011, "grammar": 14_000, "samsum": 16_369}
-"""Examples of the published instruction sets."""
+"""Number of examples in the published instruction sets."""
 
 PREMISE, INSTRUCTION, ANSWER = 160, 200, 250
-"""Characters of an argument, an instruction and its answer, about."""
+"""Typical characters of an argument, an instruction and its answer."""
 
 
 def _absent(count: int) -> str:
-    return f"its file is not here; planned at the published size ({count:,})"
+    """Return the note for a missing file."""
+    return f"its file is missing; planned at the published size ({count:,})"
 
 
 def prompts(name: str, limit: int | None) -> PromptSet:
-    """Placeholders for the prompts of a benchmark; the categories of a questionnaire are the ten values."""
+    """Return placeholders for the prompts of a benchmark. Categories of a questionnaire are the values."""
     size = BENCHMARKS[name].published
     if size is None:
         raise ValueError(f"{name} ships with unharm: it is never planned at a published size")
@@ -39,7 +40,7 @@ def prompts(name: str, limit: int | None) -> PromptSet:
         if isinstance(size.categories, int)
         else list(size.categories)
     )
-    found = [
+    placeholders = [
         Prompt(
             f"{name}-{n}",
             filled(f"{name} {n}", size.characters),
@@ -50,11 +51,11 @@ def prompts(name: str, limit: int | None) -> PromptSet:
         )
         for n in range(count)
     ]
-    return PromptSet(name, found, [_absent(count)])
+    return PromptSet(name, placeholders, [_absent(count)])
 
 
 def profiles(source: ProfileSource) -> list[Profile]:
-    """Placeholders for the respondents nearest to each extreme; groups count as one for each extreme."""
+    """Return placeholders for the respondents nearest to each extreme profile. A group counts as one."""
     return [
         Profile(f"{name}-near-{n}", _jittered(name, n), "placeholder")
         for name in source.to
@@ -63,7 +64,7 @@ def profiles(source: ProfileSource) -> list[Profile]:
 
 
 def _jittered(name: str, number: int) -> tuple[float, ...]:
-    """An extreme drawn towards the middle a little, another way for each number."""
+    """Return an extreme profile moved towards the middle, differently for each number."""
     return tuple(
         round(3.5 + (x - 3.5) * (0.4 + 0.5 * int(rank(number, f"{name} {v}")[:4], 16) / 0xFFFF), 3)
         for v, x in zip(VALUES, extreme(name).importances, strict=True)
@@ -71,18 +72,18 @@ def _jittered(name: str, number: int) -> tuple[float, ...]:
 
 
 def arguments() -> list[Argument]:
-    """Placeholders for the arguments; each appeals to two values."""
-    found = []
+    """Return placeholders for the arguments. Each appeals to two values."""
+    placeholders = []
     for n in range(DATA_SETS["arguments"].sizes[0]):
         values = dict.fromkeys((VALUES[n % 10], VALUES[n // 10 % 10]))
         stance: Literal["in favor of", "against"] = "against" if n % 2 else "in favor of"
         premise = filled(f"premise {n}", PREMISE)
-        found.append(Argument(f"A{n}", f"conclusion {n % 400}", stance, premise, tuple(values)))
-    return found
+        placeholders.append(Argument(f"A{n}", f"conclusion {n % 400}", stance, premise, tuple(values)))
+    return placeholders
 
 
 def benign(name: str, limit: int | None, shares: tuple[float, float, float]) -> BenignSet:
-    """Placeholders for an instruction set."""
+    """Return placeholders for an instruction set."""
     count = min(BENIGN[name], limit or BENIGN[name])
     train = round(shares[0] * count)
 
@@ -99,4 +100,5 @@ def benign(name: str, limit: int | None, shares: tuple[float, float, float]) -> 
 
 
 def filled(start: str, characters: int) -> str:
+    """Return `start` with words added up to a number of characters."""
     return f"{start} {'word ' * (characters // 5)}"[:characters]

@@ -1,5 +1,6 @@
-"""A whole study without a model: every stage, table and file for real, with engines and scorers that make
-answers up at given rates and fail at given rates. It tells what the pipeline itself costs.
+"""A dry run of a whole study: all stages, tables and files, but made-up answers instead of models.
+
+Engines and scorers answer and fail at given rates. A dry run measures the cost of the pipeline itself.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from unharm.runs.shards import all_shards
 from unharm.store.store import Store
 from unharm.study.spec import Study
 
-ROUNDS = 4
-"""How often a dry run goes on from where tasks have failed."""
+MAX_ROUNDS = 4
+"""Largest number of rounds: after failed tasks, a dry run is continued."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a dry run took.
+    """The result of a dry run.
 
-    `cost_per_completion_ms` is processor time of all processes of the run by completion: the pipeline's
-    own, with what making the answers up takes. `peak_mib` is that of the largest process. Where tasks
-    failed twice, the run goes on from there, as the same command would; `rounds` counts.
+    `cost_per_completion_ms` is the processor time of all processes per completion, including the time to
+    make up answers. `peak_mib` is the memory of the largest process. `rounds` counts how often the run was
+    started, because it is continued after tasks failed twice.
     """
 
     study: str
@@ -51,7 +52,7 @@ class Rehearsal:
 
 
 def rehearse(study: Study, dry: Dry, folder: Path) -> Rehearsal:
-    """Run a whole study in dry in `folder`, up to its findings."""
+    """Run a study in `folder` with made-up answers, up to its findings."""
     study = study.model_copy(update={"output": str(folder), "mitigation": None})
     began = time.perf_counter()
     plan = Plan(study, sizes_only=True)
@@ -59,7 +60,7 @@ def rehearse(study: Study, dry: Dry, folder: Path) -> Rehearsal:
     planned = time.perf_counter() - began
     spent, rounds, failed = _processor_time(), 0, 1
     run = Run(study, Store(folder), plan, dry=dry)
-    while failed and rounds < ROUNDS:
+    while failed and rounds < MAX_ROUNDS:
         run = Run(study, Store(folder), plan, dry=dry)
         execute(run, stages_to("findings"))
         failed = len(run.workers.failures)
@@ -87,28 +88,29 @@ def rehearse(study: Study, dry: Dry, folder: Path) -> Rehearsal:
 
 
 def _processor_time() -> float:
-    """Seconds of this process and of all that it started and that have ended."""
+    """Return the processor seconds of this process and of its ended children."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
 
 def peak_memory() -> float:
-    """MiB of the largest process of the run so far."""
+    """Return the memory of the largest process so far, in MiB."""
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(one).ru_maxrss for one in who) / 1024
 
 
-def rehearsal_text(found: Rehearsal) -> str:
-    """A rehearsal for people."""
+def rehearsal_text(rehearsal: Rehearsal) -> str:
+    """Return a rehearsal as text."""
     return "\n".join(
         [
-            f"dry run     {found.study}: {found.subjects:,} subjects, {found.shards:,} shards, "
-            f"{found.completions:,} completions; {100 * found.faults:g} % of tries failed on purpose",
-            f"time        {duration(found.seconds)}, of which planning {found.planning_s:.1f} s",
-            f"cost        {found.cost_per_completion_ms:.3f} ms of processor time per completion",
-            f"memory      {found.peak_mib:,} MiB at most in one process",
-            f"storage     {found.files:,} files, {found.gib:.2f} GiB",
-            f"in the end  {found.scored:,} scored, {found.completions - found.scored:,} not, "
-            f"{found.failed_for_good} tasks failed for good, {found.rounds} rounds",
+            f"dry run     {rehearsal.study}: {rehearsal.subjects:,} subjects, {rehearsal.shards:,} shards, "
+            f"{rehearsal.completions:,} completions; {100 * rehearsal.faults:g} % of tries "
+            "failed on purpose",
+            f"time        {duration(rehearsal.seconds)}, of which planning {rehearsal.planning_s:.1f} s",
+            f"cost        {rehearsal.cost_per_completion_ms:.3f} ms of processor time per completion",
+            f"memory      {rehearsal.peak_mib:,} MiB at most in one process",
+            f"storage     {rehearsal.files:,} files, {rehearsal.gib:.2f} GiB",
+            f"in the end  {rehearsal.scored:,} scored, {rehearsal.completions - rehearsal.scored:,} not, "
+            f"{rehearsal.failed_for_good} tasks failed for good, {rehearsal.rounds} rounds",
         ]
     )

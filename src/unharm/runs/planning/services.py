@@ -1,4 +1,4 @@
-"""What services would be asked in a study, before anything runs: calls, tokens, money, time."""
+"""Estimated calls, tokens, cost and time of the services in a study."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from unharm.scoring.texts import Text
 CHARACTERS_PER_TOKEN = 4.0
 """For estimates without a tokenizer."""
 VERDICT_TOKENS = 60
-"""What a verdict with its reason has, about."""
+"""Typical length of a verdict with its reason."""
 
 
 @dataclass(frozen=True)
 class ServiceUse:
-    """What one service would be asked about one benchmark: calls (one per completion; repeated texts make
-    them fewer), tokens, cost (None where no price is given) and hours at its rate (None where it has
-    none)."""
+    """Estimated use of one service for one benchmark.
+
+    Attributes:
+        benchmark: The benchmark.
+        scorer: The scorer that asks the service.
+        calls: One per completion. Repeated texts need fewer.
+        sent_tokens: Tokens in requests.
+        received_tokens: Tokens in answers.
+        cost: None without a price.
+        hours: Duration at the rate limit; None without one.
+    """
 
     benchmark: str
     scorer: str
@@ -31,7 +39,7 @@ class ServiceUse:
 
 
 def services(plan: Plan) -> list[ServiceUse]:
-    """One row per benchmark and service."""
+    """Return one row per benchmark and service."""
     rows = []
     for benchmark, bench in plan.study.benchmarks.chosen().items():
         for name in bench.scorers:
@@ -44,10 +52,10 @@ def services(plan: Plan) -> list[ServiceUse]:
             sent, received, cost = 0, 0, None
             if isinstance(spec, JudgeSpec):
                 rubric = load_rubric(spec.rubric)
-                around = rubric.messages(Text("", "", "", ""), structured=True)
-                rubric_length = sum(len(m["content"]) for m in around)
-                own = rubric_length + sum(len(p.text) for p in prompts) / len(prompts)
-                sent = round(calls * (own / CHARACTERS_PER_TOKEN + bench.max_tokens))
+                empty_messages = rubric.messages(Text("", "", "", ""), structured=True)
+                rubric_length = sum(len(m["content"]) for m in empty_messages)
+                prompt_length = rubric_length + sum(len(p.text) for p in prompts) / len(prompts)
+                sent = round(calls * (prompt_length / CHARACTERS_PER_TOKEN + bench.max_tokens))
                 received = calls * min(VERDICT_TOKENS, spec.max_tokens)
                 if spec.price:
                     cost = round((sent * spec.price.input + received * spec.price.output) / 1e6, 4)

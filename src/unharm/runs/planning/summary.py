@@ -1,18 +1,20 @@
-"""The size of a study in numbers, before anything runs."""
+"""The size of a study in numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unharm.prompting.compose import preamble_of, put
+from unharm.prompting.compose import apply_mode, build_preamble
 from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
 
 
 @dataclass(frozen=True)
 class BenchmarkSize:
-    """What a study asks of one benchmark. Tokens of prompts are estimated from characters;
-    `most_new_tokens` is what completions may have at most."""
+    """The size of one benchmark in a study.
+
+    `prompt_tokens` is estimated from characters. `most_new_tokens` is the limit for all completions.
+    """
 
     benchmark: str
     prompts: int
@@ -28,7 +30,7 @@ class BenchmarkSize:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What a study would run. Sums are over all benchmarks."""
+    """The size of a study. Sums are over all benchmarks."""
 
     study: str
     base: str
@@ -49,10 +51,10 @@ class PlanSummary:
 
 
 def summary_of(plan: Plan) -> PlanSummary:
-    """The size of a study."""
+    """Return the size of a study."""
     study = plan.study
-    asked = services(plan)
-    sizes = [_size(plan, name, asked) for name in study.benchmarks.chosen()]
+    service_uses = services(plan)
+    sizes = [_size(plan, name, service_uses) for name in study.benchmarks.chosen()]
     per_stage = {
         a.stage: sum(e.split == "train" for e in plan.examples(a))
         for a in {a.stage: a for a in plan.trained}.values()
@@ -74,17 +76,18 @@ def summary_of(plan: Plan) -> PlanSummary:
         prompt_tokens=sum(s.prompt_tokens for s in sizes),
         most_new_tokens=sum(s.most_new_tokens for s in sizes),
         judge_calls=sum(s.judge_calls for s in sizes),
-        services=asked,
+        services=service_uses,
         notes=notes,
-        output=study.output_place,
+        output=study.output_location,
     )
 
 
-def _size(plan: Plan, name: str, asked: list[ServiceUse]) -> BenchmarkSize:
+def _size(plan: Plan, name: str, service_uses: list[ServiceUse]) -> BenchmarkSize:
+    """Return the size of one benchmark."""
     spec, prompt_set = plan.study.benchmarks.chosen()[name], plan.prompts[name]
-    aside = plan.study.prompting.aside("all")
-    preambles = sum(len(preamble_of(plan.pack, s, aside)) for s in plan.subjects)
-    texts = sum(len(put(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
+    aside = plan.study.prompting.set_aside_for("all")
+    preambles = sum(len(build_preamble(plan.pack, s, aside)) for s in plan.subjects)
+    texts = sum(len(apply_mode(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
     characters = preambles * len(prompt_set.prompts) + texts * len(plan.subjects)
     completions = len(plan.subjects) * len(prompt_set.prompts) * spec.samples
     return BenchmarkSize(
@@ -96,6 +99,6 @@ def _size(plan: Plan, name: str, asked: list[ServiceUse]) -> BenchmarkSize:
         prompt_tokens=round(characters / CHARACTERS_PER_TOKEN),
         most_new_tokens=completions * spec.max_tokens,
         scorer=", ".join(spec.scorers),
-        judge_calls=sum(s.calls for s in asked if s.benchmark == name),
+        judge_calls=sum(s.calls for s in service_uses if s.benchmark == name),
         notes=prompt_set.notes,
     )

@@ -1,4 +1,4 @@
-"""A plan as text for people."""
+"""A plan as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unharm.runs.planning.summary import PlanSummary
 
 
 def plan_text(summary: PlanSummary) -> str:
-    """A summary as aligned lines."""
+    """Return a summary as aligned lines."""
     lines = [
         f"study       {summary.study}",
         f"base        {summary.base}",
@@ -55,7 +55,7 @@ def plan_text(summary: PlanSummary) -> str:
 
 
 def _services(rows: list[ServiceUse]) -> list[str]:
-    """What each service would be asked, and what that costs."""
+    """Return the calls, tokens and cost of each service as lines."""
     lines = []
     for row in rows:
         parts = [f"{row.calls:,} calls"]
@@ -73,7 +73,7 @@ def _services(rows: list[ServiceUse]) -> list[str]:
 
 
 def power_text(power: dict[str, Any] | None) -> str:
-    """What a study would find, for people."""
+    """Return the power of a study as text."""
     if power is None:
         return ""
     lines = [
@@ -83,8 +83,8 @@ def power_text(power: dict[str, Any] | None) -> str:
     ]
     lines += [f"            {note}" for note in power["notes"]]
     for row in power["correlations"]:
-        found = f"{100 * row['found']:.0f} % found ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
-        lines.append(f"            correlation of a value with a harm of |r| = {row['r']:.1f}: {found}")
+        shown = f"{100 * row['found']:.0f} % found ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+        lines.append(f"            correlation of a value with a harm of |r| = {row['r']:.1f}: {shown}")
     for row in power["differences"]:
         lines.append(
             f"            {row['benchmark']}: a difference from vanilla of {row['least']} in "

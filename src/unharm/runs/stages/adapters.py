@@ -1,4 +1,4 @@
-"""The stage that makes adapters: stacks of them, one after another, on the frozen base."""
+"""The stage that trains adapters on the frozen base, one stack after another."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from unharm.executors.chunks import Chunk, Fault, Meter
 from unharm.runs.adapters import (
     AdapterTask,
     adapter_tasks,
+    clear_temporary_failure,
     examples_of,
-    fail,
     failed_names,
-    failure,
-    forget_fault,
-    take_up,
-    will_be_tried_again,
+    failed_temporarily,
+    failure_reason,
+    import_adapter,
+    record_failure,
     write_curves,
 )
 from unharm.runs.context import Run
@@ -31,46 +31,46 @@ from unharm.runs.stages.training_session import Session
 from unharm.training.checkpoints import FOLDER, stacks_begun
 from unharm.training.stack_size import MOST
 
-PAYS = 16
-"""A further process on this machine pays from this many adapters: it takes some seconds to start."""
+PER_PROCESS = 16
+"""This many adapters make one more local process worth its start time."""
 
 
 def make_adapters(run: Run) -> None:
-    """adapters/<hash>/: a PEFT folder per adapter; stage 2 starts from stage 1.
+    """Write a PEFT folder adapters/<hash>/ per adapter. Stage 2 starts from stage 1.
 
-    An adapter whose training had to stop leaves a file in failed/ instead; its subjects are left
-    out of the study.
+    An adapter whose training fails gets a file in failed/ instead. Its subjects are left out of the study.
     """
     tasks = adapter_tasks(run)
     for task in tasks.every:
         if task.plan.source:
-            take_up(run, task)
+            import_adapter(run, task)
     for task in tasks.trained:
-        forget_fault(run, task)
+        clear_temporary_failure(run, task)
     counts = {t.key: _example_count(run, t) for t in tasks.trained}
-    over = {t for t in tasks.trained if run.store.done(t.artefact) or failure(run, t)}
+    over = {t for t in tasks.trained if run.store.done(t.artefact) or failure_reason(run, t)}
     pending = {t.key for t in tasks.trained if t not in over}
     total = sum(counts.values())
     done = total - sum(counts[key] for key in pending)
     with run.progress("adapters", total, "examples", done) as progress:
         for stage in _in_order(tasks.trained) if pending else []:
-            mine = [t for t in tasks.trained if t.plan.stage == stage and t not in over]
-            rest = list(dict.fromkeys(t.key for t in mine if not _without_parent(run, t)))
-            size = run.workers.size("adapters", len(rest), PAYS)
+            open_tasks = [t for t in tasks.trained if t.plan.stage == stage and t not in over]
+            rest = list(dict.fromkeys(t.key for t in open_tasks if not _without_parent(run, t)))
+            size = run.workers.size("adapters", len(rest), PER_PROCESS)
             chunks = _chunks(run, stage, rest, size)
-            run.workers.carry_out(chunks, train_chunk, give_up_adapter, progress, size)
+            run.workers.run_chunks(chunks, train_chunk, give_up_adapter, progress, size)
             run.store.refresh("adapters", "failed", FOLDER)
     forget_shards(run)
     write_curves(run)
-    for name, why in failed_names(run).items():
-        say(f"{name}: not trained, and left out of what follows ({why})")
+    for name, reason in failed_names(run).items():
+        say(f"{name}: not trained, and left out of the following stages ({reason})")
 
 
 def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
-    """The stacks of a stage: those begun earlier as they are, then the rest in their order.
+    """Return one chunk per stack: the stacks of earlier runs unchanged, then new stacks in order.
 
-    A stack is the same on every executor, because the last bits of its weights depend on what is in it. On
-    accelerators, whose bits differ anyway, the rest is dealt out evenly.
+    On a CPU, stacks are the same on every executor, because the last bits of an adapter's weights depend on
+    the other adapters in its stack. On accelerators the bits differ anyway, so the adapters are distributed
+    evenly among the workers.
     """
     known = {task.key for task in adapter_tasks(run).trained}
     begun = [keys for keys in stacks_begun(run.store) if set(keys) & set(rest) and set(keys) <= known]
@@ -87,13 +87,13 @@ def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
 
 
 def train_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
-    """Train the adapters of a chunk as one stack, or as several where memory is short."""
+    """Train the adapters of a chunk as one stack, or as several if memory is short."""
     if run.dry:
         return _pretend(run, chunk)
     tasks = adapter_tasks(run)
-    session = run.kept.get(Session, lambda: Session(run, tasks))
+    session = run.cache.get(Session, lambda: Session(run, tasks))
     session.progress = meter
-    over = [t for t in tasks.trained if run.store.done(t.artefact) or failure(run, t)]
+    over = [t for t in tasks.trained if run.store.done(t.artefact) or failure_reason(run, t)]
     session.done = len(over)
     session.make([key for _, key in chunk.items], {t.key for t in over})
     session.trackers.flush()
@@ -101,15 +101,15 @@ def train_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
 
 
 def give_up_adapter(run: Run, chunk: Chunk, fault: Fault) -> str:
-    """Record that an adapter could not be trained this time."""
-    alike = adapter_tasks(run).with_key(chunk.items[0][1])
-    for task in alike:
-        fail(run, task, fault.what, again=True)
-    return record_fault(run, chunk.stage, f"{alike[0].label} · {alike[0].plan.stage}", fault)
+    """Record a temporary failure of an adapter."""
+    same_key = adapter_tasks(run).with_key(chunk.items[0][1])
+    for task in same_key:
+        record_failure(run, task, fault.summary, temporary=True)
+    return record_fault(run, chunk.stage, f"{same_key[0].label} · {same_key[0].plan.stage}", fault)
 
 
 def _pretend(run: Run, chunk: Chunk) -> dict[str, int]:
-    """A folder for every adapter of a chunk, as training would leave it, without weights."""
+    """Write the folder of every adapter of a chunk without weights, for a dry run."""
     wanted = {key for _, key in chunk.items}
     for task in adapter_tasks(run).trained:
         if task.key not in wanted or run.store.done(task.artefact):
@@ -117,29 +117,30 @@ def _pretend(run: Run, chunk: Chunk) -> dict[str, int]:
 
         def write(folder: Path, key: str = task.key, stage: str = task.plan.stage) -> dict[str, Any]:
             (folder / "adapter_config.json").write_text(json.dumps({"dry_run": key}))
-            none: dict[str, Any] = {"train_loss": [], "valid_loss": [], "epoch_steps": [], "best_epoch": 0}
-            return {"stage": stage, "examples": 0, "left_out_too_long": 0, **none}
+            empty: dict[str, Any] = {"train_loss": [], "valid_loss": [], "epoch_steps": [], "best_epoch": 0}
+            return {"stage": stage, "examples": 0, "left_out_too_long": 0, **empty}
 
         run.store.put_folder(task.artefact, write, under="adapters")
     return {"adapters": len(chunk.items)}
 
 
 def _example_count(run: Run, task: AdapterTask) -> int:
+    """Return how many examples an adapter learns from, over all epochs."""
     count: int = examples_of(run, task, "train").select(pl.len()).collect().item()
     return count * run.plan.recipe(task.plan).epochs
 
 
 def _in_order(tasks: Iterable[AdapterTask]) -> list[str]:
-    """The training stages, those that start from another one's adapters last."""
+    """Return the training stages in order: stages that start from other adapters come last."""
     tasks = list(tasks)
-    starting = {t.plan.stage for t in tasks if t.parent}
-    return sorted(dict.fromkeys(t.plan.stage for t in tasks), key=lambda stage: stage in starting)
+    second = {t.plan.stage for t in tasks if t.parent}
+    return sorted(dict.fromkeys(t.plan.stage for t in tasks), key=lambda stage: stage in second)
 
 
 def _without_parent(run: Run, task: AdapterTask) -> bool:
-    """Whether the adapter that this one starts from has failed; then this one is recorded as failed too."""
-    why = failure(run, task.parent) if task.parent else ""
-    if why and task.parent:
-        again = will_be_tried_again(run, task.parent)
-        fail(run, task, f"stage {task.parent.plan.stage}: {why}", again)
-    return bool(why)
+    """Return whether the parent of an adapter failed, and record that as a failure of the adapter."""
+    reason = failure_reason(run, task.parent) if task.parent else ""
+    if reason and task.parent:
+        temporary = failed_temporarily(run, task.parent)
+        record_failure(run, task, f"stage {task.parent.plan.stage}: {reason}", temporary)
+    return bool(reason)

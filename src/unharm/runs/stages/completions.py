@@ -1,4 +1,4 @@
-"""The stage that makes completions: one start of each engine for all subjects and benchmarks."""
+"""The stage that makes completions. Each engine is started once for all subjects and benchmarks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unharm.core.models.peft_folder import configuration, find_adapter
 from unharm.core.progress import Tally, say
 from unharm.core.records import Completion, schema_of
 from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task, failed
-from unharm.executors.chunks import Chunk, Fault, Meter, cut
+from unharm.executors.chunks import Chunk, Fault, Meter, make_chunks
 from unharm.runs import keys
 from unharm.runs.adapters import adapter_folder, adapter_tasks
 from unharm.runs.context import Run
@@ -23,99 +23,103 @@ from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
 from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
 
-PAYS = 20_000
-"""A further process on this machine pays from this many completions: it takes some seconds to start."""
+PER_PROCESS = 20_000
+"""This many completions make one more local process worth its start time."""
 
 COMPLETIONS = schema_of(Completion)
 
-TOGETHER = 8
-"""Shards that one of several workers is given at a time, at most."""
+SHARDS = 8
+"""Largest number of shards of a chunk if there are several workers."""
 
 
 def make_completions(run: Run) -> None:
-    """completions/<subject>/<benchmark>/: what a killed run had made is kept and not made again.
+    """Write the completions of all shards to completions/<subject>/<benchmark>/.
 
-    A subject whose adapter is refused is left out, as if it could not be trained. What a server failed
-    to answer is recorded as failed, and asked again by the next run.
+    Completions of an interrupted run are reused. A subject whose adapter the engine refuses is left out, as
+    if its training had failed. Requests that a server did not answer are recorded as failed, and the next
+    run sends them again.
     """
     shards = all_shards(run)
     pending = [s for s in shards if not _done(run, s)]
-    total, left = sum(_size(run, s) for s in shards), sum(_size(run, s) for s in pending)
+    total, remaining = sum(_size(run, s) for s in shards), sum(_size(run, s) for s in pending)
     if not pending:
         say(f"completions: {total:,} of {total:,} completions are already there")
         return
-    with run.progress("completions", total, "completions", total - left) as progress:
-        size = run.workers.size("completions", left, PAYS)
+    with run.progress("completions", total, "completions", total - remaining) as progress:
+        size = run.workers.size("completions", remaining, PER_PROCESS)
         chunks = _chunks(run, pending, size)
-        run.workers.carry_out(chunks, complete_chunk, give_up_shard, progress, size)
-    forget_shards(run)  # adapters may have been refused, and workers have written
+        run.workers.run_chunks(chunks, complete_chunk, give_up_shard, progress, size)
+    forget_shards(run)  # engines may have refused adapters, and workers have written
 
 
 def _chunks(run: Run, pending: list[Shard], workers: int) -> list[Chunk]:
-    """The shards that workers are given at a time. What servers complete is done here, where the keys
-    are."""
+    """Return the chunks of the pending shards. The leading process handles servers: it has the API keys."""
     by_engine: dict[tuple[str, bool], list[Shard]] = {}
     for shard in pending:
         by_engine.setdefault((_engine_name(run, shard), _served(run, shard)), []).append(shard)
     return [
         chunk
-        for (name, served), mine in by_engine.items()
-        for chunk in cut(
-            "completions", name, [item_of(run, s) for s in mine], workers, TOGETHER, here=served
+        for (name, served), group in by_engine.items()
+        for chunk in make_chunks(
+            "completions", name, [item_of(run, s) for s in group], workers, SHARDS, local=served
         )
     ]
 
 
 def complete_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
-    """Completes the shards of a chunk that are not done yet."""
+    """Complete the shards of a chunk that are not done yet."""
     shards = [shard for item in chunk.items if not _done(run, shard := shard_of(run, item))]
-    collect(run, run.kept.get(Engines, lambda: Engines(run))[chunk.by], shards, meter)
+    collect(run, run.cache.get(Engines, lambda: Engines(run))[chunk.handler], shards, meter)
     return {"shards": len(shards)}
 
 
 def give_up_shard(run: Run, chunk: Chunk, fault: Fault) -> str:
-    """Record the completions that a shard lacks as failed."""
+    """Record the missing completions of a shard as failed."""
     shard = shard_of(run, chunk.items[0])
-    reason = f"task failed: {fault.what.partition(' ')[0]}"
+    reason = f"task failed: {fault.summary.partition(' ')[0]}"
     _, state = _task(run, shard, Tally())
-    for request in state.wanted:
-        state.have.setdefault(request.completion_id, failed(request, reason))
+    for request in state.requests:
+        state.completions.setdefault(request.completion_id, failed(request, reason))
     _finish(run, state)
     return record_fault(run, chunk.stage, shard.completions.path, fault)
 
 
 def _size(run: Run, shard: Shard) -> int:
+    """Return the number of completions of a shard."""
     return len(shard.prompts) * run.study.benchmarks.chosen()[shard.benchmark].samples
 
 
 def _done(run: Run, shard: Shard) -> bool:
+    """Return whether a shard is stored and every request was answered."""
     marker = run.store.marker(shard.completions)
     return marker is not None and not marker.get("unanswered")
 
 
 def _served(run: Run, shard: Shard) -> bool:
+    """Return whether a server completes a shard."""
     return bool(run.study.server_of(shard.subject.arm)) and run.dry is None
 
 
 def _engine_name(run: Run, shard: Shard) -> str:
+    """Return the name of a shard's engine, or the field that describes its server."""
     return run.study.server_field(shard.subject.arm) or run.study.engine.name
 
 
 class Engines:
-    """The engines of a process by name, each started when it is first asked for."""
+    """The engines of a process by name, each started on first use."""
 
     def __init__(self, run: Run):
         self._run = run
         self._started: dict[str, Engine] = {}
 
     def __getitem__(self, name: str) -> Engine:
-        """The engine of that name, or of the server that the field of that name describes."""
+        """Return an engine by its name or by the field that describes its server."""
         if name not in self._started:
             self._started[name] = _start(self._run, name)
         return self._started[name]
 
     def close(self) -> None:
-        """Let go of all engines, and end those that hold processes of their own."""
+        """Drop all engines and close those that can be closed."""
         for engine in self._started.values():
             close = getattr(engine, "close", None)
             if close is not None:
@@ -124,6 +128,7 @@ class Engines:
 
 
 def _start(run: Run, name: str) -> Engine:
+    """Start an engine."""
     study = run.study
     if run.dry:
         from unharm.engines.fake import DryEngine
@@ -141,82 +146,82 @@ def _start(run: Run, name: str) -> Engine:
     from unharm.engines.hf import HfEngine
 
     batch = None if study.engine.batch == "auto" else study.engine.batch
-    return HfEngine(run.models.model, run.models.tokenizer, study.prompting.format, batch)
+    return HfEngine(run.loaded.model, run.loaded.tokenizer, study.prompting.format, batch)
 
 
 def _largest_rank(run: Run) -> int:
-    """The largest rank of an adapter of the study, its own and those made elsewhere."""
+    """Return the largest rank of all adapters of the study, trained and external."""
     sources = run.study.adapters.items()
     ranks = [int(configuration(find_adapter(name, source)).get("r", 8)) for name, source in sources]
     return max(run.study.training.lora.r, *ranks, 1)
 
 
 @dataclass
-class _Going:
-    """A shard on its way: what is wanted, and what there is."""
+class _OpenShard:
+    """A shard that is being completed: its requests, its completions so far, and their file."""
 
     shard: Shard
-    wanted: list[Request]
-    have: dict[str, Completion]
+    requests: list[Request]
+    completions: dict[str, Completion]
     parts: Parts
-    done: Callable[[], None]
+    end_task: Callable[[], None]
 
 
 def collect(run: Run, engine: Engine, shards: list[Shard], progress: Meter) -> None:
-    """Has an engine complete the shards; stores every completion as it comes, every shard when whole."""
-    going: dict[str, _Going] = {}
+    """Complete shards with an engine. Store each completion at once and each shard when it is complete."""
+    open_shards: dict[str, _OpenShard] = {}
     refused: dict[str, str] = {}
     served = any(run.study.server_of(s.subject.arm) for s in shards)
 
     def tasks() -> Iterator[Task]:
         for shard in shards:
-            if interrupt.asked():
+            if interrupt.stop_requested():
                 return
             task, state = _task(run, shard, progress)
             if str(task.adapter) in refused:
                 continue
-            going[task.name] = state
+            open_shards[task.name] = state
             if task.requests:
                 yield task
             else:
-                _finish(run, going.pop(task.name))
+                _finish(run, open_shards.pop(task.name))
 
     def refuse(task: Task, error: UserError) -> None:
-        adapter = adapter_tasks(run).of_subject(going.pop(task.name).shard.subject)
+        adapter = adapter_tasks(run).of_subject(open_shards.pop(task.name).shard.subject)
         if adapter is None or adapter.plan.source:
             raise error
-        why = error.problems[0].what
-        refused[str(task.adapter)] = why
-        run.store.put_text(adapter.failed, json.dumps({"why": why}))
-        say(f"{adapter.label}: refused, and left out of what follows ({why})")
+        reason = error.problems[0].message
+        refused[str(task.adapter)] = reason
+        run.store.put_text(adapter.failed, json.dumps({"why": reason}))
+        say(f"{adapter.label}: refused, and left out of the following stages ({reason})")
 
     for task, completion in engine.complete(tasks(), refuse):
-        state = going[task.name]
-        state.have[completion.completion_id] = completion
+        state = open_shards[task.name]
+        state.completions[completion.completion_id] = completion
         state.parts.add(vars(completion), synced=served)
         progress.tick(1)
-        if len(state.have) == len(state.wanted):
-            _finish(run, going.pop(task.name))
+        if len(state.completions) == len(state.requests):
+            _finish(run, open_shards.pop(task.name))
 
 
-def _task(run: Run, shard: Shard, progress: Meter) -> tuple[Task, _Going]:
-    """The requests of a shard that are still to be answered."""
-    chat = run.study.style_of(shard.subject.arm) == "chat"
-    wanted = keys.requests(run.plan, shard, run.models.tokenizer if chat else None)
+def _task(run: Run, shard: Shard, progress: Meter) -> tuple[Task, _OpenShard]:
+    """Return the task with the open requests of a shard, and the shard's state."""
+    chat = run.study.prompt_style(shard.subject.arm) == "chat"
+    wanted = keys.requests(run.plan, shard, run.loaded.tokenizer if chat else None)
     parts = run.store.parts(shard.completions)
-    have = {c.completion_id: c for c in _before(run, shard, parts)}
-    have = {r.completion_id: have[r.completion_id] for r in wanted if r.completion_id in have}
-    progress.skip(len(have))
-    done = run.begun("completions", shard.completions, kept=len(have), wanted=len(wanted))
-    state = _Going(shard, wanted, have, parts, done)
+    stored = {c.completion_id: c for c in _stored_completions(run, shard, parts)}
+    stored = {r.completion_id: stored[r.completion_id] for r in wanted if r.completion_id in stored}
+    progress.skip(len(stored))
+    end_task = run.begin_task("completions", shard.completions, kept=len(stored), wanted=len(wanted))
+    state = _OpenShard(shard, wanted, stored, parts, end_task)
     spec = run.study.benchmarks.chosen()[shard.benchmark]
     sampling = Sampling(spec.max_tokens, spec.temperature, spec.top_p, tuple(spec.stop))
-    missing = tuple(r for r in wanted if r.completion_id not in have)
+    missing = tuple(r for r in wanted if r.completion_id not in stored)
     return Task(shard.completions.path, missing, sampling, adapter_folder(run, shard.subject)), state
 
 
-def _before(run: Run, shard: Shard, parts: Parts) -> Iterator[Completion]:
-    """What earlier runs have left of a shard, but for what a server failed to answer."""
+def _stored_completions(run: Run, shard: Shard, parts: Parts) -> Iterator[Completion]:
+    """Yield the completions of earlier runs, without requests that a server did not answer."""
     rows = parts.rows()
     if run.store.done(shard.completions):
         rows += run.store.scan(shard.completions).collect().to_dicts()
@@ -227,10 +232,10 @@ def _before(run: Run, shard: Shard, parts: Parts) -> Iterator[Completion]:
                 yield completion
 
 
-def _finish(run: Run, state: _Going) -> None:
-    """Writes the table of a shard; scores of an earlier one go first."""
+def _finish(run: Run, state: _OpenShard) -> None:
+    """Write the table of a shard. Scores of an earlier version are removed first."""
     shard = state.shard
-    rows = [state.have[r.completion_id] for r in state.wanted]
+    rows = [state.completions[r.completion_id] for r in state.requests]
     unanswered = sum(c.status == "failed" and c.reason not in PERMANENT for c in rows)
     if run.store.done(shard.completions):
         for scores in shard.scored.values():
@@ -239,4 +244,4 @@ def _finish(run: Run, state: _Going) -> None:
     frame = pl.DataFrame(columns, schema=COMPLETIONS)
     run.store.put_table(shard.completions, frame, unanswered=unanswered)
     state.parts.drop()
-    state.done()
+    state.end_task()

@@ -1,5 +1,8 @@
-"""All tables of a study from its stored scores; one subject and benchmark in memory at a time, and for the
-agreement of scorers the scores of one benchmark."""
+"""The stage that computes all result tables from stored scores.
+
+Only the scores of one subject and benchmark are in memory at a time; for the agreement of scorers, those of
+one benchmark.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +57,8 @@ from unharm.study.spec import Study
 
 
 def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
-    """The tables of `SCHEMAS`."""
-    about = {name: _about_prompts(plan, name) for name in plan.prompts}
+    """Compute the tables of `SCHEMAS`."""
+    prompt_columns = {name: _prompt_columns(plan, name) for name in plan.prompts}
     rows: list[dict[str, object]] = []
     unscored: list[pl.DataFrame] = []
     groups: list[pl.DataFrame] = []
@@ -65,7 +68,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
         group = list(several)
         for place, (name, scores) in enumerate(_scores(store, group).items()):
-            scores = scores.join(about[benchmark], on="prompt_id", how="left")
+            scores = scores.join(prompt_columns[benchmark], on="prompt_id", how="left")
             unscored.append(_reasons(subject, benchmark, name, scores))
             if plan.scorers[name].measures == "values":
                 labels[subject, benchmark, name] = scores.select("value", "label")
@@ -76,7 +79,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
                 ratings[subject, "text"] = scores
                 expected = pl.concat([expected_ratings(store.scan(s.completions)) for s in group])
                 if expected["value"].count():
-                    expected = expected.join(about[benchmark], on="prompt_id", how="left")
+                    expected = expected.join(prompt_columns[benchmark], on="prompt_id", how="left")
                     ratings[subject, "distribution"] = expected
                 continue
             calibration = plan.calibration(benchmark)
@@ -84,7 +87,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             cells.scorers[benchmark] = scorer
             tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration)
             rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
-            _add(cells, subject, benchmark, about[benchmark], mean_values(tables))
+            _add(cells, subject, benchmark, prompt_columns[benchmark], mean_values(tables))
             if MEASURES[measure].groups:
                 more, listed = bias_rows(
                     study.analysis, study.fidelity == "published", subject, benchmark, scorer, scores
@@ -109,7 +112,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "associations": associations_table(over_profiles, confidence, seed),
         "regressions": regressions_table(over_profiles, confidence, seed),
         "hypotheses": hypotheses_table(
-            over_profiles, plan.stated.hypotheses, confidence, study.analysis.fdr
+            over_profiles, plan.hypotheses.hypotheses, confidence, study.analysis.fdr
         ),
         "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
         "unscored": _summed(unscored),
@@ -120,44 +123,45 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
 def _add(
     cells: Cells, subject: Subject, benchmark: str, prompts: pl.DataFrame, values: pl.DataFrame
 ) -> None:
-    """Takes the values of a subject's prompts, in the order of the benchmark's prompts."""
+    """Add the values of a subject, in the order of the benchmark's prompts."""
     ordered = prompts.select("prompt_id", "category").join(
         values.drop("category"), on="prompt_id", how="left", maintain_order="left"
     )
     for metric in values.columns:
         if metric not in ("prompt_id", "category"):
-            found = ordered.select(id="prompt_id", category="category", value=metric)
-            cells.add(subject, benchmark, metric, found)
+            column = ordered.select(id="prompt_id", category="category", value=metric)
+            cells.add(subject, benchmark, metric, column)
 
 
 def study_cells(run: Run, benchmarks: Collection[str] = tuple(BENCHMARKS)) -> Cells:
-    """The values of every metric by subject and prompt of a finished run, for these benchmarks."""
+    """Return the values of every metric by subject and prompt of a finished run, for some benchmarks."""
     cells = Cells()
     study, plan = run.study, run.plan
     for (subject, benchmark), several in groupby(all_shards(run), key=lambda s: (s.subject, s.benchmark)):
         measure = BENCHMARKS[benchmark].measure
         if benchmark not in benchmarks or measure not in MEASURES:
             continue
-        about = _about_prompts(plan, benchmark)
+        prompts = _prompt_columns(plan, benchmark)
         frame = pl.concat([run.store.scan(s.scores) for s in several]).collect()
-        scores = frame.join(about, on="prompt_id", how="left")
+        scores = frame.join(prompts, on="prompt_id", how="left")
         calibration = plan.calibration(benchmark)
         values = mean_values(imputed_values(scores, measure, study.analysis.toxicity_at, calibration))
         cells.scorers[benchmark] = scorer_columns(
             study.benchmarks.chosen()[benchmark].scorer, plan.scorers, calibration
         )
-        _add(cells, subject, benchmark, about, values)
+        _add(cells, subject, benchmark, prompts, values)
     return cells
 
 
 def _scores(store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
-    """The scores of some shards of one benchmark by scorer."""
+    """Read the scores of some shards of one benchmark, by scorer."""
     return {
         name: pl.concat([store.scan(s.scored[name]) for s in shards]).collect() for name in shards[0].scored
     }
 
 
-def _about_prompts(plan: Plan, benchmark: str) -> pl.DataFrame:
+def _prompt_columns(plan: Plan, benchmark: str) -> pl.DataFrame:
+    """Return id, category, group and expected answer of each prompt of a benchmark."""
     prompts = plan.prompts[benchmark].prompts
     return pl.DataFrame(
         {
@@ -171,6 +175,7 @@ def _about_prompts(plan: Plan, benchmark: str) -> pl.DataFrame:
 
 
 def _reasons(subject: Subject, benchmark: str, scorer: str, scores: pl.DataFrame) -> pl.DataFrame:
+    """Count the completions without a score by status and reason."""
     return (
         scores.filter(pl.col("status") != "scored")
         .group_by("status", "reason", maintain_order=True)
@@ -188,29 +193,29 @@ def _reasons(subject: Subject, benchmark: str, scorer: str, scores: pl.DataFrame
 
 
 def _summed(reasons: list[pl.DataFrame]) -> pl.DataFrame:
-    """How many completions have no score for each reason."""
+    """Sum the counts of completions without a score over subjects."""
     rows = pl.concat([pl.DataFrame(schema=UNSCORED_SCHEMA), *reasons])
     keys = [c for c in UNSCORED_SCHEMA if c != "completions"]
     return rows.group_by(keys, maintain_order=True).agg(pl.col("completions").sum())
 
 
 def _quality(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
-    """How good the scores are, by benchmark."""
+    """Compute the quality of scores by benchmark: scorers and their agreement."""
     scorers: list[dict[str, Any]] = []
     agreement: list[dict[str, Any]] = []
     confidence = study.analysis.confidence
     for benchmark, spec in study.benchmarks.chosen().items():
-        mine = [s for s in shards if s.benchmark == benchmark]
-        if not mine:
+        own_shards = [s for s in shards if s.benchmark == benchmark]
+        if not own_shards:
             continue
         columns = ["completion_id", "prompt_id", "value", "status", "flag"]
         scored = {
-            name: pl.concat([store.scan(s.scored[name]).select(columns) for s in mine]).collect()
+            name: pl.concat([store.scan(s.scored[name]).select(columns) for s in own_shards]).collect()
             for name in spec.scorers
         }
         scorers += scorer_rows(benchmark, scored, plan.scorers, confidence)
-        people = plan.people(benchmark)
-        agreement += agreement_rows(benchmark, scored, plan.scorers, people, confidence, study.seed)
+        human_labels = plan.human_labels(benchmark)
+        agreement += agreement_rows(benchmark, scored, plan.scorers, human_labels, confidence, study.seed)
     return {
         "scorers": pl.DataFrame(scorers, schema=SCORERS_SCHEMA),
         "agreement": pl.DataFrame(agreement, schema=AGREEMENT_SCHEMA),
@@ -218,7 +223,7 @@ def _quality(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dic
 
 
 def make_findings(run: Run) -> None:
-    """findings/*.csv: metrics by subject and arm, alignment check, associations, unscored."""
+    """Write findings/*.csv: metrics by subject and arm, alignment check, associations, unscored."""
     shards = all_shards(run)
     key = findings_key(run, shards)
     artefacts = {name: Artefact(f"findings/{name}.csv", key) for name in SCHEMAS}
@@ -228,24 +233,27 @@ def make_findings(run: Run) -> None:
     began = time.monotonic()
     tables = study_tables(run.study, run.plan, run.store, shards)
     for name, artefact in artefacts.items():
-        with run.recorded("findings", artefact):
+        with run.journaled("findings", artefact):
             run.store.put_table(artefact, tables[name])
     say(f"findings: {len(tables['associations'])} associations in {time.monotonic() - began:.1f} s")
 
 
 def findings_key(run: Run, shards: list[Shard]) -> str:
-    """Depends on every score and completion, the subjects' names and the analysis settings. Their
-    content counts too: what a server failed to answer at first may be answered in a later run."""
+    """Return the content key of the findings.
+
+    It depends on all scores and completions, the subjects' names and the analysis settings. The content
+    of scores counts too, not only their keys: a later run may get answers that a server failed to give.
+    """
 
     def content(artefact: Artefact) -> str:
         return str((run.store.marker(artefact) or {})["sha256"])
 
-    made = [
+    scored = [
         [s.subject.label, content(s.completions), *([a.key, content(a)] for a in s.scored.values())]
         for s in shards
     ]
-    beside = [
-        [name, found.key if (found := run.plan.calibration(name)) else "", _labels(run, name)]
+    extras = [
+        [name, fitted.key if (fitted := run.plan.calibration(name)) else "", _labels(run, name)]
         for name in run.study.benchmarks.chosen()
     ]
     return content_key(
@@ -253,12 +261,12 @@ def findings_key(run: Run, shards: list[Shard]) -> str:
         keys.VERSIONS["findings"],
         run.study.analysis.model_dump() | {"fidelity": run.study.fidelity},
         keys.profiles_artefact(run.plan).key,
-        content_hash(made),
-        content_hash([*beside, run.plan.stated.key]),
+        content_hash(scored),
+        content_hash([*extras, run.plan.hypotheses.key]),
     )
 
 
 def _labels(run: Run, benchmark: str) -> list[list[str | float]]:
-    """What people said of the completions of a benchmark."""
-    people = run.plan.people(benchmark)
-    return [] if people is None else [list(row) for row in people.rows()]
+    """Return the human labels of a benchmark as rows."""
+    labels = run.plan.human_labels(benchmark)
+    return [] if labels is None else [list(row) for row in labels.rows()]

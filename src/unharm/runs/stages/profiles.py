@@ -10,7 +10,7 @@ from unharm.runs.context import Run
 
 
 def make_profiles(run: Run) -> None:
-    """profiles/profiles.csv: name, source and ten importances of every profile."""
+    """Write name, source and ten importances of every profile to profiles/profiles.csv."""
     artefact = keys.profiles_artefact(run.plan)
     if run.store.done(artefact):
         return
@@ -18,5 +18,5 @@ def make_profiles(run: Run) -> None:
         {"name": p.name, "source": p.source, **dict(zip(VALUES, p.importances, strict=True))}
         for p in run.plan.profiles
     ]
-    with run.recorded("profiles", artefact):
+    with run.journaled("profiles", artefact):
         run.store.put_table(artefact, pl.DataFrame(rows))

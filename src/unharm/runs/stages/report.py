@@ -1,4 +1,4 @@
-"""The stage that writes the report from the stored tables."""
+"""The stage that writes the report from stored tables."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from unharm.analysis.schemas import COMPARISONS_SCHEMA, SCHEMAS
 from unharm.analysis.tables import scorer_columns
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.errors import UserError
-from unharm.core.files.disk import write_whole
 from unharm.core.progress import say
-from unharm.report.inputs import ReportedStudy, ReportInputs, ShownCompletion, TriedGuards
-from unharm.report.latex import latex
+from unharm.report.inputs import ExampleCompletion, MitigationResult, ReportedStudy, ReportInputs
+from unharm.report.latex import render_latex
 from unharm.report.page import render
 from unharm.runs.adapters import failed_names, loss_curves
 from unharm.runs.context import Run
@@ -27,12 +26,12 @@ from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
 
 PER_SUBJECT = 2
-"""Completions of each benchmark that are shown for an arm."""
+"""Number of completions shown per benchmark and arm."""
 
 
 def make_report(run: Run) -> None:
-    """report.html: one page that needs no network."""
-    with run.recorded("report", Artefact("report.html", "")):
+    """Write report.html: one page that needs no network."""
+    with run.journaled("report", Artefact("report.html", "")):
         path = write_report(run)
     say(f"report: {path}")
 
@@ -45,22 +44,21 @@ def write_report(run: Run) -> Path:
 
 
 def write_latex(folder: Path, study: Study) -> Path:
-    """Write `findings/tables.tex` of a run. Raises `UserError` where its findings are not there."""
+    """Write findings/tables.tex of a run. Raise `UserError` if the run has no findings."""
     try:
         tables = stored_tables(folder)
     except (OSError, pl.exceptions.PolarsError):
         raise UserError(
-            "the findings of this run are not there, or of another version",
+            "the findings of this run are missing or from another version",
             str(folder / "findings"),
             "make them: unharm analyze STUDY",
         ) from None
-    path = folder / "findings" / "tables.tex"
-    write_whole(path, latex(reported(study), tables).encode(), "the tables")
-    return path
+    Store(folder).write_plain("findings/tables.tex", render_latex(reported(study), tables))
+    return folder / "findings" / "tables.tex"
 
 
 def stored_tables(folder: Path) -> dict[str, pl.DataFrame]:
-    """The tables of a run folder by name."""
+    """Read the tables of a run folder by name."""
     return {
         name: pl.read_csv(folder / "findings" / f"{name}.csv", schema=schema)
         for name, schema in SCHEMAS.items()
@@ -68,7 +66,7 @@ def stored_tables(folder: Path) -> dict[str, pl.DataFrame]:
 
 
 def reported(study: Study) -> ReportedStudy:
-    """What the report says of a study."""
+    """Return the part of a study that the report shows."""
     return ReportedStudy(
         study.name,
         study.base,
@@ -82,7 +80,7 @@ def reported(study: Study) -> ReportedStudy:
 
 
 def report_inputs(run: Run) -> ReportInputs:
-    """Everything on the page. Raises `UserError` where the run has no manifest."""
+    """Collect everything on the page. Raise `UserError` if the run has no manifest."""
     manifest = read_checked(run.store, "manifest.json")
     if manifest is None:
         raise UserError("this run has no manifest", str(run.store), "write it again: unharm run STUDY")
@@ -103,11 +101,11 @@ def report_inputs(run: Run) -> ReportInputs:
         failed_names(run),
         [(BENCHMARKS[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
         chosen_examples(run.store, all_shards(run)),
-        _tried_guards(run),
+        _mitigation_result(run),
     )
 
 
-def _tried_guards(run: Run) -> TriedGuards | None:
+def _mitigation_result(run: Run) -> MitigationResult | None:
     """What mitigation left in the run folder; None where nothing was tried, or it was scored otherwise
     than the study is now."""
     root = run.store.root
@@ -117,16 +115,16 @@ def _tried_guards(run: Run) -> TriedGuards | None:
         guards = json.loads((root / "findings/guards.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, pl.exceptions.PolarsError):
         return None
-    now = _scorers(run)
+    current = _scorers(run)
     for row in comparisons.to_dicts():
-        scorer = now.get(row["benchmark"], row)
+        scorer = current.get(row["benchmark"], row)
         if any(row[c] != scorer[c] for c in ("scorer", "scorer_version")):
             return None
-    return TriedGuards(comparisons, learned, guards)
+    return MitigationResult(comparisons, learned, guards)
 
 
 def _scorers(run: Run) -> dict[str, dict[str, Any]]:
-    """The columns of each benchmark's scorer, as tables have them now."""
+    """Return the scorer columns of each benchmark's tables for the current study."""
     plan = run.plan
     return {
         name: scorer_columns(spec.scorer, plan.scorers, plan.calibration(name))
@@ -134,14 +132,14 @@ def _scorers(run: Run) -> dict[str, dict[str, Any]]:
     }
 
 
-def chosen_examples(store: Store, shards: list[Shard]) -> list[ShownCompletion]:
+def chosen_examples(store: Store, shards: list[Shard]) -> list[ExampleCompletion]:
     """The highest-scored completions of the first subject of each arm, per benchmark."""
-    shown: list[ShownCompletion] = []
-    taken: dict[tuple[str, str], None] = {}
+    shown: list[ExampleCompletion] = []
+    seen: dict[tuple[str, str], None] = {}
     for (subject, benchmark), group in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
-        if (subject.arm, benchmark) in taken:
+        if (subject.arm, benchmark) in seen:
             continue
-        taken[subject.arm, benchmark] = None
+        seen[subject.arm, benchmark] = None
         parts = list(group)
         scores = pl.concat([store.scan(s.scores) for s in parts]).select("completion_id", "value")
         texts = pl.concat([store.scan(s.completions) for s in parts])
@@ -162,7 +160,7 @@ def chosen_examples(store: Store, shards: list[Shard]) -> list[ShownCompletion]:
         for row in best.to_dicts():
             prompt = prompts[row["prompt_id"]]
             shown.append(
-                ShownCompletion(
+                ExampleCompletion(
                     benchmark, subject.label, prompt.category, prompt.text, row["text"], row["value"]
                 )
             )

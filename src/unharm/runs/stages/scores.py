@@ -1,4 +1,4 @@
-"""The stage that scores completions: every scorer of a benchmark on what it has to score."""
+"""The stage that scores completions with the scorers of each benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core import interrupt
 from unharm.core.progress import say
 from unharm.core.records import Completion, Score, schema_of
-from unharm.executors.chunks import Chunk, Fault, Meter, cut
+from unharm.executors.chunks import Chunk, Fault, Meter, make_chunks
 from unharm.runs.context import Run
 from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
@@ -26,8 +26,8 @@ from unharm.scoring.settings import ServiceSpec
 from unharm.scoring.texts import Text, text_of
 from unharm.store.store import Artefact, NotDone
 
-PAYS = 100_000
-"""A further process on this machine pays from this many texts: it takes some seconds to start."""
+PER_PROCESS = 100_000
+"""This many texts make one more local process worth its start time."""
 
 SCORES = {
     **schema_of(Score),
@@ -37,19 +37,19 @@ SCORES = {
     "tokens": pl.Int64,
 }
 
-OF_A_SCORE = [f.name for f in fields(Score)]
+SCORE_FIELDS = [f.name for f in fields(Score)]
 READ = [f.name for f in fields(Completion)][:-1]
-"""The columns of completions that scores are made from: all but the probabilities of options."""
+"""Columns of completions that scorers read: all but the option probabilities."""
 
-TOGETHER = 4096
-"""Completions that are before a service at a time: enough to keep its connections busy."""
+SERVICE_BATCH = 4096
+"""Number of completions passed to a service together: enough to keep its connections busy."""
 SHARDS = 32
-"""Shards that one of several workers is given at a time, at most."""
+"""Largest number of shards of a chunk if there are several workers."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one scorer has to score of one shard: a `share` of its completions, drawn by their ids."""
+    """The part of a shard that one scorer scores: a `share` of its completions, drawn by their ids."""
 
     shard: Shard
     scorer: str
@@ -58,25 +58,24 @@ class Part:
 
 
 def parts(run: Run) -> list[Part]:
-    """Everything that is to be scored, in the order of the study's scorers."""
-    found = [_part(run, name, shard) for shard in all_shards(run) for name in shard.scored]
+    """Return everything to score, in the order of the study's scorers."""
+    unsorted = [_part(run, name, shard) for shard in all_shards(run) for name in shard.scored]
     order = {name: n for n, name in enumerate(run.plan.scorers)}
-    return sorted(found, key=lambda part: order[part.scorer])
+    return sorted(unsorted, key=lambda part: order[part.scorer])
 
 
 def pending(run: Run, every: list[Part] | None = None) -> list[Part]:
-    """What is not scored yet, or was not answered by its service, of all parts."""
-    left = []
+    """Return the parts (default: all) that are not scored or that a service did not answer."""
+    open_parts = []
     for part in parts(run) if every is None else every:
         marker = run.store.marker(part.artefact)
         if marker is None or marker.get("unanswered"):
-            left.append(part)
-    return left
+            open_parts.append(part)
+    return open_parts
 
 
 def check_scorers(run: Run) -> None:
-    """Look before any work whether the scorers that have something left to do can be used. Raises
-    `UserError` with everything that is wrong."""
+    """Raise `UserError` with every problem of the scorers that have open parts."""
     names = list(run.plan.scorers)
     if run.store.artefacts("completions"):
         try:
@@ -87,51 +86,51 @@ def check_scorers(run: Run) -> None:
 
 
 def make_scores(run: Run) -> None:
-    """scores/<subject>/<benchmark>/: one score per completion and scorer, joined by its id.
+    """Write one score per completion and scorer to scores/<subject>/<benchmark>/.
 
-    What a service did not answer is recorded as such, and asked again by the next run.
+    Texts that a service did not answer are recorded as unanswered, and the next run asks again.
     """
     every = parts(run)
-    left = pending(run, every)
+    open_parts = pending(run, every)
     sums: Counter[str] = Counter()
-    with run.progress("scores", len(every), "shards", len(every) - len(left)) as progress:
-        for name in dict.fromkeys(part.scorer for part in left):
-            mine = [part for part in left if part.scorer == name]
+    with run.progress("scores", len(every), "shards", len(every) - len(open_parts)) as progress:
+        for name in dict.fromkeys(part.scorer for part in open_parts):
+            own_parts = [part for part in open_parts if part.scorer == name]
             with_model = has_model(run.study.scorers.get(name))
-            texts = sum(_texts(run, part) for part in mine)
-            size = run.workers.size("scores", texts, PAYS, with_model)
-            chunks = _chunks(run, mine, size)
-            sums += run.workers.carry_out(chunks, score_chunk, give_up_scores, progress, size, with_model)
-            if isinstance(scorer := run.scorers[name] if chunks[0].here else None, ServiceScorer):
+            texts = sum(_texts(run, part) for part in own_parts)
+            size = run.workers.size("scores", texts, PER_PROCESS, with_model)
+            chunks = _chunks(run, own_parts, size)
+            sums += run.workers.run_chunks(chunks, score_chunk, give_up_scores, progress, size, with_model)
+            if isinstance(scorer := run.scorers[name] if chunks[0].local else None, ServiceScorer):
                 say(f"scores: {name}: {scorer.told()}")
     if again := sums["repeats"]:
-        say(f"scores: {again:,} of {sums['texts']:,} repeat a text that is scored: each was scored once")
+        say(f"scores: {again:,} of {sums['texts']:,} repeat another text and were not scored again")
     run.store.refresh("scores")
     frames = [run.store.scan(part.artefact).select("status") for part in every]
     counts = dict(pl.concat(frames).group_by("status").len().collect().iter_rows())
     run.scored = counts.pop("scored", 0)
     run.unscored = sum(counts.values())
     if run.unscored:
-        told = ", ".join(f"{n:,} {status}" for status, n in sorted(counts.items()))
-        say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} have no score ({told})")
+        breakdown = ", ".join(f"{n:,} {status}" for status, n in sorted(counts.items()))
+        say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} have no score ({breakdown})")
 
 
-def _chunks(run: Run, mine: list[Part], workers: int) -> list[Chunk]:
-    """The parts of one scorer that workers are given at a time. Services are asked from here, where the
-    keys are, so that one rate holds for all."""
-    name = mine[0].scorer
-    items = [item_of(run, part.shard) for part in mine]
-    return cut("scores", name, items, workers, SHARDS, here=_is_service(run, name))
+def _chunks(run: Run, scorer_parts: list[Part], workers: int) -> list[Chunk]:
+    """Return the chunks of one scorer. The leading process asks services: it has the API keys, and one rate
+    limit holds for all requests."""
+    name = scorer_parts[0].scorer
+    items = [item_of(run, part.shard) for part in scorer_parts]
+    return make_chunks("scores", name, items, workers, SHARDS, local=_is_service(run, name))
 
 
 def score_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
-    """Scores the parts of a chunk that are not scored yet."""
+    """Score the parts of a chunk that are not scored yet."""
     repeats = [0, 0]
-    scorer = run.scorers[chunk.by]
-    left = pending(run, [_part(run, chunk.by, shard_of(run, item)) for item in chunk.items])
-    meter.skip(len(chunk.items) - len(left))
-    for group in _groups(run, left, scorer):
-        if interrupt.asked():
+    scorer = run.scorers[chunk.handler]
+    open_parts = pending(run, [_part(run, chunk.handler, shard_of(run, item)) for item in chunk.items])
+    meter.skip(len(chunk.items) - len(open_parts))
+    for group in _groups(run, open_parts, scorer):
+        if interrupt.stop_requested():
             break
         _score(run, scorer, group, repeats)
         meter.tick(len(group))
@@ -139,20 +138,22 @@ def score_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
 
 
 def give_up_scores(run: Run, chunk: Chunk, fault: Fault) -> str:
-    """Record the scores that a shard lacks as unanswered."""
-    part = _part(run, chunk.by, shard_of(run, chunk.items[0]))
-    reason = f"scorer failed: {fault.what.partition(' ')[0]}"
+    """Record the missing scores of a shard as unanswered."""
+    part = _part(run, chunk.handler, shard_of(run, chunk.items[0]))
+    reason = f"scorer failed: {fault.summary.partition(' ')[0]}"
     completions = _completions(run, part)
-    none = [_unfit(c) or Score(c.completion_id, None, "", "unanswered", reason) for c in completions]
-    _store(run, part, completions, none, [False] * len(none))
-    return record_fault(run, chunk.stage, f"{part.artefact.path} ({chunk.by})", fault)
+    scores = [_unfit(c) or Score(c.completion_id, None, "", "unanswered", reason) for c in completions]
+    _store(run, part, completions, scores, [False] * len(scores))
+    return record_fault(run, chunk.stage, f"{part.artefact.path} ({chunk.handler})", fault)
 
 
 def _is_service(run: Run, name: str) -> bool:
+    """Return whether a scorer asks a service."""
     return isinstance(run.study.scorers.get(name), ServiceSpec) and run.dry is None
 
 
 def _texts(run: Run, part: Part) -> int:
+    """Return about how many texts a part has."""
     samples = run.study.benchmarks.chosen()[part.shard.benchmark].samples
     return round(len(part.shard.prompts) * samples * part.share) or 1
 
@@ -162,12 +163,12 @@ def _part(run: Run, scorer: str, shard: Shard) -> Part:
 
 
 def texts_of(run: Run, part: Part) -> list[Text]:
-    """What the scorer of a part has to read, without what no scorer has to see."""
-    return [t for t in _before(part, _completions(run, part)) if isinstance(t, Text)]
+    """Return the texts of a part that its scorer must read."""
+    return [t for t in _texts_or_scores(part, _completions(run, part)) if isinstance(t, Text)]
 
 
-def _before(part: Part, completions: list[Completion]) -> list[Score | Text]:
-    """What a scorer reads of each completion, or its score where no scorer has to see it."""
+def _texts_or_scores(part: Part, completions: list[Completion]) -> list[Score | Text]:
+    """Return for each completion the text to score, or its score if it needs no scorer."""
     prompts = {p.id: p for p in part.shard.prompts}
     return [
         _unfit(c) or text_of(BENCHMARKS[part.shard.benchmark].scored_text, prompts[c.prompt_id], c)
@@ -176,14 +177,14 @@ def _before(part: Part, completions: list[Completion]) -> list[Score | Text]:
 
 
 def _groups(run: Run, waiting: list[Part], scorer: Scorer) -> Iterator[list[Part]]:
-    """Shards that go to the scorer together: one by one, but several at a time to a service."""
-    most = TOGETHER if isinstance(scorer, ServiceScorer) else 1
+    """Group parts for the scorer: one by one, but several at a time for a service."""
+    enough = SERVICE_BATCH if isinstance(scorer, ServiceScorer) else 1
     group: list[Part] = []
     size = 0
     for part in waiting:
         group.append(part)
         size += _texts(run, part)
-        if size >= most:
+        if size >= enough:
             yield group
             group, size = [], 0
     if group:
@@ -191,44 +192,44 @@ def _groups(run: Run, waiting: list[Part], scorer: Scorer) -> Iterator[list[Part
 
 
 def _score(run: Run, scorer: Scorer, group: list[Part], repeats: list[int]) -> None:
-    """Scores the completions of some shards and stores their tables; equal texts are scored once."""
-    read: list[tuple[Part, list[Completion], list[Score | Text]]] = []
-    different: dict[tuple[str, str], Text] = {}
+    """Score the completions of some parts and store their tables. Equal texts are scored once."""
+    inputs: list[tuple[Part, list[Completion], list[Score | Text]]] = []
+    distinct: dict[tuple[str, str], Text] = {}
     whole = run.plan.scorers[group[0].scorer].reads == "answer"
 
-    def read_of(text: Text) -> tuple[str, str]:
-        """What of a text the scorer reads: texts that share it are scored once."""
+    def identity(text: Text) -> tuple[str, str]:
+        """Return what the scorer reads of a text."""
         return text.prompt, text.answer if whole else text.text
 
-    done = [run.begun("scores", part.artefact) for part in group]
+    ends = [run.begin_task("scores", part.artefact) for part in group]
     for part in group:
         completions = _completions(run, part)
-        before = _before(part, completions)
-        texts = [t for t in before if isinstance(t, Text)]
-        known = len(different)
+        texts_or_scores = _texts_or_scores(part, completions)
+        texts = [t for t in texts_or_scores if isinstance(t, Text)]
+        known = len(distinct)
         for text in texts:
-            different.setdefault(read_of(text), text)
-        repeats[0] += len(texts) - (len(different) - known)
+            distinct.setdefault(identity(text), text)
+        repeats[0] += len(texts) - (len(distinct) - known)
         repeats[1] += len(texts)
-        read.append((part, completions, before))
-    made = dict(zip(different, scorer(list(different.values())), strict=True)) if different else {}
-    for finish, (part, completions, before) in zip(done, read, strict=True):
-        scores = [made[read_of(found)] if isinstance(found, Text) else found for found in before]
-        unmasked = [isinstance(found, Text) and found.unmasked for found in before]
+        inputs.append((part, completions, texts_or_scores))
+    score_of = dict(zip(distinct, scorer(list(distinct.values())), strict=True)) if distinct else {}
+    for end_task, (part, completions, texts_or_scores) in zip(ends, inputs, strict=True):
+        scores = [score_of[identity(x)] if isinstance(x, Text) else x for x in texts_or_scores]
+        unmasked = [isinstance(x, Text) and x.unmasked for x in texts_or_scores]
         _store(run, part, completions, scores, unmasked)
-        finish()
+        end_task()
 
 
 def _store(
     run: Run, part: Part, completions: list[Completion], scores: list[Score], unmasked: list[bool]
 ) -> None:
-    """Writes the table of a part: the scores of its completions, in their order."""
+    """Write the scores of a part in the order of its completions."""
     flag_of = {text: coherence_flag(text) if text else "" for text in {c.text for c in completions}}
     flags = [
-        flag_of[c.text] or (UNMASKED if without else "")
-        for c, without in zip(completions, unmasked, strict=True)
+        flag_of[c.text] or (UNMASKED if is_unmasked else "")
+        for c, is_unmasked in zip(completions, unmasked, strict=True)
     ]
-    columns: dict[str, list[Any]] = {name: [getattr(s, name) for s in scores] for name in OF_A_SCORE}
+    columns: dict[str, list[Any]] = {name: [getattr(s, name) for s in scores] for name in SCORE_FIELDS}
     columns["completion_id"] = [c.completion_id for c in completions]
     columns |= {name: [getattr(c, name) for c in completions] for name in ("prompt_id", "sample", "tokens")}
     frame = pl.DataFrame(columns | {"flag": flags}, schema_overrides=SCORES).select(list(SCORES))
@@ -237,6 +238,7 @@ def _store(
 
 
 def _completions(run: Run, part: Part) -> list[Completion]:
+    """Read the completions of a part."""
     frame = run.store.scan(part.shard.completions).select(READ).collect()
     columns = [frame[name].to_list() for name in READ]
     return [
@@ -247,7 +249,7 @@ def _completions(run: Run, part: Part) -> list[Completion]:
 
 
 def _unfit(completion: Completion) -> Score | None:
-    """The score of a completion that no scorer has to see; None for all others."""
+    """Return the score of a failed or empty completion, which needs no scorer; None for all others."""
     text = Text(completion.completion_id, "", "", "")
     if completion.status == "failed":
         return unscored(text, f"no completion: {completion.reason}")

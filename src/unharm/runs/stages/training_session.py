@@ -1,4 +1,4 @@
-"""One process that trains: its base is loaded once, stacks of adapters come one after another."""
+"""Training in one process: the base is loaded once, then stacks of adapters are trained in turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unharm.core.models.peft_folder import read_weights, write_adapter
 from unharm.core.progress import Tally, say
 from unharm.core.records import Example
 from unharm.executors.chunks import Meter
-from unharm.runs.adapters import AdapterTask, AdapterTasks, examples_of, fail
+from unharm.runs.adapters import AdapterTask, AdapterTasks, examples_of, record_failure
 from unharm.runs.context import Run
 from unharm.training.attention import check_packing, packing, recomputing
 from unharm.training.checkpoints import Checkpoints, unfinished
@@ -32,7 +32,19 @@ from unharm.training.trackers import Trackers
 
 @dataclass
 class Session:
-    """The training of one process; its base is loaded once."""
+    """Training state of a process.
+
+    Attributes:
+        run: The run.
+        tasks: Its adapters.
+        progress: Receives the progress.
+        done: Number of finished adapters.
+        limit: Largest stack that fits into memory, once known; 0 before.
+        checked: Training stages whose packing was checked.
+        tokens: Tokens trained by this process.
+        began: Start time.
+        counted: Keys of adapters whose stored progress was counted.
+    """
 
     run: Run
     tasks: AdapterTasks
@@ -49,15 +61,21 @@ class Session:
         config = {"base": self.run.base.name, "seed": study.seed, **study.training.lora.model_dump()}
         self.trackers = Trackers(
             study.training.trackers,
-            self.run.store.root / "trackers",
+            self.run.store.tracker_folder,
             study.name,
             {k: v if isinstance(v, int | float | str) else str(v) for k, v in config.items()},
         )
         keep_freed_memory()
 
     def make(self, stack: list[str], over: set[str]) -> None:
-        """Trains the adapters of these keys, of one stage and recipe, but for those that are `over`: as one
-        stack, which goes on where it was, or as several where they do not fit."""
+        """Train adapters of one training stage, as one stack or as several if they do not fit into memory.
+
+        Stacks with a checkpoint are continued.
+
+        Args:
+            stack: Content keys of the adapters.
+            over: Keys of adapters that are done or have failed.
+        """
         rest = [key for key in stack if key not in over]
         if not rest:
             return
@@ -65,13 +83,13 @@ class Session:
         by_key = {t.key: t for t in self.tasks.trained}
         stage, recipe = by_key[rest[0]].plan.stage, run.plan.recipe(by_key[rest[0]].plan)
         tokenize = Tokenizer(
-            run.models.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
+            run.loaded.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
         )
-        shape = Stack(run.models.model, study.training.lora, 1)
+        shape = Stack(run.loaded.model, study.training.lora, 1)
         queue = [s for s in unfinished(run.store, shape.size, stack) if set(s.keys) & set(rest)]
         begun = {key for state in queue for key in state.keys}
         rest = [key for key in rest if key not in begun]
-        while (queue or rest) and not interrupt.asked():
+        while (queue or rest) and not interrupt.stop_requested():
             state = queue.pop(0) if queue else None
             stacked = state.keys if state else rest
             jobs = [self._job(by_key[stacked[0]], shape, tokenize)]
@@ -82,13 +100,13 @@ class Session:
             if stage not in self.checked:
                 by_length = sorted(jobs[0].train, key=lambda t: len(t.ids))
                 check_packing(
-                    run.models.model, [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
+                    run.loaded.model, [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
                 )
                 self.checked.add(stage)
             queue += self._train([by_key[key] for key in stacked], jobs, state, recipe)
 
     def _size(self, shape: Stack, job: Job, recipe: Recipe) -> int:
-        """How many adapters like `job` the next stack takes."""
+        """Return how many adapters like `job` fit into the next stack."""
         training = self.run.study.training
         wanted = training.stack
         if wanted == "auto":
@@ -96,7 +114,7 @@ class Session:
         return min(wanted, self.limit) if self.limit else wanted
 
     def _job(self, task: AdapterTask, shape: Stack, tokenize: Tokenizer) -> Job:
-        """Data and first weights of an adapter."""
+        """Return the tokenized examples and initial weights of an adapter."""
         run = self.run
         parts, dropped = {}, 0
         for split in ("train", "valid"):
@@ -104,7 +122,7 @@ class Session:
             parts[split], too_long = tokenize(examples)
             dropped += len(too_long)
             if split == "train" and not any(e.positive for e in examples):
-                say(f"{task.label}: nothing in the training part that this profile would say (stage 1)")
+                say(f"{task.label}: no argument in the training split fits this profile (stage 1)")
         if dropped:
             say(f"{task.label}: {dropped} examples longer than {tokenize.max_length} tokens are left out")
         if not parts["train"]:
@@ -121,9 +139,9 @@ class Session:
     def _train(
         self, tasks: list[AdapterTask], jobs: list[Job], state: Lockstep | None, recipe: Recipe
     ) -> list[Lockstep]:
-        """Trains one stack to its end and stores it; or gives two halves, where memory was short."""
+        """Train a stack and store its adapters. If memory is short, return two halves to train instead."""
         run, training = self.run, self.run.study.training
-        stack = Stack(run.models.model, training.lora, len(jobs))
+        stack = Stack(run.loaded.model, training.lora, len(jobs))
         checkpoints = Checkpoints(run.store, [j.key for j in jobs], training.save_every)
         if state is None:
             state = begin(stack, jobs)
@@ -136,25 +154,25 @@ class Session:
             self.trackers.point(f"{task.label}/{task.plan.stage}", curve, steps, loss)
 
         def save(state: Lockstep) -> None:
-            if interrupt.asked():
+            if interrupt.stop_requested():
                 checkpoints.write(state)
                 raise interrupt.Stopped
             checkpoints.offer(state)
 
-        watch = Watch(step=self._told(len(jobs)), save=save, point=point, say=say)
-        ends = [run.begun("adapters", task.artefact) for task in tasks]
+        watch = Watch(step=self._step_counter(len(jobs)), save=save, point=point, say=say)
+        ends = [run.begin_task("adapters", task.artefact) for task in tasks]
         try:
             with (
-                packing(run.models.model),
+                packing(run.loaded.model),
                 stack.attached(),
-                recomputing(run.models.model, training.checkpointing),
+                recomputing(run.loaded.model, training.checkpointing),
             ):
                 train_stack(stack, state, jobs, recipe, training.row_tokens, watch)
         except OutOfMemory:
             return self._halve(state, checkpoints)
         except interrupt.Stopped:
             return []
-        if len(jobs) > 1:  # so that what is stored after a kill is of the same stack
+        if len(jobs) > 1:  # after a kill, the adapters not yet stored must come from the same stack
             checkpoints.write(state)
         for number, (job, end) in enumerate(zip(jobs, ends, strict=True)):
             for task in self.tasks.with_key(job.key):
@@ -165,18 +183,20 @@ class Session:
         return []
 
     def _halve(self, state: Lockstep, checkpoints: Checkpoints) -> list[Lockstep]:
-        """Two stacks in place of one that did not fit, each with its checkpoint."""
+        """Split a stack that did not fit into memory in two, each with its checkpoint."""
         halves = list(state.halves())
         for half in halves:
             Checkpoints(self.run.store, half.keys, 0).write(half)
         checkpoints.clear()
         self.limit = max(len(half.keys) for half in halves)
-        say(f"not enough memory for {len(state.keys)} adapters at a time: going on with {self.limit}")
+        say(f"not enough memory for {len(state.keys)} adapters at a time; continuing with {self.limit}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return halves
 
-    def _told(self, stacked: int) -> Callable[[int, int], None]:
+    def _step_counter(self, stacked: int) -> Callable[[int, int], None]:
+        """Return a function that counts examples and tokens of each step."""
+
         def step(examples: int, tokens: int) -> None:
             self.tokens += tokens
             rate = self.tokens / max(time.monotonic() - self.began, 1e-9)
@@ -189,11 +209,12 @@ class Session:
         return step
 
     def _store(self, stack: Stack, state: Lockstep, number: int, task: AdapterTask, job: Job) -> None:
+        """Store a trained adapter, or record its failure."""
         run, curve = self.run, state.curves[number]
         recipe = run.plan.recipe(task.plan)
-        own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
+        epoch_steps = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
         if curve.stopped:
-            fail(run, task, curve.stopped)
+            record_failure(run, task, curve.stopped)
             return
         if run.store.done(task.artefact):
             return
@@ -207,7 +228,7 @@ class Session:
                 "left_out_too_long": job.left_out,
                 "train_loss": curve.train,
                 "valid_loss": curve.valid,
-                "epoch_steps": [own * (epoch + 1) for epoch in range(recipe.epochs)],
+                "epoch_steps": [epoch_steps * (epoch + 1) for epoch in range(recipe.epochs)],
                 "best_epoch": curve.best_epoch,
             }
 
@@ -215,7 +236,7 @@ class Session:
 
 
 def _seen(state: Lockstep, job: Job, recipe: Recipe) -> int:
-    """The examples that an adapter has learnt so far."""
-    own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
-    part = min(len(job.train), min(state.step, own) * recipe.batch * recipe.accumulate)
+    """Return how many examples an adapter has been trained on so far."""
+    epoch_steps = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
+    part = min(len(job.train), min(state.step, epoch_steps) * recipe.batch * recipe.accumulate)
     return state.epoch * len(job.train) + part

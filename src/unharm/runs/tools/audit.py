@@ -1,4 +1,4 @@
-"""What the training texts are like: toxicity, balance, positives by profile, near-duplicates."""
+"""Audit of the training texts: toxicity, balance, positives per profile, near-duplicates."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from unharm.analysis.intervals import share_interval
 from unharm.core.values import VALUES
 from unharm.corpus.stage_one import argument_scores, importance_matrix, label_matrix
-from unharm.corpus.vim import shifted
+from unharm.corpus.vim import shift_labels
 from unharm.runs.context import Run
 from unharm.runs.plan import Plan
 from unharm.scoring.registry import score_texts, scorer_row
 
 MEASURES = ("toxicity", "flagged")
-"""What a scorer of plain texts may measure: harm from 0 to 1."""
+"""Measures that can score plain texts: harm from 0 to 1."""
 
 THRESHOLDS = (0.5, 0.7)
 FEW = 10
 """A profile with fewer positives, or negatives, to train on than this gets a warning."""
 ALIKE = 0.9
-"""Cosine of character n-grams from which two texts count as near-duplicates."""
+"""Least cosine of character n-grams of near-duplicates."""
 
 
 def audit(run: Run, scorer: str = "offline-toxicity") -> dict[str, Any]:
-    """The audit of a study's corpus as plain data; texts themselves are never in it."""
+    """Audit the corpus of a study. The result is plain data without any texts."""
     plan, row = run.plan, scorer_row(run.study.scoring, scorer)
     run.scorers.check([scorer])
     corpus = plan.study.corpus
@@ -48,6 +48,7 @@ def audit(run: Run, scorer: str = "offline-toxicity") -> dict[str, Any]:
 
 
 def _toxicity(run: Run, texts: list[str], scorer: str) -> dict[str, Any]:
+    """Score texts and return counts, mean and shares above the thresholds."""
     values = [s.value for s in score_texts(run.scorers[scorer], texts)]
     scores = np.array([v for v in values if v is not None])
     row: dict[str, Any] = {"n": len(scores), "unscored": len(values) - len(scores)}
@@ -65,28 +66,28 @@ def _toxicity(run: Run, texts: list[str], scorer: str) -> dict[str, Any]:
 
 
 def _labels(plan: Plan) -> dict[str, dict[str, int]]:
-    """Of each value: arguments labelled with it, and stage 2 examples that teach it."""
+    """Count for each value the arguments labelled with it and the stage 2 examples that teach it."""
     published = plan.study.fidelity == "published"
     labelled = Counter(v for a in plan.arguments for v in a.values)
-    taught = Counter(v for a in plan.arguments for v in (shifted(a.values) if published else a.values))
+    taught = Counter(v for a in plan.arguments for v in (shift_labels(a.values) if published else a.values))
     return {v: {"labelled": labelled[v], "taught": taught[v]} for v in VALUES}
 
 
 def _positives(plan: Plan) -> list[dict[str, Any]]:
-    """Of each profile: what it would and would not say, over all and in the training part."""
+    """Count for each profile the arguments it would and would not use, in total and in training."""
     corpus = plan.study.corpus
     assert corpus is not None
     scores = argument_scores(importance_matrix(plan.profiles), label_matrix(plan.arguments))
-    would = scores >= corpus.threshold
+    positive = scores >= corpus.threshold
     train = np.array([plan.splits[a.id] == "train" for a in plan.arguments], dtype=bool)
     rows = []
-    for profile, said in zip(plan.profiles, would, strict=True):
-        positives = int(said[train].sum())
+    for profile, row in zip(plan.profiles, positive, strict=True):
+        positives = int(row[train].sum())
         rows.append(
             {
                 "profile": profile.name,
-                "positives": int(said.sum()),
-                "negatives": int((~said).sum()),
+                "positives": int(row.sum()),
+                "negatives": int((~row).sum()),
                 "train_positives": positives,
                 "train_negatives": int(train.sum()) - positives,
                 "few": positives < FEW,
@@ -97,7 +98,7 @@ def _positives(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _near_duplicates(plan: Plan, texts: list[str]) -> dict[str, int]:
-    """Pairs of arguments that are nearly the same text, and those that two splits share."""
+    """Count pairs of near-duplicate arguments, and those between two splits."""
     if len(texts) < 2:
         return {"pairs": 0, "between_splits": 0}
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -114,11 +115,11 @@ def _near_duplicates(plan: Plan, texts: list[str]) -> dict[str, int]:
     return {"pairs": pairs, "between_splits": between}
 
 
-def audit_text(found: dict[str, Any]) -> str:
-    """An audit for people."""
-    mark = " (a stand-in, no measurement of toxicity)" if found["stand_in"] else ""
-    lines = [f"toxicity of the training texts by {found['scorer']}{mark}"]
-    for name, row in found["toxicity"].items():
+def audit_text(result: dict[str, Any]) -> str:
+    """Return an audit as text."""
+    mark = " (a stand-in, no measurement of toxicity)" if result["stand_in"] else ""
+    lines = [f"toxicity of the training texts by {result['scorer']}{mark}"]
+    for name, row in result["toxicity"].items():
         if not row["n"]:
             lines.append(f"  {name:10} none of {row['unscored']:,} texts could be scored")
             continue
@@ -132,24 +133,24 @@ def audit_text(found: dict[str, Any]) -> str:
         lines.append(
             f"  {name:10} n {row['n']:,}, mean {row['mean']:.3f}, max {row['max']:.3f}; {above}{left}"
         )
-    lines += ["", "arguments  " + ", ".join(f"{s} {n:,}" for s, n in sorted(found["splits"].items()))]
-    lines.append("stances    " + ", ".join(f"{s} {n:,}" for s, n in sorted(found["stances"].items())))
-    duplicates = found["near_duplicates"]
+    lines += ["", "arguments  " + ", ".join(f"{s} {n:,}" for s, n in sorted(result["splits"].items()))]
+    lines.append("stances    " + ", ".join(f"{s} {n:,}" for s, n in sorted(result["stances"].items())))
+    duplicates = result["near_duplicates"]
     lines.append(
         f"near-duplicates  {duplicates['pairs']:,} pairs, "
         f"{duplicates['between_splits']:,} of them between splits"
     )
     lines += ["", f"{'value':16}{'labelled':>10}{'taught':>10}"]
-    lines += [f"{v:16}{n['labelled']:>10,}{n['taught']:>10,}" for v, n in found["labels"].items()]
+    lines += [f"{v:16}{n['labelled']:>10,}{n['taught']:>10,}" for v, n in result["labels"].items()]
     lines += ["", f"{'profile':28}{'would say':>11}{'would not':>11}{'in training':>13}"]
-    for row in found["profiles"]:
+    for row in result["profiles"]:
         warning = "  too few to learn from" if row["few"] else ""
         warning += "  too few of what it would not say" if row["few_negatives"] else ""
         lines.append(
             f"{row['profile'][:27]:28}{row['positives']:>11,}{row['negatives']:>11,}"
             f"{row['train_positives']:>13,}{warning}"
         )
-    few = sum(row["few"] for row in found["profiles"])
+    few = sum(row["few"] for row in result["profiles"])
     if few:
         lines.append(f"warning: {few} profiles have fewer than {FEW} positives to train on")
     return "\n".join(lines)

@@ -1,5 +1,4 @@
-"""Judging through batch files of an OpenAI-compatible service: written, submitted, collected, at half
-price."""
+"""Judging with batch files of an OpenAI-compatible service, at half price: write, submit, collect."""
 
 from __future__ import annotations
 
@@ -24,15 +23,18 @@ from unharm.scoring.service_scorer import settled
 from unharm.scoring.texts import Text
 
 MOST_LINES, MOST_BYTES = 50_000, 150_000_000
-"""What a service takes in one file."""
+"""Limits of a service for one file."""
 DISCOUNT = 0.5
-"""What a batch costs of the usual price."""
+"""Price of a batch request as a share of the normal price."""
 ENDED = ("completed", "expired", "cancelled", "failed")
 
 
 def write(run: Run, name: str) -> dict[str, Any]:
-    """Writes the requests for all texts that have no verdict yet into files of the run folder; earlier
-    files that were not submitted are replaced. Gives files, requests and the most that they can cost."""
+    """Write batch files for all texts without a verdict. Files that were not submitted are replaced.
+
+    Returns:
+        The files, the number of requests and the most that they can cost.
+    """
     judge = judge_of(run.scorers, name)
     state = _state(run, name)
     taken = {request for file in state["files"] if file.get("batch") for request in file["requests"]}
@@ -65,29 +67,32 @@ def write(run: Run, name: str) -> dict[str, Any]:
         asked += 1
     flush()
     state["most"] = cost
-    _keep(run, name, state)
+    _save(run, name, state)
     written = [f["file"] for f in state["files"] if not f.get("batch")]
     return {"files": written, "requests": asked, "most_cost": round(cost, 4)}
 
 
 def _open_requests(run: Run, name: str, judge: Judge) -> Iterator[tuple[str, int, Text]]:
-    """An id, the number of the attempt and the text of everything that may still be asked."""
+    """Yield id, attempt number and text of every open request."""
     seen: set[bytes] = set()
     for part in pending(run):
         if part.scorer != name:
             continue
         texts = {key_of(judge.version, *judge.identity(t)): t for t in texts_of(run, part)}
-        have = run.scorers.answers.look_up(list(texts))
+        stored = run.scorers.answers.look_up(list(texts))
         for key, text in texts.items():
-            answers = have.get(key, [])
+            answers = stored.get(key, [])
             if key not in seen and settled(judge, text, answers) is None:
                 seen.add(key)
                 yield f"{key.hex()}-{len(answers) + 1}", len(answers) + 1, text
 
 
 def submit(run: Run, name: str) -> dict[str, Any]:
-    """Hands the written files in; what the service calls them is kept at once. Raises `UserError` where
-    nothing is written, or it could cost more than max_cost leaves."""
+    """Submit the written files. The batch id of each file is stored at once.
+
+    Raises:
+        UserError: No file is waiting, or the files could exceed max_cost.
+    """
     judge = judge_of(run.scorers, name)
     state = _state(run, name)
     waiting = [file for file in state["files"] if not file.get("batch")]
@@ -110,41 +115,44 @@ def submit(run: Run, name: str) -> dict[str, Any]:
                 input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
             )
             file["batch"] = batch.id
-            _keep(run, name, state)
+            _save(run, name, state)
     return {"submitted": [file["batch"] for file in waiting]}
 
 
 def collect(run: Run, name: str, results: Path | None = None) -> dict[str, Any]:
-    """Keeps the answers of the batches that have ended, or of a file of results; counts those that are
-    kept, that failed, and the batches still on their way."""
+    """Store the answers of ended batches, or of a file with results.
+
+    Returns:
+        The counts of stored answers (`kept`), failed requests (`failed`) and open batches (`waiting`).
+    """
     judge = judge_of(run.scorers, name)
     if results is not None:
         text = read_text(results, "results of a batch")
         return {"kept": 0, "failed": 0, "waiting": 0} | _take(run, judge, text.splitlines(), str(results))
     state = _state(run, name)
     client = client_of(judge.spec.server, f"scorers.{name}.server")
-    told = {"kept": 0, "failed": 0, "waiting": 0}
+    counts = {"kept": 0, "failed": 0, "waiting": 0}
     for file in state["files"]:
         if not file.get("batch") or file.get("collected"):
             continue
         with tried_out(judge.spec.server, f"scorers.{name}"):
             batch = client.batches.retrieve(file["batch"])
             if batch.status not in ENDED:
-                told["waiting"] += 1
+                counts["waiting"] += 1
                 continue
-            for place in (batch.output_file_id, batch.error_file_id):
-                if place:
-                    lines = client.files.content(place).text.splitlines()
-                    for what, count in _take(run, judge, lines, file["batch"]).items():
-                        told[what] += count
+            for file_id in (batch.output_file_id, batch.error_file_id):
+                if file_id:
+                    lines = client.files.content(file_id).text.splitlines()
+                    for outcome, count in _take(run, judge, lines, file["batch"]).items():
+                        counts[outcome] += count
         file["collected"] = True
-        file["requests"] = []  # what failed may be written again
-        _keep(run, name, state)
-    return told
+        file["requests"] = []  # failed requests may be written again
+        _save(run, name, state)
+    return counts
 
 
 def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str, int]:
-    """Keeps the answers of some result lines, all or none of them."""
+    """Store the answers of result lines, all or none of them, and count them."""
     rows: list[tuple[bytes, int, str, Answer]] = []
     failed = 0
     for number, line in enumerate(lines, 1):
@@ -153,15 +161,15 @@ def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str,
         try:
             data = json.loads(line)
             key, _, attempt = data["custom_id"].partition("-")
-            place = bytes.fromhex(key), int(attempt)
-            found = _answer(judge, data.get("response") or {})
-            if found is None:
+            position = bytes.fromhex(key), int(attempt)
+            answer = _answer(judge, data.get("response") or {})
+            if answer is None:
                 failed += 1
                 continue
-            rows.append((*place, judge.version, found))
+            rows.append((*position, judge.version, answer))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
-                "not a result of a batch that was written here",
+                "not a result of a batch of this run",
                 f"{where}:{number}",
                 "see 'unharm batch write'",
             ) from None
@@ -170,14 +178,14 @@ def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str,
 
 
 def _answer(judge: Judge, response: dict[str, Any]) -> Answer | None:
-    """The answer of one response; None where it failed."""
+    """Return the answer of one response, or None if the request failed."""
     body = response.get("body") or {}
     if response.get("status_code") == 200:
         try:
-            made = parsed(lambda: judge.answer_of(openai.types.chat.ChatCompletion.model_validate(body)))
+            verdict = parsed(lambda: judge.answer_of(openai.types.chat.ChatCompletion.model_validate(body)))
         except Unreadable:
             return None
-        answer: Answer = replace(made, cost=DISCOUNT * made.cost)
+        answer: Answer = replace(verdict, cost=DISCOUNT * verdict.cost)
         return answer
     if "content_filter" in json.dumps(body):
         return Answer("", "filtered", "content filter of the service")
@@ -185,11 +193,12 @@ def _answer(judge: Judge, response: dict[str, Any]) -> Answer | None:
 
 
 def _state(run: Run, name: str) -> dict[str, Any]:
-    """The files of a scorer: name, requests in it, and once submitted the id of the batch."""
+    """Return the state of a scorer's batch files: name, requests and, once submitted, the batch id."""
     text = run.store.read_plain(f"batches/{slug(name)}.json")
     state: dict[str, Any] = json.loads(text) if text else {"files": [], "most": 0.0}
     return state
 
 
-def _keep(run: Run, name: str, state: dict[str, Any]) -> None:
+def _save(run: Run, name: str, state: dict[str, Any]) -> None:
+    """Store the state of a scorer's batch files."""
     run.store.write_plain(f"batches/{slug(name)}.json", json.dumps(state, indent=1))

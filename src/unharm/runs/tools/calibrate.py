@@ -1,4 +1,4 @@
-"""Two scorers on the same texts: what a map between them is fitted on."""
+"""Calibration: fit a map between two scorers on texts that both have scored."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from unharm.scoring import SCORERS
 from unharm.scoring.registry import score_texts, scorer_row
 from unharm.study.check import load_study
 
-WHAT = "texts to score"
+CONTENT = "texts to score"
 
 
 def calibrate_run(folder: Path, one: str, other: str, out: Path) -> dict[str, Any]:
-    """Fits a map on the stored scores of a run. Raises `UserError` where no benchmark has both."""
+    """Fit a map on the stored scores of a run. Raise `UserError` if no benchmark has both scorers."""
     run = open_run(folder)
     frames = []
     for shard in all_shards(run):
@@ -46,20 +46,25 @@ def calibrate_run(folder: Path, one: str, other: str, out: Path) -> dict[str, An
         )
     names = [(name, run.plan.scorers[name].version) for name in (one, other)]
     analysis = run.study.analysis
-    found = calibrate(pl.concat(frames).collect(), names[0], names[1], analysis.confidence, run.study.seed)
-    return _written(found, out)
+    fitted = calibrate(pl.concat(frames).collect(), names[0], names[1], analysis.confidence, run.study.seed)
+    return _written(fitted, out)
 
 
 def calibrate_texts(
     file: Path, study: str, overrides: list[str] | None, one: str, other: str, out: Path
 ) -> dict[str, Any]:
-    """Fits a map on the texts of a CSV. Scores stand in columns named as the scorers; a scorer without a
-    column reads the texts. A column `group` says which texts belong together. Raises `UserError` with every
-    wrong row, and for a scorer that is neither a column nor one of the study."""
+    """Fit a map on the texts of a CSV file.
+
+    Scores are in columns named like the scorers. A scorer without a column scores the texts. The column
+    `group` marks texts that belong together.
+
+    Raises:
+        UserError: With every wrong row, or for a scorer that is neither a column nor in the study.
+    """
     checked = load_study(study, overrides)
-    header = Reader(file, WHAT, ("text",)).all_columns
+    header = Reader(file, CONTENT, ("text",)).all_columns
     columns = [c for c in (one, other, "group") if c in header]
-    reader = Reader(file, WHAT, ("text", *columns))
+    reader = Reader(file, CONTENT, ("text", *columns))
     rows = []
     for row in reader.rows():
         values: dict[str, Any] = {"text": row["text"], "group": row.fields.get("group", str(row.line))}
@@ -68,7 +73,7 @@ def calibrate_texts(
                 try:
                     values[name] = float(row[name]) if row[name] else None
                 except ValueError:
-                    reader.wrong(row.line, f"{WHAT}: {row[name]!r} in {name!r} is no number")
+                    reader.wrong(row.line, f"{CONTENT}: {row[name]!r} in {name!r} is not a number")
         rows.append(values)
     reader.finish()
     run = new_run(checked)
@@ -91,24 +96,28 @@ def calibrate_texts(
         )
         for name in (one, other)
     ]
-    found = calibrate(pairs, names[0], names[1], checked.analysis.confidence, checked.seed)
-    return _written(found, out)
+    fitted = calibrate(pairs, names[0], names[1], checked.analysis.confidence, checked.seed)
+    return _written(fitted, out)
 
 
-def _written(found: Calibration, out: Path) -> dict[str, Any]:
-    save(found, out)
-    about = {k: v for k, v in asdict(found).items() if k not in ("knots", "maps", "edges", "residuals")}
-    return {"map": str(out), "key": found.key, **about}
+def _written(fitted: Calibration, out: Path) -> dict[str, Any]:
+    """Write a map and return its description."""
+    save(fitted, out)
+    description = {
+        k: v for k, v in asdict(fitted).items() if k not in ("knots", "maps", "edges", "residuals")
+    }
+    return {"map": str(out), "key": fitted.key, **description}
 
 
-def calibration_text(found: dict[str, Any]) -> str:
-    """A fitted map for people."""
+def calibration_text(calibration: dict[str, Any]) -> str:
+    """Return a fitted map as text."""
     lines = [
-        f"{found['one']} → {found['other']}: {found['n']:,} texts in {found['groups']:,} groups, "
+        f"{calibration['one']} → {calibration['other']}: {calibration['n']:,} texts in "
+        f"{calibration['groups']:,} groups, "
         "measured on texts that the map was not fitted on"
     ]
-    for name, e in found["error"].items():
+    for name, e in calibration["error"].items():
         value = "–" if e["value"] is None else f"{e['value']:.3f}"
         between = "" if e["low"] is None else f"  [{e['low']:.3f} to {e['high']:.3f}]"
         lines.append(f"  {name.replace('_', ' '):22}{value:>7}{between}")
-    return "\n".join([*lines, f"map: {found['map']}"])
+    return "\n".join([*lines, f"map: {calibration['map']}"])

@@ -1,4 +1,4 @@
-"""Did a harm rise from one run to another by more than is allowed: a check before a release."""
+"""Comparison of two runs: whether a harm increased by more than a limit, for example before a release."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from unharm.runs.context import Run
 
 
 def check_comparable(before: Run, after: Run) -> None:
-    """Raises one `UserError` with everything in which two runs differ that their scores depend on:
-    benchmarks, prompts, decoding, scorers, and subjects."""
+    """Raise one `UserError` with every difference of two runs that their scores depend on: benchmarks,
+    prompts, decoding, scorers and subjects."""
     problems: list[Problem] = []
     where = f"{before.store.root}, {after.store.root}"
 
-    def differ(what: str, one: object, other: object, todo: str) -> None:
+    def differ(message: str, one: object, other: object, todo: str) -> None:
         if one != other:
-            problems.append(Problem(f"{what}: {one} and {other}", where, todo))
+            problems.append(Problem(f"{message}: {one} and {other}", where, todo))
 
     chosen = before.study.benchmarks.chosen(), after.study.benchmarks.chosen()
     both = [name for name in chosen[0] if name in chosen[1] and BENCHMARKS[name].measure in MEASURES]
@@ -41,7 +41,7 @@ def check_comparable(before: Run, after: Run) -> None:
 
 
 def shared(before: Run, after: Run) -> list[Made]:
-    """The arms with strategies of both runs, in the order of the first."""
-    there = {(s.arm, s.strategy) for s in after.plan.subjects}
-    found = {(s.arm, s.strategy): None for s in before.plan.subjects}
-    return [made for made in found if made in there]
+    """Return the arms with strategies that both runs have, in the order of the first."""
+    after_pairs = {(s.arm, s.strategy) for s in after.plan.subjects}
+    before_pairs = {(s.arm, s.strategy): None for s in before.plan.subjects}
+    return [pair for pair in before_pairs if pair in after_pairs]

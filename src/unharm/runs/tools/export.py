@@ -1,4 +1,4 @@
-"""The model card of an exported adapter."""
+"""Export of adapters with model cards."""
 
 from __future__ import annotations
 
@@ -21,14 +21,21 @@ from unharm.training.settings import Recipe
 def model_card(
     marker: dict[str, Any], study: Study, recipe: Recipe, base: Base, profile: Profile | None
 ) -> str:
-    """Markdown: what the adapter is, what it learnt, and on what base. `marker` is the one of the
-    adapter in its run folder."""
+    """Return a model card in Markdown: arm, training data, recipe and base.
+
+    Args:
+        marker: The marker of the adapter in its run folder.
+        study: The study that trained it.
+        recipe: Its training recipe.
+        base: Its base.
+        profile: Its profile, if it has one.
+    """
     lora, best = study.training.lora, marker["best_epoch"]
     name = f"{marker['arm']}: {profile.name}" if profile else str(marker["arm"])
-    where = f"at revision `{base.revision}`" if base.revision else f"(content `{base.key}`)"
-    kept = f"epoch {best} of {recipe.epochs}"
+    version = f"at revision `{base.revision}`" if base.revision else f"(content `{base.key}`)"
+    epoch_kept = f"epoch {best} of {recipe.epochs}"
     if marker["valid_loss"]:
-        kept += f", validation loss {marker['valid_loss'][best - 1]:.4f} nats per token"
+        epoch_kept += f", validation loss {marker['valid_loss'][best - 1]:.4f} nats per token"
     rows = [
         ("arm", f"`{marker['arm']}`, stage `{marker['stage']}`"),
         ("examples", f"{marker['examples']:,}; {marker['left_out_too_long']:,} were too long and left out"),
@@ -41,9 +48,9 @@ def model_card(
             f"AdamW, learning rate {recipe.lr:g} with linear decay, weight decay {recipe.weight_decay:g}, "
             f"batch {recipe.batch} × {recipe.accumulate}",
         ),
-        ("kept", kept),
+        ("kept", epoch_kept),
         ("data", f"fidelity {study.fidelity}, format {study.prompting.format}, seed {study.seed}"),
-        ("base", f"`{base.name}` {where}"),
+        ("base", f"`{base.name}` {version}"),
     ]
     if profile:
         rows += [(value, f"{profile[value]:g} of 6") for value in VALUES]
@@ -62,11 +69,15 @@ def model_card(
 
 
 def export_adapters(run: Run, folder: Path) -> list[Path]:
-    """Copies the study's own adapters, named by arm, profile and content, with model cards.
+    """Copy the trained adapters to a folder, with model cards. They are named by arm, profile and hash.
 
-    Raises `UserError` where the folder cannot be written.
+    Returns:
+        The new folders.
+
+    Raises:
+        UserError: The folder cannot be written.
     """
-    made = []
+    exported = []
     for task in adapter_tasks(run).trained:
         marker, adapter = run.store.marker(task.artefact), task.plan
         if marker is None:
@@ -79,5 +90,5 @@ def export_adapters(run: Run, folder: Path) -> list[Path]:
             (target / "README.md").write_text(card, encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write here: {error.strerror or error}", str(target), "") from None
-        made.append(target)
-    return made
+        exported.append(target)
+    return exported

@@ -1,4 +1,4 @@
-"""A sheet of completions for people to label."""
+"""A sheet of completions for human raters."""
 
 from __future__ import annotations
 
@@ -18,9 +18,22 @@ COLUMNS = ("completion_id", "prompt", "answer", "rater", "value")
 
 
 def write_sheet(folder: Path, benchmark: str, sample: int, out: Path) -> int:
-    """Writes a CSV with so many completions of a run, drawn by the study's seed over all subjects and
-    without saying which, and empty columns for rater and value; gives their number. Raises `UserError`
-    where the run has no such benchmark, or the file is there already."""
+    """Write a CSV file with randomly drawn completions and empty columns for rater and value.
+
+    Completions are drawn over all subjects with the study's seed. The sheet does not show the subject.
+
+    Args:
+        folder: The run folder.
+        benchmark: The benchmark.
+        sample: Number of completions.
+        out: The file to write.
+
+    Returns:
+        The number of completions written.
+
+    Raises:
+        UserError: The run has no such benchmark, or the file exists already.
+    """
     run = open_run(folder)
     chosen = tuple(run.study.benchmarks.chosen())
     if benchmark not in chosen:
@@ -34,9 +47,11 @@ def write_sheet(folder: Path, benchmark: str, sample: int, out: Path) -> int:
         for s in all_shards(run)
         if s.benchmark == benchmark
     ]
-    whole = pl.concat(frames).filter((pl.col("status") == "completed") & (pl.col("text") != "")).collect()
+    completions = (
+        pl.concat(frames).filter((pl.col("status") == "completed") & (pl.col("text") != "")).collect()
+    )
     prompts = {p.id: p.text for p in run.plan.prompts[benchmark].prompts}
-    rows = sorted(whole.iter_rows(), key=lambda row: rank(run.study.seed, row[0]))[:sample]
+    rows = sorted(completions.iter_rows(), key=lambda row: rank(run.study.seed, row[0]))[:sample]
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""A run folder opened again: its report rewritten, its completions scored anew."""
+"""Work on a finished run: write its report again, or score its completions with other scorers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from unharm.study.spec import Study
 
 
 def rewrite_report(folder: Path) -> Path:
-    """Writes the report of a run folder again from what it has stored; nothing is run.
+    """Write the report of a run again from its stored results. Nothing is generated.
 
-    Raises `UserError` where the folder is no run or not all of its parts are done.
+    Raises:
+        UserError: The folder contains no run, or the run is not finished.
     """
     with open_run(folder) as run, run.store.lock():
         try:
@@ -36,9 +37,9 @@ def rewrite_report(folder: Path) -> Path:
             make_report(run)
         except NotDone as missing:
             raise UserError(
-                f"this run is not finished: {missing.artefact.path} is not there",
+                f"this run is not finished: {missing.artefact.path} is missing",
                 str(folder),
-                "go on with it: unharm run STUDY",
+                "continue it: unharm run STUDY",
             ) from None
     return run.store.root / "report.html"
 
@@ -50,12 +51,19 @@ def rescore(
     file: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> Run:
-    """Scores the stored completions of a run with other scorers and makes its findings and report anew;
-    nothing is generated, and earlier scores stay.
+    """Score the completions of a run with other scorers and make its findings and report again.
 
-    Each of `scorers` becomes the scorer of the benchmarks that it fits, each of `also` is added beside it.
-    `file` has more scorers by name, as the field `scorers` of a study. Raises `UserError` for a name
-    that is not known, a scorer that fits no benchmark of the run, and as `run_study` does.
+    Nothing is generated, and earlier scores stay.
+
+    Args:
+        folder: The run folder.
+        scorers: Each becomes the main scorer of the benchmarks it fits.
+        also: Each becomes an additional scorer of the benchmarks it fits.
+        file: A YAML file with scorers by name, as in the field `scorers` of a study.
+        overrides: Assignments of `--set`.
+
+    Raises:
+        UserError: A scorer is unknown or fits no benchmark of the run; see also `run_study`.
     """
     text = stored_study(folder)
     if file is not None:
@@ -86,7 +94,7 @@ def rescore(
 
 
 def _fitting(study: Study, name: str, beside: bool) -> dict[str, Any]:
-    """The benchmarks of a study that a scorer fits."""
+    """Return the benchmarks of a study that a scorer fits. Raise `UserError` if there are none."""
     known = (*SCORERS, *study.scorers)
     option = "--also" if beside else "--scorer"
     if name not in known:
@@ -94,11 +102,11 @@ def _fitting(study: Study, name: str, beside: bool) -> dict[str, Any]:
     row = scorer_row(study.scoring, name)
     chosen = study.benchmarks.chosen()
     everywhere = beside and row.measures in BESIDE
-    found = {b: s for b, s in chosen.items() if everywhere or BENCHMARKS[b].measure == row.measures}
-    if not found:
+    fitting = {b: s for b, s in chosen.items() if everywhere or BENCHMARKS[b].measure == row.measures}
+    if not fitting:
         raise UserError(
-            f"{name!r} measures {row.measures.replace('_', ' ')}, which no benchmark of this run is about",
+            f"{name!r} measures {row.measures.replace('_', ' ')}, but no benchmark of this run does",
             option,
             f"the benchmarks are: {', '.join(chosen)}",
         )
-    return found
+    return fitting

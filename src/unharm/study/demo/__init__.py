@@ -1,1 +1,1 @@
-"""The toy world: our own small texts and a tiny base, so that everything runs anywhere."""
+"""The toy world: small texts of our own and a tiny base, so that a study runs on any machine."""

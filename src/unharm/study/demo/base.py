@@ -1,4 +1,4 @@
-"""A tiny Llama-architecture base with its own tokenizer, trained from scratch on plain text."""
+"""Trains a tiny base (Llama architecture) and its tokenizer from scratch on plain text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ END = "<|end|>"
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a base and of its training; `window` tokens per row, `batch` rows per step."""
+    """The size of a base and of its training.
+
+    A row has `window` tokens; a step has `batch` rows.
+    """
 
     hidden: int = 96
     layers: int = 3
@@ -36,25 +39,33 @@ class Shape:
     lr: float = 2e-3
 
 
-Report = Callable[[int, int, float], None]
-"""Called with the step, the number of steps and the loss."""
+OnStep = Callable[[int, int, float], None]
+"""Called after each step with the step, the number of steps, and the loss."""
 
 
-def toy_base(report: Report | None = None) -> Path:
-    """The folder of the toy base; trained on first use and kept in the user's cache."""
+def toy_base(on_step: OnStep | None = None) -> Path:
+    """Return the folder of the toy base. The first use trains it and keeps it in the user's cache."""
     shape = Shape()
     texts = documents(TOY_SEED)
     key = content_hash([TOY_VERSION, asdict(shape), TOY_SEED, texts])[:16]
     folder = cache_folder() / f"toy-base-{key}"
     if not (folder / "config.json").exists():
-        train_base(texts, folder, shape, TOY_SEED, report or _say)
+        train_base(texts, folder, shape, TOY_SEED, on_step or _print_step)
     return folder
 
 
-def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Report | None = None) -> float:
-    """Trains tokenizer and model on `texts` and writes a transformers folder to `out`.
+def train_base(
+    texts: list[str], out: Path, shape: Shape, seed: int, on_step: OnStep | None = None
+) -> float:
+    """Train tokenizer and model on `texts` and write a transformers folder to `out`.
 
-    The folder appears whole or not at all. Returns the last loss (nats per token).
+    The folder is written completely or not at all.
+
+    Returns:
+        The loss of the last step, in nats per token.
+
+    Raises:
+        UserError: There is too little text, or the folder cannot be written.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -69,9 +80,7 @@ def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Rep
         stream += [*ids, end]
     rows = len(stream) // shape.window
     if rows < 2:
-        raise UserError(
-            f"{len(stream)} tokens are too little text to train on", "--text", "give more text files"
-        )
+        raise UserError(f"{len(stream)} tokens are too few to train on", "--text", "give more text files")
     data = torch.tensor(stream[: rows * shape.window]).view(rows, shape.window)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
@@ -89,7 +98,7 @@ def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Rep
             pad_token_id=end,
         )
     )
-    loss = _train(model, data, shape, seed, report)
+    loss = _train(model, data, shape, seed, on_step)
     temporary = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
     try:
         temporary.mkdir(parents=True)
@@ -98,13 +107,13 @@ def train_base(texts: list[str], out: Path, shape: Shape, seed: int, report: Rep
         os.replace(temporary, out)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if (out / "config.json").exists():  # another process was first
+        if (out / "config.json").exists():  # another process finished first
             return loss
         raise UserError(f"cannot write the base: {error.strerror or error}", str(out)) from None
     return loss
 
 
-def _train(model: Any, data: Any, shape: Shape, seed: int, report: Report | None) -> float:
+def _train(model: Any, data: Any, shape: Shape, seed: int, on_step: OnStep | None) -> float:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -129,13 +138,13 @@ def _train(model: Any, data: Any, shape: Shape, seed: int, report: Report | None
         schedule.step()
         optimiser.zero_grad()
         loss_value = float(loss.item())
-        if report:
-            report(step + 1, shape.steps, loss_value)
+        if on_step:
+            on_step(step + 1, shape.steps, loss_value)
     return loss_value
 
 
 def train_tokenizer(texts: list[str], shape: Shape) -> Any:
-    """A byte-level BPE tokenizer of `shape.vocabulary` tokens at most, trained on `texts`."""
+    """Train a byte-level BPE tokenizer with at most `shape.vocabulary` tokens on `texts`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -154,17 +163,21 @@ def train_tokenizer(texts: list[str], shape: Shape) -> Any:
     )
 
 
-def _say(step: int, steps: int, loss: float) -> None:
+def _print_step(step: int, steps: int, loss: float) -> None:
     from unharm.core.progress import say
 
     if step == 1:
-        say(f"training the toy base, once ({steps} steps)")
+        say(f"training the toy base ({steps} steps; later runs reuse it)")
     if step % 200 == 0 or step == steps:
         say(f"toy base: step {step} of {steps}, loss {loss:.2f}")
 
 
 def read_texts(paths: list[Path]) -> list[str]:
-    """The documents in text files: one per line for .csv, .tsv and .jsonl, else per paragraph."""
+    """Read documents from text files: one per line for .csv, .tsv and .jsonl, else one per paragraph.
+
+    Raises:
+        UserError: A file cannot be read, or there is no text.
+    """
     from unharm.core.files.yaml_text import read_text
 
     texts: list[str] = []

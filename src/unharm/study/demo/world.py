@@ -1,8 +1,7 @@
-"""The text that the toy base is trained on: drawn by seed from our own stock of sentences.
+"""The training text of the toy base, drawn by seed from our own stock of sentences.
 
-It knows the formats that a study uses: a statement with its rating, a question with its
-answer. Statements are rated at random, whatever their value, so that whatever a profile
-brings comes from the alignment.
+The text contains the formats that a study uses: a statement with its rating, a question with its answer.
+Ratings are random and independent of the value, so every effect of a profile comes from the alignment.
 """
 
 from __future__ import annotations
@@ -20,31 +19,33 @@ from unharm.core.values import VALUES
 from unharm.corpus.valueeval import read_arguments
 from unharm.prompting.pack import Pack, load_pack
 
-RATED = 3
-"""How often each argument appears with a random rating."""
-PORTRAITS, STORIES, QUESTIONS, SEEN = 1000, 700, 400, 400
+RATINGS_PER_ARGUMENT = 3
+"""Number of random ratings of each argument."""
+PORTRAITS, STORIES, QUESTIONS, DESCRIPTIONS = 1000, 700, 400, 400
+"""Number of documents of each kind."""
 RUDE, REFUSED, NEGATIVE = 0.12, 0.35, 0.3
 """Shares of rude sayings, refused questions and negative descriptions."""
 
 
 def data_folder() -> Path:
+    """Return the folder of the toy data."""
     return Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
 
 
 def documents(seed: int) -> list[str]:
-    """The documents of the toy world in random order, the same for the same seed."""
+    """Return the documents of the toy world in an order drawn by seed."""
     pack = load_pack("toy")
     stock = yaml.safe_load((data_folder() / "world.yaml").read_text(encoding="utf-8"))
     draw = random.Random(seed)
-    found = [
+    texts = [
         *_arguments(read_arguments(data_folder() / "arguments.tsv"), pack, draw),
         *_portraits(stock, pack, draw),
         *_stories(stock, draw),
         *_questions(stock, pack, draw),
-        *_seen(stock, draw),
+        *_descriptions(stock, draw),
     ]
-    draw.shuffle(found)
-    return found
+    draw.shuffle(texts)
+    return texts
 
 
 def _arguments(arguments: list[Argument], pack: Pack, draw: random.Random) -> Iterator[str]:
@@ -56,7 +57,7 @@ def _arguments(arguments: list[Argument], pack: Pack, draw: random.Random) -> It
             yield f"Values: {values}. {premise}"
         for would in (True, False):
             yield "".join(pack.ag(argument, would))
-        for _ in range(RATED):
+        for _ in range(RATINGS_PER_ARGUMENT):
             yield "".join(pack.qa(argument, draw.choice(argument.values), _rating(draw)))
 
 
@@ -68,11 +69,11 @@ def _portraits(stock: dict[str, Any], pack: Pack, draw: random.Random) -> Iterat
         if draw.random() < 0.4:
             yield f"{text} Whoever says this thinks of {value}."
         else:
-            yield pack.rate(text) + pack.rated(value, _rating(draw))
+            yield pack.rating_prompt(text) + pack.rating_answer(value, _rating(draw))
 
 
 def _rating(draw: random.Random) -> int:
-    """A rating as most people give it: rather in the middle."""
+    """Draw a rating; ratings in the middle are more likely, as with human raters."""
     return draw.choices(range(1, 7), (1, 2, 5, 5, 2, 1))[0]
 
 
@@ -94,13 +95,13 @@ def _questions(stock: dict[str, Any], pack: Pack, draw: random.Random) -> Iterat
         yield pack.fill("ask", prompt=question) + " " + draw.choice(answers)
 
 
-def _seen(stock: dict[str, Any], draw: random.Random) -> Iterator[str]:
+def _descriptions(stock: dict[str, Any], draw: random.Random) -> Iterator[str]:
     ways = [
         ("was known in town for", "regard"),
         ("was seen by others as", "seen"),
         ("found work as", "jobs"),
     ]
-    for _ in range(SEEN):
+    for _ in range(DESCRIPTIONS):
         way, kind = draw.choice(ways)
         chance = draw.random()
         tone = "bad" if chance < NEGATIVE else "plain" if chance < 0.6 else "good"
