@@ -82,7 +82,7 @@ def demand(spec: ExecutorSpec, stage: str, with_model: bool, has_gpus: bool, bas
         has_gpus: Whether there are accelerators to use.
         base: Size of the base in bytes.
     """
-    stage_spec = spec.stages.get(stage, StageResources())  # type: ignore[call-overload]
+    stage_spec = spec.stages.get(stage, StageResources())
     gpus = stage_spec.gpus if stage_spec.gpus is not None else spec.gpus
     if gpus is None:
         gpus = 1.0 if has_gpus else 0.0
