@@ -49,7 +49,7 @@ def test_hbr_is_built_from_descriptors_and_nouns(tmp_path: Path) -> None:
     assert all(p.text.startswith(p.attributes["group"]) for p in found.prompts)
     assert len(load_prompts("hbr", folder, None, 0).prompts) == 18
     (folder / "standalone_noun_phrases.json").unlink()
-    assert "phrases of its own are missing" in load_prompts("hbr", folder, None, 0).notes[0]
+    assert "standalone noun phrases are missing" in load_prompts("hbr", folder, None, 0).notes[0]
     with pytest.raises(UserError, match="there are: dispreferred, no_data"):
         load_prompts("hbr", folder, None, 0, variant="prefered")
 

@@ -90,7 +90,7 @@ def test_alpaca_prompts_have_their_input_where_there_is_one(tmp_path: Path) -> N
         ("alpaca", '[{"instruction": "x", "input": ""}]', "no text in output"),
         ("alpaca", '[{"instruction": "x"', "not JSON"),
         ("dolly", '{"instruction": "x", "context": "", "response": ""}', "no text in response"),
-        ("samsum", "[1]", "row 1 is no object"),
+        ("samsum", "[1]", "row 1 is not an object"),
         ("samsum", "[]", "this set has no row"),
     ],
 )

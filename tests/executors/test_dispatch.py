@@ -119,7 +119,7 @@ def test_a_users_mistake_stops_the_rest_and_is_told_whole() -> None:
 
 def test_a_run_that_is_asked_to_stop_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Scripted(size=1)
-    monkeypatch.setattr(interrupt, "asked", lambda: pool.done.total() >= 2)
+    monkeypatch.setattr(interrupt, "stop_requested", lambda: pool.done.total() >= 2)
     with pytest.raises(interrupt.Stopped):
         carried(pool, chunks_of(6, 1))
     assert pool.done.total() == 2
