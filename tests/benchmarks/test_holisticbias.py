@@ -50,7 +50,7 @@ def test_hbr_is_built_from_descriptors_and_nouns(tmp_path: Path) -> None:
     assert len(load_prompts("hbr", folder, None, 0).prompts) == 18
     (folder / "standalone_noun_phrases.json").unlink()
     assert "standalone noun phrases are missing" in load_prompts("hbr", folder, None, 0).notes[0]
-    with pytest.raises(UserError, match="there are: dispreferred, no_data"):
+    with pytest.raises(UserError, match="known preferences: dispreferred, no_data"):
         load_prompts("hbr", folder, None, 0, variant="prefered")
 
 
