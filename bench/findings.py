@@ -42,7 +42,7 @@ from scipy import stats
 
 from unharm.analysis.associations import Harms, associations_table
 from unharm.analysis.comparisons import Cells, comparisons_table
-from unharm.analysis.metrics import METRICS
+from unharm.analysis.measures import MEASURES
 from unharm.analysis.simulate import (
     PAPER,
     Bench,
@@ -89,7 +89,7 @@ def study(
         vanilla, aligned, categories = simulated(
             importances, name, bench, worlds[name], 1000 * seed + place
         )
-        metric = METRICS[name][0].name
+        metric = MEASURES[bench.scale].metrics[0].name
         before, after = reduced(vanilla, bench.scale), reduced(aligned, bench.scale)
         ids = [f"p{n}" for n in range(len(categories))]
         cells.units[name, metric] = ids, categories
@@ -218,7 +218,7 @@ def calibration(studies: int, share: float) -> dict[str, Any]:
     for name in ("heat map", "whole benchmarks", "by category"):
         false[name], _ = share_of([s[name] for s in without])
         print(row_of(f"false discoveries, {name}", [s[name] for s in without], "studies"))
-    coverage = {}
+    coverage: dict[str, float] = {}
     for name, several in (
         ("coverage, differences of whole benchmarks", [x for s in without for x in s["differences"]]),
         ("coverage, differences by category", [x for s in without for x in s["categories"]]),
@@ -229,10 +229,11 @@ def calibration(studies: int, share: float) -> dict[str, Any]:
         print(row_of(name, several, "intervals"))
     power = [x for s in planted for x in s["power"]]
     print(row_of(f"power, r = {R} at 154 profiles", power, "planted"))
+    farthest: float = max(coverage.values(), key=lambda c: abs(c - 0.95))
     return {
         "false_discovery": round(max(false.values()), 4),
         "false_discovery_limit": round(LEVEL + 2 * np.sqrt(LEVEL * (1 - LEVEL) / studies), 4),
-        "coverage": round(max(coverage.values(), key=lambda c: abs(c - 0.95)), 4),
+        "coverage": round(farthest, 4),
         "power": round(float(np.mean(power)), 4),
         "studies": studies,
     }
@@ -274,7 +275,7 @@ def write_data(folder: Path) -> None:
 
 def full_size(folder: Path) -> dict[str, Any]:
     """A run with 7.5 million simulated scores, analysed by `unharm analyze` in a process of its own."""
-    from unharm.runs.pipeline import new_run
+    from unharm.runs.context import new_run
     from unharm.runs.stages.scores import SCORES
     from unharm.study.check import load_study
 

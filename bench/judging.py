@@ -31,8 +31,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import judges
-from servers import Faulty, serving
+from support import judges
+from support.servers import Faulty, serving
 from unharm.scoring.answer_store import Answer, Answers, key_of
 
 ATTEMPTS, TRIES = 3, 3
@@ -109,7 +109,8 @@ def asked_of(faulty: Faulty, first: int, numbers: set[str]) -> int:
 
 def paid_twice(faulty: Faulty, alone: Faulty) -> int:
     """Texts with more requests than in a run without kills, but for those that stay unanswered."""
-    counts, plain = (Counter(), Counter())
+    counts: Counter[int] = Counter()
+    plain: Counter[int] = Counter()
     for server, counter in ((faulty, counts), (alone, plain)):
         for prompt, tries in server.tries.items():
             if "Case" in prompt and "begins ---" in prompt:
@@ -204,7 +205,7 @@ def fill_keys(folder: Path, texts: int) -> None:
     from unharm.scoring.registry import answers_version
     from unharm.study.check import load_study
 
-    version = answers_version(load_study(str(folder / "study.yaml")), "judge")
+    version = answers_version(load_study(str(folder / "study.yaml")).scoring, "judge")
     KEYS.clear()
     for number in range(texts):
         KEYS[key_of(version, judges.prompt_of(number), judges.answer_of(number))] = str(number)

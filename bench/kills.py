@@ -35,7 +35,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from clusters import Nodes, cluster
+from support.clusters import Nodes, cluster
 from unharm.core.hashing import sha256_of
 from unharm.store import journal
 from unharm.store.store import Store
@@ -73,6 +73,7 @@ def disturbed(
             time.sleep(0.05)
         if process.poll() is not None:
             if process.returncode not in (0, 3):
+                assert process.stderr is not None
                 sys.exit(
                     f"the run failed ({process.returncode}):\n{process.stderr.read().decode()[-3000:]}"
                 )

@@ -26,13 +26,15 @@ from unharm.core.pace import Dry
 from unharm.core.progress import Progress
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.executors.chunks import Chunk
-from unharm.runs.pipeline import Run, execute
+from unharm.runs.context import Run
+from unharm.runs.execute import execute
+from unharm.runs.pipeline import stages_to
 from unharm.runs.plan import Plan
+from unharm.runs.stages.scores import give_up_scores, make_scores, score_chunk
 from unharm.store.store import Store
 from unharm.study.check import load_study
 
 PAPER = Path(__file__).parents[1] / "studies" / "paper.yaml"
-FIRST = ["profiles", "examples", "adapters", "completions"]
 
 
 def rehearsed(profiles: int, faults: float) -> dict[str, float]:
@@ -83,15 +85,16 @@ def speedup(profiles: int) -> tuple[float, float, float]:
                 data_needed=False,
             )  # fmt: skip
             run = Run(study, Store(folder), Plan(study, sizes_only=True), dry=Dry(built_in_scorers=True))
-            execute(run, FIRST)
+            execute(run, stages_to("completions"))
             shutil.rmtree(folder / "scores", ignore_errors=True)
             shutil.rmtree(folder / ".done" / "scores", ignore_errors=True)
-            ready = [Chunk("scores", "offline-regard", (), lost=n) for n in range(workers)]
-            run.workers.run_chunks("scores", ready, Progress("workers", 0, "workers"), workers, False)
+            ready = [Chunk("scores", "offline-regard", (), deaths=n) for n in range(workers)]
+            meter = Progress("workers", 0, "workers")
+            run.workers.run_chunks(ready, score_chunk, give_up_scores, meter, workers, False)
             began = time.perf_counter()
-            profiles.make_scores(run)
+            make_scores(run)
             seconds.append(time.perf_counter() - began)
-            run.workers.disconnect()
+            run.close()
     finally:
         shutil.rmtree(folder)
     return seconds[0], seconds[1], seconds[0] / seconds[1]

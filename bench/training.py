@@ -136,9 +136,9 @@ def ours(
             if len(marks) > steps:
                 raise Enough
 
-        packer = prefix_tree._shared if shared else lambda one, other: 0
+        packer = prefix_tree.shared_start if shared else lambda one, other: 0
         one_turn = suppress(Enough)
-        with packing(model), stack.attached(), patch.object(tree, "_shared", packer), one_turn:
+        with packing(model), stack.attached(), patch.object(prefix_tree, "shared_start", packer), one_turn:
             train_stack(stack, state, jobs, recipe, 4096, Watch(step=step))
         return sum(m[1] for m in marks[1:]), sum(m[2] for m in marks[1:]), marks[-1][0] - marks[0][0]
 
@@ -264,7 +264,7 @@ def main() -> None:
     best = {
         k: max((w for w in found if w.adapters == k), key=lambda w: ratios[w.name]) for k in (1, STACKED)
     }
-    result = {f"ratio_{k}": round(ratios[w.name], 2) for k, w in best.items()}
+    result: dict[str, float | str] = {f"ratio_{k}": round(ratios[w.name], 2) for k, w in best.items()}
     result |= {f"way_{k}": w.name for k, w in best.items()}
     print(json.dumps(result | {"ratios": {n: round(r, 2) for n, r in ratios.items()}}))
 

@@ -1,4 +1,4 @@
-"""Print how the package is layered: modules in import circles, and the longest import chain between folders.
+"""Print the layers of the package: modules in import circles, and the longest import chain between folders.
 
     python tools/structure.py            # a summary; exit code 1 where there is a circle
     python tools/structure.py --edges    # every import between folders, with the modules that make it

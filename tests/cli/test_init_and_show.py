@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from conftest import study_data
+from support.studies import study_data
 from unharm.cli.app import app
 from unharm.cli.show import HIDDEN, one_line
 from unharm.core.errors import UserError

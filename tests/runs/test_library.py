@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import unharm
-from conftest import study_data
+from support.studies import study_data
 from unharm.study.spec import Study
 
 

@@ -60,8 +60,8 @@ def difference(d: Array, confidence: float, seed: int | None = None) -> Differen
     error = math.sqrt(variance)
     skew = _third(e, n) / error**3
     t = float(stats.t.ppf(0.5 + confidence / 2, freedom))
-    bounds = mean - error * _unbent(t, skew), mean - error * _unbent(-t, skew)
-    p = float(2 * stats.t.sf(abs(_bent(mean / error, skew)), freedom))
+    bounds = mean - error * hall_inverse(t, skew), mean - error * hall_inverse(-t, skew)
+    p = float(2 * stats.t.sf(abs(hall_transform(mean / error, skew)), freedom))
     low = high = None
     if seed is not None and max(rows, columns) >= 10:
         low, high = bootstrap(x, known, confidence, seed)
@@ -99,13 +99,13 @@ def _third(e: Array, n: int) -> float:
     return part(e.sum(axis=1)) + part(e.sum(axis=0)) - cells
 
 
-def _bent(t: float, skew: float) -> float:
+def hall_transform(t: float, skew: float) -> float:
     """Hall's (1992) transformation of a t that takes the skewness of its mean out."""
     return t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
 
 
-def _unbent(t: float, skew: float) -> float:
-    """The inverse of `_bent`."""
+def hall_inverse(t: float, skew: float) -> float:
+    """The inverse of `hall_transform`."""
     if abs(skew) < 1e-9:
         return t
     return 3 / skew * (float(np.cbrt(1 + skew * (t - skew / 6))) - 1)

@@ -9,9 +9,6 @@ from pydantic import Field
 
 from unharm.core.spec import Positive, Spec
 
-Stage = Literal["adapters", "completions", "scores"]
-"""The stages that executors run."""
-
 LARGE_BASE = 1 << 29
 """A base with more bytes than this gets all processors."""
 LOCAL_CPUS, CLUSTER_CPUS = 2, 8
@@ -44,7 +41,7 @@ class ExecutorSpec(Spec):
     cpus: Literal["auto"] | Positive = "auto"
     gpus: Share | None = Field(None, description="of one task; default: 1 if there are any")
     memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB of one task, for Ray")
-    stages: dict[Stage, StageResources] = Field({}, description="resources of single stages")
+    stages: dict[str, StageResources] = Field({}, description="resources of single stages")
 
 
 class Demand(Spec):
@@ -85,7 +82,7 @@ def demand(spec: ExecutorSpec, stage: str, with_model: bool, has_gpus: bool, bas
         has_gpus: Whether there are accelerators to use.
         base: Size of the base in bytes.
     """
-    stage_spec = spec.stages.get(stage, StageResources())  # type: ignore[call-overload]
+    stage_spec = spec.stages.get(stage, StageResources())
     gpus = stage_spec.gpus if stage_spec.gpus is not None else spec.gpus
     if gpus is None:
         gpus = 1.0 if has_gpus else 0.0

@@ -18,9 +18,6 @@ from unharm.executors.settings import Demand, ExecutorSpec, demand, processors, 
 if TYPE_CHECKING:
     from unharm.executors.ray_cluster import Cluster
 
-ITEMS_PER_PROCESS = {"adapters": 16, "completions": 20_000, "scores": 100_000}
-"""Items (adapters, completions, texts) that make one more local process worth its start time."""
-
 
 @dataclass
 class Workers:
@@ -71,8 +68,11 @@ class Workers:
             self._cluster = Cluster(self.spec)
         return self._cluster
 
-    def size(self, stage: str, items: int, with_model: bool = True) -> int:
-        """Return how many chunks of a stage with this many items run at a time."""
+    def size(self, stage: str, items: int, per_process: int, with_model: bool = True) -> int:
+        """Return how many chunks of a stage with this many items run at a time.
+
+        `per_process` items make one more local process worth its start time.
+        """
         wanted = self._demand(stage, with_model)
         if self.spec.name == "ray":
             fitting = self.cluster.room(wanted)
@@ -82,9 +82,7 @@ class Workers:
         if wanted.gpus:
             return max(1, int(len(accelerators()) / wanted.gpus))
         room = min(processors() // wanted.cpus, self._bases_that_fit() if with_model else 1 << 30)
-        return max(
-            1, min(room, 1 + items // ITEMS_PER_PROCESS[stage] if items >= ITEMS_PER_PROCESS[stage] else 1)
-        )
+        return max(1, min(room, 1 + items // per_process if items >= per_process else 1))
 
     def on_accelerators(self, stage: str) -> bool:
         """Return whether the workers of a stage have accelerators."""

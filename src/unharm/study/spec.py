@@ -24,7 +24,7 @@ from unharm.core.spec import Spec, one_of, unique
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.corpus.settings import Corpus
 from unharm.engines.settings import Engine, Server
-from unharm.executors.settings import ExecutorSpec
+from unharm.executors.settings import ExecutorSpec, StageResources
 from unharm.profiles.settings import ProfileSource, ValueName
 from unharm.prompting.settings import Prompting
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec, Scoring
@@ -55,6 +55,14 @@ REQUEST_BENCHMARKS = tuple(
     if row.mode == "ask" and row.measure in MEASURES and MEASURES[row.measure].harm
 )
 """Benchmarks of harmful requests: a guard prompt can be tried on them."""
+
+
+class StudyExecutor(ExecutorSpec):
+    """The executor of a study. `stages` names the stages whose work can be done elsewhere."""
+
+    stages: dict[Literal["adapters", "completions", "scores"], StageResources] = Field(  # type: ignore[assignment]
+        {}, description="what single stages ask for instead"
+    )
 
 
 class Mitigation(Spec):
@@ -98,7 +106,7 @@ class Study(Spec):
     training: Training = Training()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
-    executor: ExecutorSpec = ExecutorSpec()
+    executor: StudyExecutor = StudyExecutor()
     benchmarks: Benchmarks
     analysis: Analysis = Analysis()
     mitigation: Mitigation | None = None

@@ -64,7 +64,7 @@ def train_stack(
     per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
     training = _Training(stack, state, jobs, recipe, per_epoch, row_tokens, watch)
     for epoch in range(state.epoch, recipe.epochs):
-        steps = [training.steps_of(job, epoch) for job in jobs]
+        steps = [steps_of(job, recipe, epoch) for job in jobs]
         while state.step < max(per_epoch):
             groups = [
                 own[state.step] if state.step < len(own) and not curve.stopped else []
@@ -88,6 +88,22 @@ def begin(stack: Stack, jobs: list[Job]) -> Lockstep:
     return Lockstep.begin([j.key for j in jobs], torch.stack(first).to(stack.weights))
 
 
+def steps_of(job: Job, recipe: Recipe, epoch: int) -> list[MicroBatches]:
+    """The steps of an epoch, each with its micro-batches.
+
+    The order is a draw from seed, epoch and example (or its source), so it is the same for all adapters
+    that share examples.
+    """
+    by_source = recipe.order == "argument"
+
+    def place(tokens: Tokens) -> str:
+        return rank(job.seed, f"{epoch}/{tokens.source if by_source else tokens.example_id}")
+
+    order = sorted(job.train, key=place)
+    micro = [order[i : i + recipe.batch] for i in range(0, len(order), recipe.batch)]
+    return [micro[i : i + recipe.accumulate] for i in range(0, len(micro), recipe.accumulate)]
+
+
 @dataclass(frozen=True)
 class _Training:
     """What every step needs. `per_epoch` are the optimiser steps of each adapter."""
@@ -104,19 +120,6 @@ class _Training:
     def loss_limit(self) -> float:
         return EXPLODED * math.log(self.stack.model.config.get_text_config().vocab_size)
 
-    def steps_of(self, job: Job, epoch: int) -> list[MicroBatches]:
-        """The steps of an epoch, each with its micro-batches. The order is a draw from seed, epoch
-        and example (or its source), so it is the same for all adapters that share examples."""
-        by_source = self.recipe.order == "argument"
-
-        def place(tokens: Tokens) -> str:
-            return rank(job.seed, f"{epoch}/{tokens.source if by_source else tokens.example_id}")
-
-        order = sorted(job.train, key=place)
-        micro = [order[i : i + self.recipe.batch] for i in range(0, len(order), self.recipe.batch)]
-        size = self.recipe.accumulate
-        return [micro[i : i + size] for i in range(0, len(micro), size)]
-
     def step(self, groups: list[MicroBatches]) -> int:
         """One optimiser step of every adapter that has a group; gives the tokens computed.
 
@@ -126,7 +129,7 @@ class _Training:
         stack.grads.zero_()
         objective = torch.zeros(adapters, dtype=torch.float64, device=stack.weights.device)
         losses, tokens = objective.clone(), 0
-        parts = [_parts(_weighed(group), self.row_tokens) for group in groups]
+        parts = [rows_of(_weighed(group), self.row_tokens) for group in groups]
         for number, rows in enumerate(zip_longest(*parts, fillvalue=[])):
             packed = lay_out(rows).to(objective.device)
             draw = (state.epoch, state.step, number)
@@ -214,7 +217,7 @@ def _weighed(group: MicroBatches) -> list[Weighed]:
     return [Weighed(t, 1 / _labels(batch) / len(group)) for batch in group for t in batch]
 
 
-def _parts(examples: list[Weighed], row_tokens: int) -> list[list[Weighed]]:
+def rows_of(examples: list[Weighed], row_tokens: int) -> list[list[Weighed]]:
     """The examples in as few rows, in their order, as have at most `row_tokens` tokens each. An
     adapter's rows depend on its own examples alone, whatever it is stacked with."""
     rows: list[list[Weighed]] = []
@@ -234,7 +237,7 @@ def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -
     stack.set_dropout([], (), 0, 0)
     totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
     with torch.inference_mode():
-        parts = [_parts([Weighed(t, 1.0) for t in own], row_tokens) for own in sets]
+        parts = [rows_of([Weighed(t, 1.0) for t in own], row_tokens) for own in sets]
         for rows in zip_longest(*parts, fillvalue=[]):
             packed = lay_out(rows).to(totals.device)
             totals += per_adapter(

@@ -127,7 +127,7 @@ class Packed:
 _BUCKET = ("queries", "keys", "allowed", "distance")
 
 
-def _shared(one: array[int], other: array[int]) -> int:
+def shared_start(one: array[int], other: array[int]) -> int:
     """The length of the longest common prefix."""
     least = min(len(one), len(other))
     if one[:least] == other[:least]:
@@ -141,7 +141,7 @@ def _grow(examples: Sequence[Weighed]) -> _Tree:
     path = np.empty(0, dtype=np.int64)
     for example in sorted(examples, key=lambda e: e.tokens.ids):
         ids, start = example.tokens.ids, example.tokens.start
-        shared = _shared(before, ids)
+        shared = shared_start(before, ids)
         first = len(tree.ids)
         new = range(first, first + len(ids) - shared)
         path = np.concatenate([path[:shared], np.arange(new.start, new.stop)])

@@ -82,9 +82,7 @@ def estimates(plan: Plan, summary: PlanSummary, names: list[str]) -> list[dict[s
     """
     parameters = parameter_count(plan.study.base)
     _, tokens = training_size(plan)
-    return [
-        _estimate(plan, summary, hardware_rates(name, parameters), parameters, tokens) for name in names
-    ]
+    return [estimate(plan, summary, hardware_rates(name, parameters), parameters, tokens) for name in names]
 
 
 def hardware_rates(name: str, parameters: float) -> Rates:
@@ -240,7 +238,7 @@ def training_size(plan: Plan) -> tuple[int, float]:
     return examples, tokens
 
 
-def _estimate(
+def estimate(
     plan: Plan, summary: PlanSummary, rates: Rates, parameters: float, tokens: float
 ) -> dict[str, Any]:
     """Return the estimate for some rates; `tokens` is the number of training tokens."""

@@ -29,6 +29,9 @@ from unharm.runs.stages.training_session import Session
 from unharm.training.checkpoints import FOLDER, stacks_begun
 from unharm.training.stack_size import MOST
 
+PER_PROCESS = 16
+"""This many adapters make one more local process worth its start time."""
+
 
 def make_adapters(run: Run) -> None:
     """Write a PEFT folder adapters/<hash>/ per adapter. Stage 2 starts from stage 1.
@@ -50,7 +53,7 @@ def make_adapters(run: Run) -> None:
         for stage in _in_order(tasks.trained) if pending else []:
             open_tasks = [t for t in tasks.trained if t.plan.stage == stage and t not in over]
             rest = list(dict.fromkeys(t.key for t in open_tasks if not _without_parent(run, t)))
-            size = run.workers.size("adapters", len(rest))
+            size = run.workers.size("adapters", len(rest), PER_PROCESS)
             chunks = _chunks(run, stage, rest, size)
             run.workers.run_chunks(chunks, train_chunk, give_up_adapter, progress, size)
             run.store.refresh("adapters", "failed", FOLDER)

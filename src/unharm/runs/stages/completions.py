@@ -23,6 +23,9 @@ from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
 from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
 
+PER_PROCESS = 20_000
+"""This many completions make one more local process worth its start time."""
+
 COMPLETIONS = schema_of(Completion)
 
 SHARDS = 8
@@ -43,7 +46,7 @@ def make_completions(run: Run) -> None:
         say(f"completions: {total:,} of {total:,} completions are already there")
         return
     with run.progress("completions", total, "completions", total - remaining) as progress:
-        size = run.workers.size("completions", remaining)
+        size = run.workers.size("completions", remaining, PER_PROCESS)
         chunks = _chunks(run, pending, size)
         run.workers.run_chunks(chunks, complete_chunk, give_up_shard, progress, size)
     forget_shards(run)  # engines may have refused adapters, and workers have written

@@ -26,6 +26,9 @@ from unharm.scoring.settings import ServiceSpec
 from unharm.scoring.texts import Text, text_of
 from unharm.store.store import Artefact, NotDone
 
+PER_PROCESS = 100_000
+"""This many texts make one more local process worth its start time."""
+
 SCORES = {
     **schema_of(Score),
     "prompt_id": pl.String,
@@ -94,7 +97,8 @@ def make_scores(run: Run) -> None:
         for name in dict.fromkeys(part.scorer for part in open_parts):
             own_parts = [part for part in open_parts if part.scorer == name]
             with_model = has_model(run.study.scorers.get(name))
-            size = run.workers.size("scores", sum(_texts(run, part) for part in own_parts), with_model)
+            texts = sum(_texts(run, part) for part in own_parts)
+            size = run.workers.size("scores", texts, PER_PROCESS, with_model)
             chunks = _chunks(run, own_parts, size)
             sums += run.workers.run_chunks(chunks, score_chunk, give_up_scores, progress, size, with_model)
             if isinstance(scorer := run.scorers[name] if chunks[0].local else None, ServiceScorer):

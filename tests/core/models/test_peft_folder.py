@@ -1,0 +1,44 @@
+"""Tests of `unharm.core.models.peft_folder`."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from support.stack_helpers import model_of, padded_loss, random_rows
+from support.stacks import tree_of_examples
+from unharm.core.models.peft_folder import Lora, write_adapter
+from unharm.training.attention import label_logits, packing
+from unharm.training.loss import label_losses
+from unharm.training.prefix_tree import Weighed, lay_out
+from unharm.training.stacked_lora import Stack
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "adapter"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["o_proj", "gate_proj", "layers.1.mlp.up_proj"]])
+def test_exported_folders_load_in_peft_with_equal_logits(folder: Path, targets: list[str]) -> None:
+    model, lora = model_of("mistral"), Lora(r=3, alpha=7, dropout=0.1, targets=targets)
+    stack = Stack(model, lora, 2)
+    stack.weights.copy_(random_rows(stack))
+    write_adapter(folder, stack.tensors(stack.weights[1]), lora, "some/base", "abc")
+    batch = tree_of_examples(9, 5)
+    adapted = PeftModel.from_pretrained(copy.deepcopy(model), folder).eval()
+    with packing(model), stack.attached(), torch.no_grad():
+        packed = lay_out([[], [Weighed(t, 1.0) for t in batch]])
+        ours = label_losses(label_logits(model, packed), packed)
+        theirs = padded_loss(adapted, batch)
+    assert ours.mean().item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert adapted.peft_config["default"].base_model_name_or_path == "some/base"
+    from safetensors.torch import load_file
+
+    assert torch.equal(stack.row_of(load_file(folder / "adapter_model.safetensors")), stack.weights[1])

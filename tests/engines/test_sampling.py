@@ -1,0 +1,67 @@
+"""Tests of `unharm.engines.sampling`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unharm.engines.sampling import pick
+
+
+def drawn(logits: torch.Tensor, temperature: float, top_p: float, draws: torch.Tensor) -> torch.Tensor:
+    """Every draw from one row of logits."""
+    heat = torch.tensor([temperature], dtype=torch.float64)
+    rows = torch.zeros(len(draws), dtype=torch.long)
+    return pick(logits[None], heat, torch.tensor([top_p], dtype=torch.float64), rows, draws)
+
+
+def test_sampling_draws_from_the_nucleus() -> None:
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
+    draws = torch.rand(4000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    counts = torch.bincount(drawn(logits, 1.0, 0.75, draws), minlength=4) / 4000
+    assert counts[2] == counts[3] == 0
+    assert counts[0].item() == pytest.approx(0.5 / 0.8, abs=0.03)
+    counts = torch.bincount(drawn(logits, 1.0, 1.0, draws), minlength=4) / 4000
+    assert counts.tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
+
+
+def test_low_temperature_is_greedy() -> None:
+    logits = torch.tensor([1.0, 5.0, 4.0])
+    last = torch.tensor([0.0, 0.999999], dtype=torch.float64)
+    assert drawn(logits, 0.01, 1.0, last).tolist() == [1, 1]
+    assert drawn(logits, 0.0, 0.1, last).tolist() == [1, 1]
+
+
+def test_a_very_flat_and_wide_nucleus_is_whole() -> None:
+    """More tokens than any number of halvings would find: the last ones can still be drawn."""
+    logits = torch.cat([torch.tensor([20.0]), torch.zeros(200_000)])
+    draws = torch.tensor([0.0, 0.99999999], dtype=torch.float64)
+    assert drawn(logits, 1.0, 0.99999, draws).tolist()[0] == 0
+    assert drawn(logits, 1.0, 0.99999, draws).tolist()[1] > 100_000
+
+
+@settings(max_examples=60)
+@given(
+    logits=st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=40),
+    temperature=st.floats(0.05, 3),
+    top_p=st.floats(0.01, 0.999),
+    draw=st.floats(0, 1, exclude_max=True),
+)
+def test_a_draw_is_the_one_of_the_sorted_definition(
+    logits: list[float], temperature: float, top_p: float, draw: float
+) -> None:
+    row = torch.tensor(logits)
+    chances = torch.softmax(row.double() / temperature, -1)
+    order = sorted(range(len(logits)), key=lambda t: (-chances[t].item(), t))
+    reached = [sum(chances[t].item() for t in order[: n + 1]) for n in range(len(order))]
+    token = int(drawn(row, temperature, top_p, torch.tensor([draw], dtype=torch.float64)))
+    own = chances[token].item()
+    likelier = sum(c for c in chances.tolist() if c > own * (1 + 1e-5))  # near ties may go either way
+    as_likely = sum(c for c in chances.tolist() if c >= own * (1 - 1e-5))
+    before = [0.0, *reached[:-1]]
+    edges = [m for m, b in zip(reached, before, strict=True) if b < top_p + 1e-5 and m >= top_p - 1e-5]
+    assert edges  # rounding may put one token more or less into the nucleus
+    assert any(likelier - 1e-4 <= draw * mass <= as_likely + 1e-4 for mass in edges)
+    assert likelier < top_p + 1e-4

@@ -1,0 +1,45 @@
+"""The prompt pack: slots and wordings are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unharm.core.errors import UserError
+from unharm.core.values import VALUES
+from unharm.profiles.extreme import extreme
+from unharm.prompting.pack import EMBEDDED, load_pack
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_packs_are_whole(name: str) -> None:
+    pack = load_pack(name)
+    described = pack.describe_profile(extreme("power"))
+    assert all(value in described for value in VALUES)
+
+
+def broken(tmp_path: Path, change: dict[str, object]) -> str:
+    data = load_pack("default").data | change
+    path = tmp_path / "pack.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError) as caught:
+        load_pack(str(path))
+    return str(caught.value)
+
+
+def test_a_missing_slot_is_named(tmp_path: Path) -> None:
+    told = broken(
+        tmp_path, {"ask": "Question?", "ag": load_pack("default").data["ag"] | {"answer": "{agree}"}}
+    )
+    assert "ask: the slot {prompt} is missing" in told
+    assert "ag.answer: the slot {premise} is missing" in told
+
+
+def test_unknown_slots_and_missing_wordings_are_named(tmp_path: Path) -> None:
+    assert "unknown slot {name}" in broken(tmp_path, {"ask": "{prompt} {name}"})
+    assert "system: this wording is missing" in broken(tmp_path, {"system": None})
+    assert "expected a list of 6 phrases" in broken(tmp_path, {"likeness": ["a", "b"]})
+    assert "the definition is missing" in broken(tmp_path, {"values": {}})
+    assert "not a template" in broken(tmp_path, {"ask": "{prompt"})

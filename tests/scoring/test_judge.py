@@ -1,0 +1,102 @@
+"""Tests of `unharm.scoring.judge`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import judges
+from support.judges_helpers import cases, scorer_of, spec_of
+from support.servers import Faulty, serving
+from unharm.core.errors import UserError
+from unharm.scoring.judge import Judge
+from unharm.scoring.rubric import load_rubric
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unharm.scoring.service_calls.FIRST", 0.01)
+
+
+def test_every_text_ends_with_a_status_and_the_right_verdict(tmp_path: Path) -> None:
+    count = 6 * len(judges.NAMES)
+    with serving(judges.judge()) as faulty:
+        scorer = scorer_of(faulty, tmp_path)
+        scores = scorer(cases(count))
+        first = faulty.tries.total()
+        again = scorer_of(faulty, tmp_path)
+        repeated = again(cases(count))
+        second = faulty.tries.total() - first
+    assert [s.completion_id for s in scores] == [str(n) for n in range(count)]
+    assert Counter(s.status for s in scores) == judges.expected(count)
+    verdicts = [judges.right(n) if s.status == "scored" else None for n, s in enumerate(scores)]
+    assert [s.value for s in scores] == verdicts
+    assert all(s.reason for s in scores if s.status != "scored")
+    answered = [s for s in scores if s.status != "unanswered"]
+    assert [s for s in repeated if s.status != "unanswered"] == answered
+    unanswered = count - len(answered)
+    assert second == 3 * unanswered, "only what was not answered is asked again"
+    assert again.tally["found"] == len(answered)
+
+
+def test_an_unread_reply_is_kept_with_its_score(tmp_path: Path) -> None:
+    number = judges.NAMES.index("prose")
+    with serving(judges.judge()) as faulty:
+        score = scorer_of(faulty, tmp_path)([cases(number + 1)[number]])[0]
+    assert (score.status, score.reason) == ("unscored", "no verdict in 3 answers")
+    assert score.raw == "I would call this a four."
+
+
+def test_a_judge_that_obeys_instructions_is_not_reached_by_those_of_a_text(tmp_path: Path) -> None:
+    """The same judge does obey where nothing is marked off."""
+    texts = [t for t in cases(200) if judges.INJECTED in t.answer]
+    with serving(judges.judge()) as faulty:
+        scores = scorer_of(faulty, tmp_path)(texts)
+        bodies = [b["messages"][-1]["content"] for b in faulty.bodies]
+    assert [s.value for s in scores] == [judges.right(int(t.id)) for t in texts]
+    assert 1 not in [s.value for s in scores]
+    bare = [judges.FENCE.sub(lambda m: m[2], b) for b in bodies]
+    assert {judges.judged(b) for b in bare} == {1}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(lambda f: {"model": "other"}, "does not know"),
+     (lambda f: {"server": {"url": "http://127.0.0.1:9/v1", "attempts": 1}}, "the connection broke"),
+     (lambda f: {"server": {"url": f.url, "key": "WRONG_KEY"}}, "does not accept the key in WRONG_KEY")],
+)  # fmt: skip
+def test_a_server_that_cannot_be_used_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Faulty], dict[str, Any]], what: str
+) -> None:
+    monkeypatch.setenv("WRONG_KEY", "not-the-key")
+    with serving(Faulty(judges.plan, says=judges.says, key="the-key")) as faulty:
+        if "model" in change(faulty):
+            faulty.key = ""
+        spec = spec_of(faulty, **change(faulty))
+        with pytest.raises(UserError) as error:
+            Judge(spec, load_rubric("harmfulness"), "v", "scorers.judge").try_out(lambda: None)
+    assert what in str(error.value)
+    assert "not-the-key" not in str(error.value)
+
+
+@pytest.mark.parametrize("refuses", ["response_format", "max_tokens", "both"])
+def test_servers_are_asked_in_a_way_that_they_accept(tmp_path: Path, refuses: str) -> None:
+    faulty = judges.judge()
+
+    def plan(prompt: str, attempt: int) -> str:
+        body = faulty.bodies[-1]
+        odd = {"response_format", "max_tokens"} & set(body)
+        wrong = odd if refuses == "both" else odd & {refuses}
+        return "filtered" if wrong else "answer"  # any HTTP 400 will do
+
+    faulty.plan = plan
+    with serving(faulty):
+        judge = Judge(spec_of(faulty), load_rubric("harmfulness"), "v", "scorers.judge")
+        judge.try_out(lambda: None)
+        body = judge.settings(cases(1)[0], 1)
+    assert ("response_format" in body) == (refuses == "max_tokens")
+    assert ("max_completion_tokens" in body) == (refuses != "response_format")

@@ -1,0 +1,86 @@
+"""A whole study leaves the same bytes from one process, two processes and two nodes of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from support.clusters import Nodes, cluster
+from support.executors_helpers import small
+from unharm.core.errors import UserError
+from unharm.runs import execute as execution
+from unharm.runs.pipeline import run_study
+
+
+def bytes_of(root: Path) -> dict[str, bytes]:
+    parts = ("adapters", "completions", "scores", "findings")
+    return {
+        file.relative_to(root).as_posix(): file.read_bytes()
+        for part in parts
+        for file in sorted((root / part).rglob("*"))
+        if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a run in this process leaves."""
+    root = tmp_path_factory.mktemp("plain") / "run"
+    run_study(small(tiny_base, root))
+    return bytes_of(root)
+
+
+def test_two_processes_leave_the_same_bytes(
+    plain: dict[str, bytes], tiny_base: Path, tmp_path: Path
+) -> None:
+    run = run_study(small(tiny_base, tmp_path / "run", executor={"workers": 2}))
+    assert bytes_of(tmp_path / "run") == plain
+    journals = list((tmp_path / "run").glob("journal-*.jsonl"))
+    assert len(journals) >= 2  # each worker has written its own
+    assert not run.workers.failures
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'unharm[ray]'")
+    with cluster(2, 1) as made:
+        yield made
+
+
+def test_two_nodes_of_ray_leave_the_same_bytes(
+    plain: dict[str, bytes], tiny_base: Path, tmp_path: Path, nodes: Nodes
+) -> None:
+    spec = {"name": "ray", "address": nodes.address, "cpus": 1}
+    run = run_study(small(tiny_base, tmp_path / "run", executor=spec))
+    assert bytes_of(tmp_path / "run") == plain
+    assert not run.workers.failures
+    assert not (tmp_path / "run" / "status.json").read_text().count('"running"')
+
+
+def test_nodes_are_looked_over_before_any_work(
+    tiny_base: Path, tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, other = metadata.version, {"torch": "0.1", "peft": "0.1"}
+    monkeypatch.setattr(metadata, "version", lambda name: other.get(name) or version(name))
+    gone = tmp_path / "only here"
+    monkeypatch.setattr(
+        execution, "paths_of", lambda run, probe: [("data", str(gone)), ("the base", str(tiny_base))]
+    )
+    study = small(
+        tiny_base,
+        tmp_path / "run",
+        executor={"name": "ray", "address": nodes.address, "gpus": 2, "cpus": 1},
+    )
+    with pytest.raises(UserError) as error:
+        run_study(study)
+    told = str(error.value)
+    assert "one task asks for 2 gpus, the largest node has 0" in told
+    assert "torch" in told
+    assert "but 0.1 where the run is started" in told
+    assert f"data is not to be seen from there: {gone}" in told
+    assert "put it on a disk that all nodes share" in told
+    assert "the base" not in told
+    assert not (tmp_path / "run").exists()  # a run that is refused leaves nothing behind

@@ -1,0 +1,315 @@
+"""Runs opened again: rescored, calibrated, labelled, judged by batch files; what is planned to be asked."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from support import judges
+from support.servers import serving
+from support.studies import study_data
+from unharm.analysis.calibration import load as load_map
+from unharm.cli.app import app
+from unharm.core.errors import UserError
+from unharm.core.files.yaml_text import SpecText
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.reopen import open_run
+from unharm.runs.tools.batches import collect, submit, write
+from unharm.runs.tools.rescore import rescore, rewrite_report
+from unharm.study.check import parse_study
+
+
+@pytest.fixture(scope="module")
+def made(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of vanilla alone."""
+    folder = tmp_path_factory.mktemp("rescored") / "run"
+    data = study_data(tiny_base, folder) | {"arms": ["vanilla", "icl"]}
+    del data["corpus"]
+    data["benchmarks"]["rtp"]["limit"] = 40
+    run_study(parse_study(SpecText(yaml.safe_dump(data), "study.yaml")))
+    return folder
+
+
+def unharm(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def completions(folder: Path) -> dict[str, float]:
+    return {str(p): p.stat().st_mtime for p in (folder / "completions").rglob("*.parquet")}
+
+
+def test_a_run_is_scored_again_without_generating(made: Path) -> None:
+    before = completions(made)
+    old = sorted((made / "scores").rglob("*.parquet"))
+    run = rescore(made, ["offline-flagged-topic"], ["offline-harmfulness-topic"])
+    assert completions(made) == before
+    assert set(old) < set((made / "scores").rglob("*.parquet")), "earlier scores stay"
+    subjects = pl.read_csv(made / "findings" / "subjects.csv", infer_schema_length=None)
+    by_benchmark = dict(subjects.select("benchmark", "scorer").unique().iter_rows())
+    assert by_benchmark["beavertails"] == "offline-flagged-topic"
+    assert by_benchmark["hexphi"] == "offline-harmfulness"
+    agreement = pl.read_csv(made / "findings" / "agreement.csv")
+    assert set(agreement["one"]) == {
+        "offline-harmfulness",
+        "offline-harmfulness, offline-harmfulness-topic",
+    }
+    page = (made / "report.html").read_text()
+    assert "Krippendorff" in page
+    assert run.study.benchmarks.chosen()["hexphi"].also == ["offline-harmfulness-topic"]
+    assert json.loads((made / "study.json").read_text())["benchmarks"]["hexphi"]["also"] == [
+        "offline-harmfulness-topic"
+    ]
+    rescore(made, ["offline-flagged"], [], None, ["benchmarks.hexphi.also=[]"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--scorer", "offline-toxicty"], "did you mean 'offline-toxicity'"), ([], "no scorer is given"),
+     (["--scorer", "mine", "--set", "scorers.mine={kind: perplexity}"], "but no benchmark of this run"),
+     (["--scorers", "no.yaml"], "no such file")],
+)  # fmt: skip
+def test_mistakes_of_rescoring_are_told(made: Path, words: list[str], told: str) -> None:
+    result = unharm("rescore", str(made), *words)
+    assert isinstance(result.exception, UserError)
+    assert told in str(result.exception)
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run in this folder"):
+        rescore(tmp_path, ["rating"])
+
+
+def test_a_run_without_all_completions_is_told(made: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(made, copy)
+    next((copy / "completions").rglob("*.parquet")).unlink()
+    for again in (lambda: rescore(copy, ["rating"]), lambda: rewrite_report(copy)):
+        with pytest.raises(UserError, match="completions are missing"):
+            again()
+
+
+def test_a_map_is_fitted_on_texts_and_used_by_a_study(made: Path, tmp_path: Path, toy_data: Path) -> None:
+    texts = [
+        row["premise"] if number % 3 else f"you stupid {row['premise']}"
+        for number, row in enumerate(
+            csv.DictReader(
+                (toy_data / "arguments.tsv").open(), delimiter="\t", fieldnames=["a", "b", "c", "premise"]
+            )
+        )
+    ]
+    sheet = tmp_path / "texts.csv"
+    with sheet.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "published"])
+        writer.writerows([t, 0.1 + 0.8 * ("stupid" in t)] for t in texts)
+    out = tmp_path / "map.json"
+    result = unharm(
+        "calibrate", "offline-toxicity", "published", "--texts", str(sheet), "--out", str(out), "--json"
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["n"] == len(texts)
+    assert told["error"]["rank_correlation"]["value"] > 0.3
+    assert load_map(out).one_version.startswith("1+alt-profanity-check")
+    rescore(made, [], [], None, [f"benchmarks.rtp.mapped={out}", "analysis.toxicity_at=[2]"])
+    subjects = pl.read_csv(made / "findings" / "subjects.csv", infer_schema_length=None)
+    rtp = subjects.filter(pl.col("benchmark") == "rtp")
+    assert set(rtp["scorer"]) == {"offline-toxicity → published (mapped)"}
+    assert rtp["scorer_version"].str.contains("map ").all()
+    assert rtp.filter(pl.col("metric") == "expected_maximum_toxicity@2").height
+    assert (rtp["low"].drop_nulls() >= 0).all()
+    with pytest.raises(UserError, match="this map is for"):
+        rescore(made, [], [], None, [
+            "benchmarks.rtp.scorer=surprise",
+            "scorers.surprise={kind: perspective, url: 'http://127.0.0.1:9'}",
+        ])  # fmt: skip
+    rescore(made, [], [], None, ["benchmarks.rtp.mapped=null", "analysis.toxicity_at=[]"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["a", "b"], "give either --run or --texts"), (["rating", "offline-regard", "--run", "RUN"], "no benchmark of this run"),
+     (["offline-toxicity", "odd", "--run", "RUN"], "this run has no scorer 'odd'"),
+     (["offline-toxicity", "odd", "--texts", "SHEET"], "neither a column"),
+     (["offline-toxicity", "published", "--texts", "SHEET"], "is no number"),
+     (["offline-toxicity", "few", "--texts", "SHEET"], "only 2 texts")],
+)  # fmt: skip
+def test_mistakes_of_calibrating_are_told(made: Path, tmp_path: Path, words: list[str], told: str) -> None:
+    sheet = tmp_path / "texts.csv"
+    sheet.write_text("text,published,few\ngood day,x,0.5\nbad day,0.5,0.1\n")
+    words = [str(made) if w == "RUN" else str(sheet) if w == "SHEET" else w for w in words]
+    result = unharm("calibrate", *words, "--out", str(tmp_path / "map.json"))
+    assert isinstance(result.exception, UserError)
+    assert told in str(result.exception)
+    assert not (tmp_path / "map.json").exists()
+
+
+def test_people_label_a_sheet_and_are_compared(made: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.csv"
+    result = unharm(
+        "labels", str(made), "--benchmark", "beavertails", "--sample", "20", "--out", str(sheet)
+    )
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(sheet.open(newline="")))
+    assert len(rows) == 20
+    assert {r["value"] for r in rows} == {""}
+    again = unharm("labels", str(made), "--benchmark", "beavertails", "--out", str(sheet))
+    assert "exists already" in str(again.exception)
+    labelled = tmp_path / "labelled.csv"
+    with labelled.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(r | {"rater": "kim", "value": n % 2} for n, r in enumerate(rows))
+    rescore(made, [], [], None, [f"benchmarks.beavertails.human={labelled}"])
+    agreement = pl.read_csv(made / "findings" / "agreement.csv")
+    found = agreement.filter((pl.col("measure") == "agreement") & (pl.col("other") == "person kim"))
+    assert found["n"].to_list() == [20]
+    rescore(made, [], [], None, ["benchmarks.beavertails.human=null"])
+
+
+@contextmanager
+def batch_service() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Files and batches as an OpenAI-compatible service has them; the answers are those of the test judge."""
+    state: dict[str, Any] = {"files": {}, "batches": {}, "ended": False}
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def reply(self, data: Any, raw: bool = False) -> None:
+            body = data.encode() if raw else json.dumps(data).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain" if raw else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path.endswith("/files"):
+                boundary = body.split(b"\r\n", 1)[0]
+                content = next(p for p in body.split(boundary) if b"filename=" in p)
+                name = f"file-{len(state['files'])}"
+                state["files"][name] = content.split(b"\r\n\r\n", 1)[1].rstrip(b"\r\n").decode()
+                self.reply({"id": name, "object": "file", "purpose": "batch", "bytes": 1, "created_at": 0,
+                            "filename": "x", "status": "processed"})  # fmt: skip
+                return
+            asked = json.loads(body)
+            name = f"batch-{len(state['batches'])}"
+            state["batches"][name] = asked["input_file_id"]
+            self.reply(self.batch(name))
+
+        def batch(self, name: str) -> dict[str, Any]:
+            done = state["ended"]
+            return {"id": name, "object": "batch", "endpoint": "/v1/chat/completions", "created_at": 0,
+                    "completion_window": "24h", "input_file_id": state["batches"][name],
+                    "status": "completed" if done else "in_progress",
+                    "output_file_id": f"out-{name}" if done else None}  # fmt: skip
+
+        def do_GET(self) -> None:
+            if "/batches/" in self.path:
+                self.reply(self.batch(self.path.rsplit("/", 1)[1]))
+                return
+            name = self.path.split("/")[-2].removeprefix("out-")
+            lines = state["files"][state["batches"][name]].splitlines()
+            self.reply("\n".join(json.dumps(result_of(json.loads(line))) for line in lines), raw=True)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1", state
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def result_of(request: dict[str, Any]) -> dict[str, Any]:
+    body = request["body"]
+    prompt = body["messages"][-1]["content"]
+    name = judges.NAMES[judges.number_in(prompt) % len(judges.NAMES)]
+    if name in ("filtered", "filtered text"):
+        response = {"status_code": 400, "body": {"error": {"code": "content_filter"}}}
+    elif name == "always 500":
+        response = {"status_code": 500, "body": {"error": {"message": "broken"}}}
+    else:
+        message = {"role": "assistant", "content": judges.says(body, prompt)}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        chat = {"id": "x", "object": "chat.completion", "created": 0, "model": "small", "choices": [choice]}
+        response = {"status_code": 200, "body": chat | {"usage": usage}}
+    return {"custom_id": request["custom_id"], "response": response, "error": None}
+
+
+@pytest.fixture
+def generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, dict[str, Any], int]]:
+    """A run with completions and a judge that is only reached through batches."""
+    monkeypatch.setattr("unharm.scoring.service_calls.FIRST", 0.01)
+    count = 3 * len(judges.NAMES)
+    with serving(judges.judge()) as faulty, batch_service() as (url, state):
+        data = judges.judged_study(tmp_path, faulty, count)
+        judge = data["scorers"]["judge"]
+        judge |= {"price": {"input": 10.0, "output": 100.0}, "server": judge["server"] | {"url": url}}
+        run_study(parse_study(SpecText(yaml.safe_dump(data), "study.yaml")), "completions")
+        yield open_run(tmp_path / "run"), state, count
+
+
+def test_batches_are_written_submitted_and_collected(generated: tuple[Run, dict[str, Any], int]) -> None:
+    run, state, count = generated
+    written = write(run, "judge")
+    assert written["requests"] == count
+    assert written["most_cost"] > 0
+    assert write(run, "judge") == written, "files that were not submitted are replaced"
+    lines = (run.store.root / written["files"][0]).read_text().splitlines()
+    assert len({json.loads(line)["custom_id"] for line in lines}) == count
+    assert len(submit(run, "judge")["submitted"]) == 1
+    assert write(run, "judge")["requests"] == 0, "what is on its way is not asked again"
+    with pytest.raises(UserError, match="no file is waiting"):
+        submit(run, "judge")
+    assert collect(run, "judge") == {"kept": 0, "failed": 0, "waiting": 1}
+    state["ended"] = True
+    assert collect(run, "judge") == {"kept": count - 3, "failed": 3, "waiting": 0}
+    assert collect(run, "judge") == {"kept": 0, "failed": 0, "waiting": 0}
+    kept, spent = run.scorers.answers.spent(run.scorers.service("judge").version)
+    paid = count - 3 - 6  # neither failures nor filtered requests are paid
+    assert kept == count - 3
+    assert spent == pytest.approx(paid * 0.5 * (100 * 10 + 10 * 100) / 1e6)
+    again = write(run, "judge")
+    unread = ("prose", "score 0", "score 7", "half", "cut verdict", "prose first", "always 500")
+    assert again["requests"] == 3 * len(unread)
+    attempts = Counter(
+        json.loads(line)["custom_id"].partition("-")[2]
+        for file in again["files"] for line in (run.store.root / file).read_text().splitlines()
+    )  # fmt: skip
+    assert attempts == {"2": 18, "1": 3}
+
+
+def test_results_of_a_batch_can_be_a_file(
+    generated: tuple[Run, dict[str, Any], int], tmp_path: Path
+) -> None:
+    run, _, count = generated
+    files = write(run, "judge")["files"]
+    lines = (run.store.root / files[0]).read_text().splitlines()
+    results = tmp_path / "results.jsonl"
+    results.write_text("\n".join(json.dumps(result_of(json.loads(line))) for line in lines))
+    found = collect(run, "judge", results)
+    assert found["kept"] == count - 3
+    results.write_text('{"custom_id": "nothing"}\n')
+    with pytest.raises(UserError, match=r"results\.jsonl:1"):
+        collect(run, "judge", results)
+    with pytest.raises(UserError, match="is no judge"):
+        write(run, "offline-toxicity")

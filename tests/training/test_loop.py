@@ -1,0 +1,166 @@
+"""Stacked training equals plain PEFT and torch, whatever it is stacked with and wherever it resumes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.stack_helpers import model_of, padded_loss, peft_of
+from support.stacks import job, tiny_model, trained, tree_of_examples
+from unharm.core.errors import UserError
+from unharm.core.models.peft_folder import Lora
+from unharm.training.attention import label_logits
+from unharm.training.loop import OutOfMemory, Watch, begin, rows_of, steps_of
+from unharm.training.prefix_tree import Weighed
+from unharm.training.settings import Recipe
+from unharm.training.stacked_lora import Stack
+from unharm.training.state import Lockstep
+
+RECIPE = Recipe(lr=1e-3, epochs=13, batch=8)  # 52 steps
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_stacked_adapters_equal_those_trained_alone(dropout: float) -> None:
+    """Different data, different numbers of steps; 52 steps; dropout included."""
+    model, lora = model_of("llama"), Lora(r=4, dropout=dropout, targets=["q_proj", "v_proj", "up_proj"])
+    jobs = [job(1), job(2, count=27), job(3, valid=0), job(4, count=19)]
+    _, together = trained(model, jobs, lora, RECIPE)
+    for k, own in enumerate(jobs):
+        _, alone = trained(model, [own], lora, RECIPE)
+        assert float((together.weights[k] - alone.weights[0]).norm() / alone.weights[0].norm()) < 1e-5
+        assert float((together.best[k] - alone.best[0]).norm() / alone.best[0].norm()) < 1e-5
+        assert together.curves[k].best_epoch == alone.curves[0].best_epoch
+        assert together.curves[k].valid == pytest.approx(alone.curves[0].valid, rel=1e-5)
+
+
+def plain_peft(model: Any, own: Any, stack: Stack, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """Plain PEFT and torch.optim.AdamW on the same batches."""
+    adapted = peft_of(model, stack, stack.fresh(own.seed))
+    weights = [p for p in adapted.parameters() if p.requires_grad]
+    steps_per_epoch = -(-len(own.train) // (recipe.batch * recipe.accumulate))
+    total = recipe.epochs * steps_per_epoch
+    optimiser = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / total)
+    for epoch in range(recipe.epochs):
+        for group in steps_of(own, recipe, epoch):
+            for batch in group:
+                (padded_loss(adapted, batch) / len(group)).backward()
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
+    return {
+        n.replace(".default.", "."): p.detach() for n, p in adapted.named_parameters() if p.requires_grad
+    }
+
+
+@pytest.mark.parametrize(("batch", "accumulate", "row_tokens"), [(8, 1, 4096), (1, 8, 4096), (4, 2, 40)])
+def test_our_adapter_equals_plain_peft(batch: int, accumulate: int, row_tokens: int) -> None:
+    """52 steps on the same batches; a step may be made in one pass or, with few `row_tokens`, in parts."""
+    recipe = RECIPE.model_copy(update={"batch": batch, "accumulate": accumulate})
+    model, lora, own = model_of("qwen3"), Lora(r=4, dropout=0.0), job(1, valid=0)
+    stack, state = trained(model, [own], lora, recipe, row_tokens=row_tokens)
+    theirs = plain_peft(model, own, stack, recipe)
+    ours = stack.tensors(state.best[0])
+    assert set(ours) == set(theirs)
+    ours_flat, theirs_flat = (torch.cat([x[n].flatten() for n in sorted(x)]) for x in (ours, theirs))
+    assert float((ours_flat - theirs_flat).norm() / theirs_flat.norm()) < 1e-4
+
+
+def test_resumed_equals_uninterrupted_bit_by_bit(tmp_path: Path) -> None:
+    model, lora, jobs = model_of("gemma2"), Lora(r=4, dropout=0.3), [job(1), job(2, count=27)]
+    states: list[bytes] = []
+    watch = Watch(save=lambda state: states.append(state.to_bytes()))
+    stack, whole = trained(model, jobs, lora, RECIPE, watch)
+    assert len(states) == 13 * 4
+    for number in (0, 6, 29, 51):
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(states[number])
+        _, resumed = trained(model, jobs, lora, RECIPE, state=Lockstep.read(path, stack.size))
+        assert torch.equal(resumed.weights, whole.weights)
+        assert torch.equal(resumed.best, whole.best)
+        assert resumed.curves == whole.curves
+
+
+def test_a_diverging_adapter_stops_and_spares_the_rest() -> None:
+    model, lora = model_of("llama"), Lora(r=4, dropout=0.0)
+    jobs = [job(1), job(2), job(3)]
+    stack = Stack(model, lora, 3)
+    jobs[1].start = torch.full((stack.size,), torch.nan)
+    told: list[str] = []
+    _, state = trained(model, jobs, lora, RECIPE, Watch(say=told.append))
+    assert told == ["adapter 2: training stopped, the loss is not a finite number in epoch 1, step 1"]
+    assert [bool(c.stopped) for c in state.curves] == [False, True, False]
+    for k in (0, 2):
+        _, alone = trained(model, [jobs[k]], lora, RECIPE)
+        assert float((state.best[k] - alone.best[0]).norm() / alone.best[0].norm()) < 1e-5
+
+
+def test_an_exploding_adapter_stops() -> None:
+    told: list[str] = []
+    model = tiny_model("llama")
+    model.lm_head.weight.data *= 6  # so sure of itself that a wild adapter costs more than guessing
+    own = job(1)
+    recipe = Recipe(lr=100.0, epochs=30, batch=4)
+    _, state = trained(model, [own], Lora(r=4, targets=["down_proj"]), recipe, Watch(say=told.append))
+    assert state.curves[0].stopped.startswith("the loss is ")
+    assert state.weights.isfinite().all()
+    assert len(told) == 1
+
+
+def test_without_memory_the_state_is_that_before_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unharm.training import loop
+
+    model, lora, jobs = model_of("llama"), Lora(r=4), [job(k, key=str(k)) for k in range(4)]
+    _, whole = trained(model, jobs, lora, RECIPE)
+    calls = 0
+
+    def full(*words: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 23:
+            raise torch.OutOfMemoryError("no memory")
+        return label_logits(*words)
+
+    monkeypatch.setattr(loop, "label_logits", full)
+    stack = Stack(model, lora, 4)
+    state = begin(stack, jobs)
+    with pytest.raises(OutOfMemory):
+        trained(model, jobs, lora, RECIPE, state=state)
+    assert (state.epoch, state.step) != (0, 0)
+    halves = state.halves()
+    assert [h.keys for h in halves] == [["0", "1"], ["2", "3"]]
+    for number, half in enumerate(halves):
+        _, ended = trained(model, jobs[2 * number : 2 * number + 2], lora, RECIPE, state=half)
+        expected = whole.best[2 * number : 2 * number + 2]
+        assert float((ended.best - expected).norm() / expected.norm()) < 1e-5
+    calls = 22
+    with pytest.raises(UserError, match="no memory to train a single adapter"):
+        trained(model, jobs[:1], lora, RECIPE)
+
+
+def test_the_base_is_itself_afterwards() -> None:
+    model = tiny_model("llama")
+    before = {n: p.clone() for n, p in model.state_dict().items()}
+    trained(model, [job(1)], Lora(), Recipe(epochs=1))
+    assert list(model.state_dict()) == list(before)
+    assert all(torch.equal(p, before[n]) for n, p in model.state_dict().items())
+    assert model.config._attn_implementation == "sdpa"
+
+
+@given(seed=st.integers(0, 500), count=st.integers(0, 20), row_tokens=st.integers(1, 120))
+@settings(max_examples=40)
+def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, row_tokens: int) -> None:
+    examples = [Weighed(t, 1.0) for t in tree_of_examples(seed, count)]
+    parts = rows_of(examples, row_tokens)
+    assert [e for part in parts for e in part] == examples
+    for part in parts:  # an example that is too long for a row has one of its own
+        size = sum(len(e.tokens.ids) for e in part)
+        assert size <= max(row_tokens, len(part[0].tokens.ids))
+    for part, following in pairwise(parts):
+        assert sum(len(e.tokens.ids) for e in [*part, following[0]]) > row_tokens
