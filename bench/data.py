@@ -132,9 +132,10 @@ def same(plan: Plan, run: Run) -> None:
         profile = task.plan.profile
         if profile not in (plan.profiles[0], plan.profiles[77], plan.profiles[-1]):
             continue
-        make = ag_examples if task.plan.stage == "ag" else qa_examples
-        last = 3.0 if task.plan.stage == "ag" else 42
-        every = make(plan.arguments, plan.splits, profile, plan.pack, last)
+        if task.plan.stage == "ag":
+            every = ag_examples(plan.arguments, plan.splits, profile, plan.pack, 3.0)
+        else:
+            every = qa_examples(plan.arguments, plan.splits, profile, plan.pack, 42)
         for split in ("train", "valid", "test"):
             if examples_of(run, task, split) != [e for e in every if e.split == split]:
                 sys.exit(f"the two ways differ: {task.label}, {task.plan.stage}, {split}")
