@@ -12,16 +12,16 @@ import torch
 from peft import PeftModel
 
 from unharm.core.errors import UserError
-from unharm.engines.mixed_lora import Adapter, Mixer, load_adapter
+from unharm.engines.mixed_lora import Adapter, AdapterMixer, load_adapter
 
-MOST = 8
+MAX_ADAPTERS = 8
 """Adapters in one batch; more would cost more than they save."""
 
 ROUNDING = 1e-5
 """A change of logits, as a share of the largest, that rounding alone could make."""
 
 
-class Rack:
+class AdapterCache:
     """Adapters by the path of their folder; an empty name is the plain base.
 
     Plain LoRA adapters are mixed in a batch. Others (DoRA, trained biases or modules) are left to PEFT,
@@ -30,14 +30,14 @@ class Rack:
 
     def __init__(self, model: Any, probe: Callable[[str], torch.Tensor]):
         self.model, self.probe = model, probe
-        self.mixer = Mixer(model)
-        self.alone = ""
+        self.mixer = AdapterMixer(model)
+        self.exclusive = ""
         self._loaded: OrderedDict[str, Adapter | None] = OrderedDict()
         self._checked: set[str] = set()
         self._plain: torch.Tensor | None = None
         self._peft: Any = None
 
-    def ready(self, name: str, label: str, used: set[str]) -> None:
+    def load(self, name: str, label: str, used: set[str]) -> None:
         """Loads an adapter, and checks once that it changes the logits of the probe; forgets the
         oldest ones that are not `used`.
 
@@ -53,7 +53,7 @@ class Rack:
             self._loaded[name] = adapter
         self._loaded.move_to_end(name)
         idle = [n for n in self._loaded if n not in used and n != name]
-        for old in idle[: max(0, len(self._loaded) - 2 * MOST)]:
+        for old in idle[: max(0, len(self._loaded) - 2 * MAX_ADAPTERS)]:
             del self._loaded[old]
 
     def _check(self, name: str, label: str, adapter: Adapter | None) -> None:
@@ -62,12 +62,12 @@ class Rack:
             self._plain = self.probe("")
         try:
             if adapter is None:
-                self.put_alone(name)
+                self.activate_exclusive(name)
             else:
                 self.mixer.use({name: adapter})
             probed = self.probe(name)
         finally:
-            self.put_alone("")
+            self.activate_exclusive("")
             self.mixer.use(before)
         if not torch.isfinite(probed).all():
             raise UserError("the adapter gives logits that are no numbers", label)
@@ -79,45 +79,45 @@ class Rack:
                 "train it longer or with a higher learning rate",
             )
 
-    def together(self, names: set[str]) -> bool:
+    def can_share_batch(self, names: set[str]) -> bool:
         """Whether rows of these adapters can stand in one batch."""
         alone = [n for n in names if n and self._loaded[n] is None]
-        return len(names - {""}) <= MOST and (not alone or len(names) == 1)
+        return len(names - {""}) <= MAX_ADAPTERS and (not alone or len(names) == 1)
 
-    def put(self, names: set[str]) -> None:
+    def activate(self, names: set[str]) -> None:
         """Puts these adapters, which can stand together, beside the base."""
         alone = next((n for n in names if n and self._loaded[n] is None), "")
-        if alone != self.alone:
-            self.put_alone(alone)
+        if alone != self.exclusive:
+            self.activate_exclusive(alone)
         if not alone:
             found = {n: self._loaded[n] for n in sorted(names) if n}
             self.mixer.use({n: a for n, a in found.items() if a is not None})
 
-    def put_alone(self, name: str) -> None:
+    def activate_exclusive(self, name: str) -> None:
         """Puts an adapter that cannot be mixed into the base, or takes it out."""
         if self._peft is not None:
             self._peft.unload()
             self._peft = None
-        self.alone = name
+        self.exclusive = name
         if not name:
             return
         self.mixer.use({})
         try:
             self._peft = PeftModel.from_pretrained(self.model, name).eval()
         except (ValueError, RuntimeError, KeyError) as error:
-            self.alone = ""
+            self.exclusive = ""
             raise UserError(f"the adapter does not fit the base: {error}", name) from None
 
     def assign(self, names: list[str], rows: torch.Tensor) -> None:
         """The adapter of every row of the next pass, and the row of every token."""
-        if not self.alone:
+        if not self.exclusive:
             self.mixer.assign(names, rows)
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def restoring_base(self) -> Iterator[None]:
         """The base is as it was afterwards."""
         try:
             yield
         finally:
-            self.put_alone("")
+            self.activate_exclusive("")
             self.mixer.use({})

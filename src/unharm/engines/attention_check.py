@@ -9,13 +9,13 @@ import torch
 from unharm.core.errors import UserError
 from unharm.engines.option_probabilities import Forward
 from unharm.engines.requests import Sampling, Task
-from unharm.engines.rows import Rows, Unit
+from unharm.engines.rows import PromptGroup, Rows
 
-TODO = "serve it, for example with vLLM, and use the engine openai"
+REMEDY = "serve it, for example with vLLM, and use the engine openai"
 
 
 @torch.inference_mode()
-def own_logits(model: Any, ids: list[int]) -> torch.Tensor:
+def reference_logits(model: Any, ids: list[int]) -> torch.Tensor:
     """The logits [vocabulary] after a text, by the model's own attention."""
     tokens = torch.tensor([ids], device=model.device)
     logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits[0, -1]
@@ -32,16 +32,18 @@ def check_attention(model: Any, ids: list[int], wanted: torch.Tensor, forward: F
     rows = Rows(model.device)
     task = Task("check", (), Sampling(2, 0.0, 1.0))
     try:
-        passed, tokens, last = rows.begin([Unit(task, [], ids[:-1], 0, "")])
-        forward(passed, tokens, [""], last)
+        forward_pass, tokens, last = rows.add([PromptGroup(task, [], ids[:-1], 0, "")])
+        forward(forward_pass, tokens, [""], last)
         rows.tokens = ids[-1:]
-        passed, tokens = rows.next()
-        logits = forward(passed, tokens, rows.adapters(0, passed.count), torch.zeros_like(last))[0].float()
+        forward_pass, tokens = rows.next_pass()
+        logits = forward(
+            forward_pass, tokens, rows.adapters(0, forward_pass.count), torch.zeros_like(last)
+        )[0].float()
     except torch.OutOfMemoryError:
         raise
     except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise UserError(
-            f"the hf engine cannot run {model.config.model_type} models: {error}", "base", TODO
+            f"the hf engine cannot run {model.config.model_type} models: {error}", "base", REMEDY
         ) from None
     difference = float((logits - wanted).abs().max() / wanted.abs().max())
     if not difference < (1e-3 if model.dtype == torch.float32 else 5e-2):
@@ -49,5 +51,5 @@ def check_attention(model: Any, ids: list[int], wanted: torch.Tensor, forward: F
             f"the hf engine cannot run {model.config.model_type} models: their logits differ by "
             f"{difference:.2g}",
             "base",
-            TODO,
+            REMEDY,
         )

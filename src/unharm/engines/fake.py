@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator
 
-from unharm.core.pace import Dry, Fault, Pace
+from unharm.core.pace import Dry, Pace, SimulatedFault
 from unharm.core.records import Completion
 from unharm.engines.requests import Refused, Task
 
@@ -37,11 +37,11 @@ class DryEngine:
         self._raised: set[str] = set()
 
     def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
-        """See `Engine`."""
+        """See `CompletionEngine`."""
         for task in tasks:
             if _drawn(task.name) < self.dry.faults and task.name not in self._raised:
                 self._raised.add(task.name)
-                raise Fault("a task that fails, as asked for")
+                raise SimulatedFault("a task that fails, as asked for")
             most = task.sampling.max_tokens
             if most not in self._pools:
                 self._pools[most] = _texts(most)

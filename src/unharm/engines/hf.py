@@ -16,12 +16,12 @@ from unharm.core.errors import UserError
 from unharm.core.models.memory import keep_freed_memory, tokens_that_fit
 from unharm.core.models.transformers import end_tokens, out_of_memory
 from unharm.core.records import Completion
-from unharm.engines.adapters import MOST, Rack
-from unharm.engines.attention_check import check_attention, own_logits
-from unharm.engines.kv_cache import ROUND, Cells, Pass, Prefix, celled
+from unharm.engines.adapters import MAX_ADAPTERS, AdapterCache
+from unharm.engines.attention_check import check_attention, reference_logits
+from unharm.engines.kv_cache import TILE, ForwardPass, KeyValueCache, Prefix, using_cache
 from unharm.engines.option_probabilities import option_probabilities
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
-from unharm.engines.rows import Rows, Sample, Unit, common, reading
+from unharm.engines.rows import PromptGroup, Rows, Sample, common_length, prompt_pass
 
 SHARED = 32
 """A common beginning of fewer tokens is not worth a prefix of its own."""
@@ -32,7 +32,7 @@ PASS_TOKENS = {"cpu": 4096, "cuda": 16384}
 SHARE = 0.3
 """The share of free memory that the rows' keys and values may take."""
 
-Made = tuple[Task, Completion]
+TaskCompletion = tuple[Task, Completion]
 
 
 class HfEngine:
@@ -44,36 +44,36 @@ class HfEngine:
         self.device: torch.device = model.device
         self.batch = batch or ROWS.get(self.device.type, 128)
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-        self.ends = end_tokens(model, tokenizer)
-        self.rack = Rack(model, self._probe)
-        self._most_cells, self._pass_tokens = (
+        self.end_ids = end_tokens(model, tokenizer)
+        self.adapter_cache = AdapterCache(model, self._probe)
+        self._cache_limit, self._pass_tokens = (
             tokens_that_fit(model, SHARE),
             PASS_TOKENS.get(self.device.type, 4096),
         )
         self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Prefix] = OrderedDict()
         self._wanted: torch.Tensor | None = None
         self._rows = Rows(self.device)
-        self._waiting: deque[Unit] = deque()
-        self._open: dict[str, tuple[Unit, Request]] = {}
-        self._sound = False
+        self._waiting: deque[PromptGroup] = deque()
+        self._in_flight: dict[str, tuple[PromptGroup, Request]] = {}
+        self._attention_checked = False
         if self.device.type == "cpu":
             keep_freed_memory()
 
-    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[Made]:
-        """See `Engine`. A prompt that leaves no room for `max_tokens` in the context is `failed` with
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[TaskCompletion]:
+        """See `CompletionEngine`. A prompt that leaves no room for `max_tokens` in the context is `failed` with
         its reason, never cut. Raises `UserError` where the base attends in a way that is not known."""
         coming = iter(tasks)
         ids = self._encode([PROBE])[0]
-        wanted = None if self._sound else own_logits(self.model, ids)
-        self._rows, self._waiting, self._open = Rows(self.device), deque(), {}
-        head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
+        wanted = None if self._attention_checked else reference_logits(self.model, ids)
+        self._rows, self._waiting, self._in_flight = Rows(self.device), deque(), {}
+        head = self.model.get_output_embeddings().register_forward_pre_hook(self._select_wanted)
         try:
-            with celled(self.model), self.rack.open():
+            with using_cache(self.model), self.adapter_cache.restoring_base():
                 if wanted is not None:
                     check_attention(self.model, ids, wanted, self._forward)
-                    self._sound = True
+                    self._attention_checked = True
                 while True:
-                    yield from self._pull(coming, refused)
+                    yield from self._take_tasks(coming, refused)
                     if not self._waiting and not self._rows.count:
                         return
                     yield from self._step()
@@ -82,32 +82,34 @@ class HfEngine:
 
     # ---- tasks -------------------------------------------------------------------------
 
-    def _pull(self, coming: Iterator[Task], refused: Refused) -> Iterator[Made]:
+    def _take_tasks(self, coming: Iterator[Task], refused: Refused) -> Iterator[TaskCompletion]:
         """Takes tasks until enough prompts wait for the next passes, and puts what is new in order of
         length; none while an adapter is alone."""
-        if len(self._waiting) >= self.batch or (self.rack.alone and (self._waiting or self._rows.count)):
+        if len(self._waiting) >= self.batch or (
+            self.adapter_cache.exclusive and (self._waiting or self._rows.count)
+        ):
             return
-        self.rack.put_alone("")
-        new: list[Unit] = []
+        self.adapter_cache.activate_exclusive("")
+        new: list[PromptGroup] = []
         while len(self._waiting) + len(new) < 2 * self.batch:
             used = {u.adapter for u in (*self._rows.units, *self._waiting, *new)}
-            if len({u.adapter for u in new}) >= MOST // 2 or (task := next(coming, None)) is None:
+            if len({u.adapter for u in new}) >= MAX_ADAPTERS // 2 or (task := next(coming, None)) is None:
                 break
             try:
-                self.rack.ready(str(task.adapter or ""), task.name, used)
+                self.adapter_cache.load(str(task.adapter or ""), task.name, used)
             except UserError as error:
                 refused(task, error)
                 continue
-            for unit in self._units(task):
+            for unit in self._prompt_groups(task):
                 if unit.ids:
                     new.append(unit)
                 else:
                     yield from ((task, failed(r, unit.reason, unit.shared)) for r in unit.requests)
-        if self.rack.together({u.adapter for u in new}):
-            new.sort(key=lambda u: (len(u.own), u.requests[0].text))
+        if self.adapter_cache.can_share_batch({u.adapter for u in new}):
+            new.sort(key=lambda u: (len(u.suffix), u.requests[0].text))
         self._waiting.extend(new)
 
-    def _units(self, task: Task) -> list[Unit]:
+    def _prompt_groups(self, task: Task) -> list[PromptGroup]:
         """The prompts of a task by length, with the samples of each; without tokens where one cannot
         be completed (`shared` is then the number that it has, and `reason` says why)."""
         by_text: dict[str, list[Request]] = {}
@@ -119,14 +121,14 @@ class HfEngine:
         units = []
         for text, requests in by_text.items():
             ids = ids_of[text]
-            unit = Unit(task, requests, ids, 0, str(task.adapter or ""))
+            unit = PromptGroup(task, requests, ids, 0, str(task.adapter or ""))
             if reason := unfit(text, len(ids), task.sampling, self.context):
                 unit.ids, unit.shared, unit.reason = [], len(ids), reason
             else:
-                shared = common(ids_of[text[: requests[0].prefix]], ids)
+                shared = common_length(ids_of[text[: requests[0].prefix]], ids)
                 unit.shared = shared if shared >= SHARED else 0
             units.append(unit)
-        return sorted(units, key=lambda u: (len(u.own), u.requests[0].text))
+        return sorted(units, key=lambda u: (len(u.suffix), u.requests[0].text))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids, without an end-of-text that some tokenizers append."""
@@ -136,58 +138,58 @@ class HfEngine:
 
     @torch.inference_mode()
     def _probe(self, name: str) -> torch.Tensor:
-        return self._read(self._encode([PROBE])[0], name)[1].float().cpu()
+        return self._prefill(self._encode([PROBE])[0], name)[1].float().cpu()
 
-    def _read(self, ids: list[int], adapter: str) -> tuple[Cells, torch.Tensor]:
+    def _prefill(self, ids: list[int], adapter: str) -> tuple[KeyValueCache, torch.Tensor]:
         """One text by itself: its cells, and the logits [1, vocabulary] after it."""
-        cells = Cells()
-        cells.reserve(1, len(ids))
+        cache = KeyValueCache()
+        cache.reserve(1, len(ids))
         none = torch.zeros(1, dtype=torch.long, device=self.device)
-        passed, tokens, last = reading(cells, 0, [ids], none, [])
-        return cells, self._forward(passed, tokens, [adapter], last)
+        forward_pass, tokens, last = prompt_pass(cache, 0, [ids], none, [])
+        return cache, self._forward(forward_pass, tokens, [adapter], last)
 
     # ---- passes ------------------------------------------------------------------------
 
-    def _step(self) -> Iterator[Made]:
+    def _step(self) -> Iterator[TaskCompletion]:
         """New prompts where there is room, then one token for every row."""
         try:
-            while units := self._admitted():
-                yield from self._begin(units)
+            while units := self._admit():
+                yield from self._start_rows(units)
             if self._rows.count:
-                yield from self._next()
+                yield from self._decode_step()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            self._halve()
+            self._halve_batch()
 
-    def _admitted(self) -> list[Unit]:
+    def _admit(self) -> list[PromptGroup]:
         """The units that wait and go into the next pass; none where it is not worth one yet."""
-        rows, units = self._rows, list[Unit]()
+        rows, units = self._rows, list[PromptGroup]()
         room = self.batch - rows.count
         if rows.count and room < min(self.batch // 4, len(self._waiting)):
             return []
         names = {u.adapter for u in rows.units}
-        cells, longest = rows.most_cells, 0
+        cached_tokens, longest = rows.max_cached_tokens, 0
         while self._waiting and len(units) < room:
             unit = self._waiting[0]
-            longest = max(longest, len(unit.own))
+            longest = max(longest, len(unit.suffix))
             padded = longest * (len(units) + 1)  # in attention, rows are as long as the longest
             if (rows.count or units) and (
-                cells + unit.most_cells > self._most_cells
+                cached_tokens + unit.max_cached_tokens > self._cache_limit
                 or (units and padded > self._pass_tokens)
-                or not self.rack.together(names | {unit.adapter})
+                or not self.adapter_cache.can_share_batch(names | {unit.adapter})
             ):
                 break
             units.append(self._waiting.popleft())
-            cells += unit.most_cells
+            cached_tokens += unit.max_cached_tokens
             names |= {unit.adapter}
-            self._open |= {r.completion_id: (unit, r) for r in unit.requests}
+            self._in_flight |= {r.completion_id: (unit, r) for r in unit.requests}
         return units
 
     @torch.inference_mode()
-    def _begin(self, units: list[Unit]) -> list[Made]:
+    def _start_rows(self, units: list[PromptGroup]) -> list[TaskCompletion]:
         """Reads prompts and draws their first tokens."""
-        self.rack.put({u.adapter for u in (*self._rows.units, *units)})
+        self.adapter_cache.activate({u.adapter for u in (*self._rows.units, *units)})
         for unit in units:
             unit.prefix = self._prefix(unit)
         asked = [u for u in units if u.requests[0].options]
@@ -197,60 +199,67 @@ class HfEngine:
             for unit, options in zip(asked, found, strict=True):
                 unit.options = options
         first = self._rows.count
-        passed, tokens, last = self._rows.begin(units)
-        logits = self._forward(passed, tokens, self._rows.adapters(first, self._rows.count), last)
-        return self._made(first, logits)
+        forward_pass, tokens, last = self._rows.add(units)
+        logits = self._forward(forward_pass, tokens, self._rows.adapters(first, self._rows.count), last)
+        return self._advance(first, logits)
 
     @torch.inference_mode()
-    def _next(self) -> list[Made]:
+    def _decode_step(self) -> list[TaskCompletion]:
         """One more token for every row."""
-        passed, tokens = self._rows.next()
-        logits = self._forward(passed, tokens, self._rows.adapters(0, passed.count), None)
-        self._rows.read()
-        return self._made(0, logits[: self._rows.count])
+        forward_pass, tokens = self._rows.next_pass()
+        logits = self._forward(forward_pass, tokens, self._rows.adapters(0, forward_pass.count), None)
+        self._rows.mark_written()
+        return self._advance(0, logits[: self._rows.count])
 
-    def _made(self, first: int, logits: torch.Tensor) -> list[Made]:
-        finished = self._rows.advance(first, logits, self._ended)
+    def _advance(self, first: int, logits: torch.Tensor) -> list[TaskCompletion]:
+        finished = self._rows.advance(first, logits, self._finish_reason)
         for sample, _ in finished:
-            del self._open[sample.request.completion_id]
+            del self._in_flight[sample.request.completion_id]
         return [(s.unit.task, self._completion(s, why)) for s, why in finished]
 
-    def _prefix(self, unit: Unit) -> Prefix | None:
+    def _prefix(self, unit: PromptGroup) -> Prefix | None:
         """The prefix of a unit, computed once and kept for others."""
         if not unit.shared:
             return None
         at = unit.adapter, tuple(unit.ids[: unit.shared])
         if at not in self._prefixes:
-            cells, _ = self._read(unit.ids[: unit.shared], unit.adapter)
-            self._prefixes[at] = Prefix(cells, unit.shared)
+            cache, _ = self._prefill(unit.ids[: unit.shared], unit.adapter)
+            self._prefixes[at] = Prefix(cache, unit.shared)
             while len(self._prefixes) > PREFIXES:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(at)
         return self._prefixes[at]
 
     def _forward(
-        self, passed: Pass, tokens: torch.Tensor, adapters: list[str], wanted: torch.Tensor | None
+        self,
+        forward_pass: ForwardPass,
+        tokens: torch.Tensor,
+        adapters: list[str],
+        wanted: torch.Tensor | None,
     ) -> torch.Tensor:
         """Logits [tokens, vocabulary]: of all tokens, or of the `wanted` ones."""
-        self.rack.assign(adapters, passed.rows)
+        self.adapter_cache.assign(adapters, forward_pass.rows)
         count = tokens.shape[1] if wanted is None else len(wanted)
-        if wanted is not None and count < ROUND:
-            wanted = torch.cat([wanted, wanted[:1].expand(ROUND - count)])
+        if wanted is not None and count < TILE:
+            wanted = torch.cat([wanted, wanted[:1].expand(TILE - count)])
         self._wanted = wanted
         logits: torch.Tensor = self.model(
-            input_ids=tokens, position_ids=passed.positions, use_cache=False, cells=passed
+            input_ids=tokens,
+            position_ids=forward_pass.positions,
+            use_cache=False,
+            forward_pass=forward_pass,
         ).logits
         return logits[0, :count]
 
-    def _choose(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def _select_wanted(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Before the output layer: only the wanted tokens."""
         return inputs if self._wanted is None else (inputs[0][:, self._wanted],)
 
     # ---- what comes out ----------------------------------------------------------------
 
-    def _ended(self, sample: Sample) -> str:
+    def _finish_reason(self, sample: Sample) -> str:
         sampling = sample.unit.task.sampling
-        if sample.tokens[-1] in self.ends:
+        if sample.tokens[-1] in self.end_ids:
             return "end"
         if sampling.stop:
             tail = sample.tokens[-max(map(len, sampling.stop)) - 4 :]
@@ -273,13 +282,13 @@ class HfEngine:
 
     # ---- memory ------------------------------------------------------------------------
 
-    def _halve(self) -> None:
+    def _halve_batch(self) -> None:
         """Puts everything on its way back among what waits, and goes on with half as much at a time."""
-        left: dict[int, Unit] = {}
-        for unit, request in self._open.values():
-            again = Unit(unit.task, [], unit.ids, unit.shared, unit.adapter)
+        left: dict[int, PromptGroup] = {}
+        for unit, request in self._in_flight.values():
+            again = PromptGroup(unit.task, [], unit.ids, unit.shared, unit.adapter)
             left.setdefault(id(unit), again).requests.append(request)
-        self._rows, self._open = Rows(self.device), {}
+        self._rows, self._in_flight = Rows(self.device), {}
         self._prefixes.clear()
         self._waiting.extendleft(reversed(list(left.values())))
         if self.batch == 1:
@@ -288,6 +297,6 @@ class HfEngine:
                 "engine",
                 "use a bfloat16 base, or lower benchmarks.*.max_tokens",
             )
-        self.batch, self._most_cells = self.batch // 2, self._most_cells // 2
+        self.batch, self._cache_limit = self.batch // 2, self._cache_limit // 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -21,19 +21,19 @@ from transformers import AttentionInterface
 from unharm.core.models.transformers import check_arguments
 
 NAME = "unharm_cells"
-ROUND = 16
+TILE = 16
 """Lengths of prompts are rounded up to multiples of this, and no product has fewer rows: matrix
 libraries treat small shapes in ways of their own, with other rounding."""
 BLOCK = 32
 """Own places are attended to in blocks of this size, so that no sum depends on how many there are."""
 
 
-def rounded(number: int, size: int = ROUND) -> int:
+def round_up(number: int, size: int = TILE) -> int:
     """The next multiple of `size`, at least one."""
     return max(1, -(-number // size)) * size
 
 
-class Cells:
+class KeyValueCache:
     """Keys and values per layer, [rows, key heads, places, width]; grows as it is needed."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Cells:
         if rows <= self.rows and places <= self.places:
             return
         self.rows = max(self.rows, rows, min(2 * self.rows, rows + 256))
-        self.places = max(self.places, rounded(places, BLOCK))
+        self.places = max(self.places, round_up(places, BLOCK))
         for layer, pair in self.layers.items():
             self.layers[layer] = (self._grown(pair[0]), self._grown(pair[1]))
 
@@ -54,7 +54,9 @@ class Cells:
         new[: old.shape[0], :, : old.shape[2]] = old
         return new
 
-    def of(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def layer_tensors(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if layer not in self.layers:
             self.layers[layer] = (
                 key.new_zeros(self.rows, key.shape[1], self.places, key.shape[3]),
@@ -62,7 +64,7 @@ class Cells:
             )
         return self.layers[layer]
 
-    def copy(self, sources: torch.Tensor, targets: torch.Tensor, places: int) -> None:
+    def copy_rows(self, sources: torch.Tensor, targets: torch.Tensor, places: int) -> None:
         """Rows `targets` become what rows `sources` are, up to `places`."""
         for pair in self.layers.values():
             for held in pair:
@@ -73,12 +75,12 @@ class Cells:
 class Prefix:
     """The beginning that rows share: cells with one row, `length` of whose places are filled."""
 
-    cells: Cells
+    cache: KeyValueCache
     length: int
 
 
 @dataclass
-class Pass:
+class ForwardPass:
     """What attention has to know of one forward pass over some tokens of `count` rows of `cells`, from
     row `first` on. The tokens of all rows stand in one sequence, without padding.
 
@@ -88,7 +90,7 @@ class Pass:
     length of each row's prefix; `groups` the prefixes with the rows that begin with them.
     """
 
-    cells: Cells
+    cache: KeyValueCache
     first: int
     rows: torch.Tensor
     queries: torch.Tensor
@@ -114,12 +116,12 @@ class Pass:
         """Stores the new keys and values [1, heads, tokens, width]; gives those of all places."""
         at = self.starts[self.rows] + self.queries
         found = []
-        for whole, new in zip(self.cells.of(layer, key, value), (key, value), strict=True):
+        for whole, new in zip(self.cache.layer_tensors(layer, key, value), (key, value), strict=True):
             whole[self.first + self.rows, :, at] = new[0].transpose(0, 1)
             found.append(whole[self.first : self.first + self.count, :, : self.places])
         return found[0], found[1]
 
-    def by_row(self, query: torch.Tensor) -> torch.Tensor:
+    def pad_rows(self, query: torch.Tensor) -> torch.Tensor:
         """From [1, heads, tokens, width] to [count, heads, length, width], zero where there is none."""
         if self.length == 1:
             return query[0].transpose(0, 1)[:, :, None]
@@ -127,11 +129,11 @@ class Pass:
         apart[self.rows, :, self.queries] = query[0].transpose(0, 1)
         return apart
 
-    def in_line(self, out: torch.Tensor) -> torch.Tensor:
+    def unpad_rows(self, out: torch.Tensor) -> torch.Tensor:
         """From [count, heads, length, width] back to [1, tokens, heads, width]."""
         return (out[:, :, 0] if self.length == 1 else out[self.rows, :, self.queries])[None]
 
-    def hidden(self, window: int | None) -> torch.Tensor:
+    def causal_mask(self, window: int | None) -> torch.Tensor:
         """Which own places a query must not see [count, 1, 1, length, places]."""
         if window not in self._masks:
             queries = self.starts[:, None] + torch.arange(self.length, device=self.starts.device)
@@ -142,7 +144,7 @@ class Pass:
             self._masks[window] = mask[:, None, None]
         return self._masks[window]
 
-    def outside(self, members: torch.Tensor, prefix: Prefix, window: int) -> torch.Tensor:
+    def window_mask(self, members: torch.Tensor, prefix: Prefix, window: int) -> torch.Tensor:
         """Which places of a prefix are beyond the window of its members' queries."""
         queries = (self.offsets + self.starts)[members][:, None]
         queries = queries + torch.arange(self.length, device=members.device)
@@ -150,18 +152,18 @@ class Pass:
         return (places <= queries[..., None] - window)[:, None, None]
 
 
-Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+PartialSoftmax = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Of one part of the keys: the largest score, the sum of weights, and the weighted values."""
 
 
-def cell_attention(
+def cached_attention(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    cells: Pass,
+    forward_pass: ForwardPass,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -172,38 +174,40 @@ def cell_attention(
     check_arguments(module, others, "the hf engine", "serve this model and use the engine openai")
     heads, shared, width = query.shape[1], key.shape[1], query.shape[3]
     scale = width**-0.5 if scaling is None else scaling
-    rows = cells.by_row(query * scale)
-    grouped = rows.reshape(cells.count, shared, heads // shared, cells.length, width)
-    keys, values = cells.write(module.layer_idx, key, value)
-    hidden = cells.hidden(sliding_window)
-    whole = _part(grouped, keys[:, :, :BLOCK], values[:, :, :BLOCK], softcap, hidden[..., :BLOCK])
-    for start in range(BLOCK, cells.places, BLOCK):
+    rows = forward_pass.pad_rows(query * scale)
+    grouped = rows.reshape(forward_pass.count, shared, heads // shared, forward_pass.length, width)
+    keys, values = forward_pass.write(module.layer_idx, key, value)
+    hidden = forward_pass.causal_mask(sliding_window)
+    whole = _attend(grouped, keys[:, :, :BLOCK], values[:, :, :BLOCK], softcap, hidden[..., :BLOCK])
+    for start in range(BLOCK, forward_pass.places, BLOCK):
         own = slice(start, start + BLOCK)
-        part = _part(grouped, keys[:, :, own], values[:, :, own], softcap, hidden[..., own])
-        whole = _joined(whole, part)
-    for prefix, members in cells.groups:
-        everyone = len(members) == cells.count
+        part = _attend(grouped, keys[:, :, own], values[:, :, own], softcap, hidden[..., own])
+        whole = _merge(whole, part)
+    for prefix, members in forward_pass.groups:
+        everyone = len(members) == forward_pass.count
         asked = grouped if everyone else grouped[members]
-        outside = None if sliding_window is None else cells.outside(members, prefix, sliding_window)
-        part = _prefix_part(asked, prefix, module.layer_idx, softcap, outside)
-        before: Part = whole if everyone else tuple(x[members] for x in whole)  # type: ignore[assignment]
-        joined = _joined(before, part)
+        outside = (
+            None if sliding_window is None else forward_pass.window_mask(members, prefix, sliding_window)
+        )
+        part = _attend_to_prefix(asked, prefix, module.layer_idx, softcap, outside)
+        before: PartialSoftmax = whole if everyone else tuple(x[members] for x in whole)  # type: ignore[assignment]
+        joined = _merge(before, part)
         if everyone:
             whole = joined
         else:
             for target, new in zip(whole, joined, strict=True):
                 target[members] = new
-    out = (whole[2] / whole[1]).to(query.dtype).view(cells.count, heads, cells.length, -1)
-    return cells.in_line(out).contiguous(), None
+    out = (whole[2] / whole[1]).to(query.dtype).view(forward_pass.count, heads, forward_pass.length, -1)
+    return forward_pass.unpad_rows(out).contiguous(), None
 
 
-def _part(
+def _attend(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     softcap: float | None,
     hidden: torch.Tensor | None,
-) -> Part:
+) -> PartialSoftmax:
     """`query` [rows, key heads, group, length, width] over `keys` [rows, key heads, places, width]."""
     rows, shared, group, length, width = query.shape
     scores = torch.matmul(query.reshape(rows, shared, group * length, width), keys.transpose(2, 3))
@@ -219,14 +223,14 @@ def _part(
     return largest, total, out.float().view(rows, shared, group, length, -1)
 
 
-def _prefix_part(
+def _attend_to_prefix(
     query: torch.Tensor, prefix: Prefix, layer: int, softcap: float | None, outside: torch.Tensor | None
-) -> Part:
+) -> PartialSoftmax:
     """All rows against one prefix: one product per key head instead of one per row."""
     rows, shared, group, length, width = query.shape
-    keys, values = (x[:1, :, : prefix.length] for x in prefix.cells.layers[layer])
+    keys, values = (x[:1, :, : prefix.length] for x in prefix.cache.layers[layer])
     flat = query.permute(1, 0, 2, 3, 4).reshape(1, shared, 1, rows * group * length, width)
-    missing = ROUND - flat.shape[3]
+    missing = TILE - flat.shape[3]
     if missing > 0:
         flat = torch.nn.functional.pad(flat, (0, 0, 0, missing))
     if outside is not None:
@@ -234,22 +238,22 @@ def _prefix_part(
         outside = torch.nn.functional.pad(outside, (0, 0, 0, max(0, missing)))
     return tuple(  # type: ignore[return-value]
         x[0, :, 0, : rows * group * length].view(shared, rows, group, length, -1).permute(1, 0, 2, 3, 4)
-        for x in _part(flat, keys, values, softcap, outside)
+        for x in _attend(flat, keys, values, softcap, outside)
     )
 
 
-def _joined(one: Part, other: Part) -> Part:
+def _merge(one: PartialSoftmax, other: PartialSoftmax) -> PartialSoftmax:
     """Softmax over both parts, from each part's own."""
     largest = torch.maximum(one[0], other[0])
     left, right = (one[0] - largest).exp(), (other[0] - largest).exp()
     return largest, one[1] * left + other[1] * right, one[2] * left + other[2] * right
 
 
-AttentionInterface.register(NAME, cell_attention)
+AttentionInterface.register(NAME, cached_attention)
 
 
 @contextmanager
-def celled(model: Any) -> Iterator[None]:
+def using_cache(model: Any) -> Iterator[None]:
     """The model attends over cells inside, and as before outside."""
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)

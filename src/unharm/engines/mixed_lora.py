@@ -17,7 +17,7 @@ from torch import nn
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import configuration, read_weights
 from unharm.core.models.transformers import replace_module
-from unharm.engines.kv_cache import ROUND, rounded
+from unharm.engines.kv_cache import TILE, round_up
 
 PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -98,17 +98,17 @@ class MixedLinear(nn.Module):
         self.base = base
         self.a: torch.Tensor | None = None
         self.b: torch.Tensor | None = None
-        self.own: torch.Tensor | None = None
+        self.row_mask: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.base(x)
-        if self.own is None or self.a is None or self.b is None:
+        if self.row_mask is None or self.a is None or self.b is None:
             return out
-        inner = (x.to(self.a.dtype) @ self.a) * self.own
+        inner = (x.to(self.a.dtype) @ self.a) * self.row_mask
         return (out + inner @ self.b).to(out.dtype)
 
 
-class Mixer:
+class AdapterMixer:
     """The adapters in use on a model, and which row goes through which."""
 
     def __init__(self, model: nn.Module):
@@ -131,10 +131,10 @@ class Mixer:
         for name, module in self.modules.items():
             pairs = [adapter.pairs.get(name) for adapter in adapters.values()]
             some = next(p for p in pairs if p)
-            ends = torch.tensor([rounded(p[0].shape[0], 8) if p else 0 for p in pairs]).cumsum(0).tolist()
+            ends = torch.tensor([round_up(p[0].shape[0], 8) if p else 0 for p in pairs]).cumsum(0).tolist()
             self.spans[name] = list(zip([0, *ends[:-1]], ends, strict=True))
-            module.a = some[0].new_zeros(some[0].shape[1], max(ROUND, ends[-1]))
-            module.b = some[1].new_zeros(max(ROUND, ends[-1]), some[1].shape[0])
+            module.a = some[0].new_zeros(some[0].shape[1], max(TILE, ends[-1]))
+            module.b = some[1].new_zeros(max(TILE, ends[-1]), some[1].shape[0])
             for pair, (start, _) in zip(pairs, self.spans[name], strict=True):
                 if pair:
                     own = slice(start, start + pair[0].shape[0])
@@ -149,12 +149,12 @@ class Mixer:
         masks: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         for name, module in self.modules.items():
             if not anything:
-                module.own = None
+                module.row_mask = None
                 continue
             spans = tuple(self.spans[name])
             if spans not in masks:
-                owner = torch.full((max(ROUND, spans[-1][1]),), -2)
+                owner = torch.full((max(TILE, spans[-1][1]),), -2)
                 for number, (start, end) in enumerate(spans):
                     owner[start:end] = number
                 masks[spans] = (numbers[:, None] == owner.to(rows.device)).float()[rows]
-            module.own = masks[spans]
+            module.row_mask = masks[spans]

@@ -29,17 +29,17 @@ from unharm.engines.requests import (
     Task,
     failed,
 )
-from unharm.engines.server_adapters import Answer, ServedAdapters, read_answer
+from unharm.engines.server_adapters import ServedAdapters, ServerAnswer, read_answer
 from unharm.engines.settings import Server
 
-OPTIONS_AT = 5
+TOP_LOGPROBS = 5
 """Most likely tokens that are asked for at each place: the most that all servers give."""
 WAIT = 0.5
 """Seconds before an answer that cannot be read is asked for again; doubled each time."""
-SILENT = 8
+MAX_SILENT = 8
 """So many requests without any answer, one after another, mean that the server is gone."""
 
-Made = tuple[Task, Completion]
+TaskCompletion = tuple[Task, Completion]
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class OpenAIEngine:
         self.adapters = ServedAdapters(server, self.client, lambda name: self._probe(name or self.model))
         self.logprobs = True
 
-    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[Made]:
-        """See `Engine`. Raises `UserError` where the server is not there, or does not know the key or
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[TaskCompletion]:
+        """See `CompletionEngine`. Raises `UserError` where the server is not there, or does not know the key or
         the model; what was on its way then is still given."""
-        self._try_out()
+        self._check_server()
         coming = self._requests(tasks, refused)
         going: dict[Future[Completion | Failure], tuple[Task, Request]] = {}
         stop: UserError | None = None
@@ -85,7 +85,7 @@ class OpenAIEngine:
                     break
                 for future in wait(going, return_when=FIRST_COMPLETED).done:
                     task, request = going.pop(future)
-                    self.adapters.done(task)
+                    self.adapters.release(task)
                     try:
                         made = future.result()
                     except UserError as error:
@@ -95,7 +95,7 @@ class OpenAIEngine:
                     if isinstance(made, Failure):
                         made = failed(request, made.reason)
                     yield task, made
-                if silent >= max(SILENT, self.server.concurrency):
+                if silent >= max(MAX_SILENT, self.server.concurrency):
                     stop = stop or self._gone("it stopped answering")
                 if stop:  # what has not been sent is not sent any more
                     going = {f: asked for f, asked in going.items() if not f.cancel()}
@@ -108,7 +108,7 @@ class OpenAIEngine:
     def _requests(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Request]]:
         for task in tasks:
             try:
-                self.adapters.ready(task)
+                self.adapters.load(task)
             except UserError as error:
                 refused(task, error)
                 continue
@@ -125,7 +125,7 @@ class OpenAIEngine:
             model = self.adapters.name(task) or self.model
             answer = self._ask(model, request, task.sampling, bool(request.options) and self.logprobs)
         except openai.APIStatusError as error:
-            return self._status(error)
+            return self._failure_of(error)
         except openai.APITimeoutError:
             return Failure(f"server: no answer within {self.server.timeout:g} s", silent=True)
         except openai.APIConnectionError:
@@ -140,7 +140,7 @@ class OpenAIEngine:
             answer.prompt_tokens, answer.tokens, options=answer.options(request.options),
         )  # fmt: skip
 
-    def _ask(self, model: str, request: Request, sampling: Sampling, logprobs: bool) -> Answer:
+    def _ask(self, model: str, request: Request, sampling: Sampling, logprobs: bool) -> ServerAnswer:
         """One answer; raises `ValueError` after so many that cannot be read, and errors of openai."""
         settings: dict[str, Any] = {
             "model": model,
@@ -155,11 +155,11 @@ class OpenAIEngine:
         if self.server.endpoint == "chat":
             chat = request.messages or (("user", request.text),)
             settings["messages"] = [{"role": role, "content": content} for role, content in chat]
-            settings |= {"logprobs": True, "top_logprobs": OPTIONS_AT} if logprobs else {}
+            settings |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
             create = self.client.chat.completions.create
         else:
             settings["prompt"] = request.text
-            settings |= {"logprobs": OPTIONS_AT} if logprobs else {}
+            settings |= {"logprobs": TOP_LOGPROBS} if logprobs else {}
             create = self.client.completions.create
         for attempt in range(1, self.server.attempts + 1):
             try:
@@ -170,7 +170,7 @@ class OpenAIEngine:
                 time.sleep(min(16, 2**attempt) * WAIT * random.uniform(0.75, 1))
         raise AssertionError("unreachable")
 
-    def _status(self, error: openai.APIStatusError) -> Failure:
+    def _failure_of(self, error: openai.APIStatusError) -> Failure:
         """A failure of this one request, or `UserError` where it would be the same for all. What the
         server writes is not repeated: it may quote the prompt or the key."""
         code = code_of(error)
@@ -190,7 +190,7 @@ class OpenAIEngine:
 
     # ---- the server as a whole ---------------------------------------------------------
 
-    def _try_out(self) -> None:
+    def _check_server(self) -> None:
         """One harmless request. Raises `UserError` where the server cannot be used; notes whether it
         tells how likely tokens are."""
         try:
@@ -216,7 +216,7 @@ class OpenAIEngine:
                 "the URL usually ends with /v1",
             ) from None
 
-    def _probe(self, model: str) -> Answer:
+    def _probe(self, model: str) -> ServerAnswer:
         request = Request("", "", 0, PROBE, 1, messages=(("user", PROBE),))
         for logprobs in (True, False) if self.logprobs else (False,):
             try:

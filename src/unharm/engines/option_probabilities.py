@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import torch
 
-from unharm.engines.kv_cache import Cells, Pass
-from unharm.engines.rows import Unit, common, reading
+from unharm.engines.kv_cache import ForwardPass, KeyValueCache
+from unharm.engines.rows import PromptGroup, common_length, prompt_pass
 
-Forward = Callable[[Pass, torch.Tensor, list[str], torch.Tensor | None], torch.Tensor]
+Forward = Callable[[ForwardPass, torch.Tensor, list[str], torch.Tensor | None], torch.Tensor]
 """From a pass, its tokens, adapters by row and the wanted tokens to logits [wanted, vocabulary]."""
 
 
 def option_probabilities(
-    units: list[Unit], answers: list[list[list[int]]], forward: Forward, device: torch.device
+    units: list[PromptGroup], answers: list[list[list[int]]], forward: Forward, device: torch.device
 ) -> list[tuple[float, ...]]:
     """For every unit the probability of each of its answers as the beginning of what follows.
 
@@ -23,7 +23,7 @@ def option_probabilities(
     product over its tokens from where it leaves the prompt's; answers that share all tokens but the
     last, as numbers do, are read off one row.
     """
-    rows: list[tuple[Unit, list[int]]] = []
+    rows: list[tuple[PromptGroup, list[int]]] = []
     wanted: list[tuple[int, int, int]] = []  # row, place, token
     terms: list[list[list[int]]] = []  # by unit, by answer: numbers into `wanted`
     for unit, found in zip(units, answers, strict=True):
@@ -34,21 +34,21 @@ def option_probabilities(
             if path not in at:
                 at[path] = len(rows)
                 rows.append((unit, list(path)))
-            start = common(unit.ids, ids)
+            start = common_length(unit.ids, ids)
             mine.append(list(range(len(wanted), len(wanted) + len(ids) - start)))
             wanted += [(at[path], place - 1 - unit.shared, ids[place]) for place in range(start, len(ids))]
         terms.append(mine)
     prefixes = {id(u.prefix): u.prefix for u, _ in rows if u.prefix is not None}
     members = {p: [n for n, (u, _) in enumerate(rows) if id(u.prefix) == p] for p in prefixes}
-    cells = Cells()
-    cells.reserve(len(rows), max(len(path) for _, path in rows))
+    cache = KeyValueCache()
+    cache.reserve(len(rows), max(len(path) for _, path in rows))
     groups = [(prefixes[p], torch.tensor(m, device=device)) for p, m in members.items()]
     offsets = torch.tensor([u.shared for u, _ in rows], device=device)
-    passed, tokens, last = reading(cells, 0, [path for _, path in rows], offsets, groups)
+    forward_pass, tokens, last = prompt_pass(cache, 0, [path for _, path in rows], offsets, groups)
     ends = last.tolist()
     places = [ends[row] + 1 - len(rows[row][1]) + place for row, place, _ in wanted]
     adapters = [u.adapter for u, _ in rows]
-    logits = forward(passed, tokens, adapters, torch.tensor(places, device=device))
+    logits = forward(forward_pass, tokens, adapters, torch.tensor(places, device=device))
     chosen = torch.tensor([w[2] for w in wanted], device=device)
     logs = torch.log_softmax(logits.float(), dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
     return [tuple(math.exp(sum(logs[n] for n in answer)) for answer in mine) for mine in terms]

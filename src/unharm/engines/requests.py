@@ -66,7 +66,7 @@ class Task:
 Refused = Callable[[Task, UserError], None]
 
 
-class Engine(Protocol):
+class CompletionEngine(Protocol):
     """What completes tasks.
 
     `complete` takes tasks as it gets to them and gives each completion as soon as it is final, with
@@ -78,7 +78,7 @@ class Engine(Protocol):
 
 
 def generate(
-    engine: Engine, requests: list[Request], sampling: Sampling, adapter: Path | None = None
+    engine: CompletionEngine, requests: list[Request], sampling: Sampling, adapter: Path | None = None
 ) -> list[Completion]:
     """One completion per request, in the order of the requests. Raises `UserError` where the adapter
     is refused."""

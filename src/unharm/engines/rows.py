@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from unharm.engines.kv_cache import BLOCK, ROUND, Cells, Pass, Prefix, rounded
+from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, KeyValueCache, Prefix, round_up
 from unharm.engines.requests import Request, Sampling, Task
 from unharm.engines.sampling import pick
 
 
 @dataclass
-class Unit:
+class PromptGroup:
     """A prompt of a task and the requests for its samples. `ids` are its tokens, of which the first
     `shared` are its prefix; `options` what was found out about its answers; `reason` why it cannot be
     completed."""
@@ -33,11 +33,11 @@ class Unit:
     reason: str = ""
 
     @property
-    def own(self) -> list[int]:
+    def suffix(self) -> list[int]:
         return self.ids[self.shared :]
 
     @property
-    def most_cells(self) -> int:
+    def max_cached_tokens(self) -> int:
         """Own tokens of all samples, should they all part at once."""
         return len(self.requests) * (len(self.ids) - self.shared + self.task.sampling.max_tokens)
 
@@ -46,7 +46,7 @@ class Unit:
 class Sample:
     """One sample on its way: the row that it follows, its draws [max_tokens], its tokens so far."""
 
-    unit: Unit
+    unit: PromptGroup
     request: Request
     row: int
     draws: np.ndarray
@@ -62,52 +62,52 @@ class Rows:
     `tokens` (the next input) say what each is."""
 
     def __init__(self, device: torch.device):
-        self.cells = Cells()
+        self.cache = KeyValueCache()
         self.device = device
-        self.units: list[Unit] = []
+        self.units: list[PromptGroup] = []
         self.lengths: list[int] = []
         self.tokens: list[int] = []
         self.samples: list[Sample] = []
-        self._still: tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]] | None = None
+        self._prefix_groups: tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]] | None = None
 
     @property
     def count(self) -> int:
         return len(self.units)
 
     @property
-    def most_cells(self) -> int:
+    def max_cached_tokens(self) -> int:
         """The own tokens of all samples, should they all part and run to their end."""
-        return sum(len(s.unit.own) + s.unit.task.sampling.max_tokens for s in self.samples)
+        return sum(len(s.unit.suffix) + s.unit.task.sampling.max_tokens for s in self.samples)
 
-    def begin(self, units: list[Unit]) -> tuple[Pass, torch.Tensor, torch.Tensor]:
+    def add(self, units: list[PromptGroup]) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
         """Adds units as rows; gives the pass that reads their prompts, the tokens [1, tokens] and where
         among them the last one of each row is [rows]. The caller then calls `advance` with those rows."""
         first = self.count
         for row, unit in enumerate(units, start=first):
             self.units.append(unit)
-            self.lengths.append(len(unit.own))
+            self.lengths.append(len(unit.suffix))
             self.tokens.append(0)
             for request in unit.requests:
                 self.samples.append(Sample(unit, request, row, _draws(request, unit.task.sampling)))
-        most = max(len(u.own) + u.task.sampling.max_tokens for u in units)
-        self.cells.reserve(max(self.count, ROUND), most)
-        self._still = None
+        most = max(len(u.suffix) + u.task.sampling.max_tokens for u in units)
+        self.cache.reserve(max(self.count, TILE), most)
+        self._prefix_groups = None
         offsets, groups = self._prefixes(first, self.count)
-        return reading(self.cells, first, [u.own for u in units], offsets, groups)
+        return prompt_pass(self.cache, first, [u.suffix for u in units], offsets, groups)
 
-    def next(self) -> tuple[Pass, torch.Tensor]:
+    def next_pass(self) -> tuple[ForwardPass, torch.Tensor]:
         """The pass that reads the next token of every row, and these tokens [1, rows]. There are at
-        least `ROUND` rows: those beyond `count` are of no one."""
-        number = max(self.count, ROUND)
+        least `TILE` rows: those beyond `count` are of no one."""
+        number = max(self.count, TILE)
         spare = number - self.count
-        places = rounded(max(self.lengths) + 1, BLOCK)
-        self.cells.reserve(number, places)
+        places = round_up(max(self.lengths) + 1, BLOCK)
+        self.cache.reserve(number, places)
         starts = torch.tensor(self.lengths + [0] * spare, device=self.device)
         tokens = torch.tensor([self.tokens + [0] * spare], device=self.device)
-        if self._still is None:
-            self._still = self._prefixes(0, number)
+        if self._prefix_groups is None:
+            self._prefix_groups = self._prefixes(0, number)
         each, none = torch.arange(number, device=self.device), torch.zeros_like(starts)
-        return Pass(self.cells, 0, each, none, 1, starts, places, *self._still), tokens
+        return ForwardPass(self.cache, 0, each, none, 1, starts, places, *self._prefix_groups), tokens
 
     def _prefixes(self, first: int, last: int) -> tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]]:
         """The length of each row's prefix, and the rows of every prefix, counted from `first`."""
@@ -125,7 +125,7 @@ class Rows:
         named = [u.adapter for u in self.units[first:last]]
         return named + [""] * (last - first - len(named))
 
-    def read(self) -> None:
+    def mark_written(self) -> None:
         """The input token of every row is now in its cells."""
         self.lengths = [n + 1 for n in self.lengths]
 
@@ -134,7 +134,7 @@ class Rows:
         which `logits` are given; copies rows whose samples part; gives the samples that are done.
         `ended` says whether a sample is (why, or nothing)."""
         following = [s for s in self.samples if s.row >= first]
-        for sample, token in zip(following, self._drawn(following, first, logits), strict=True):
+        for sample, token in zip(following, self._draw_tokens(following, first, logits), strict=True):
             sample.tokens.append(token)
         finished, left = [], []
         for sample in following:
@@ -144,10 +144,10 @@ class Rows:
             else:
                 left.append(sample)
         self.samples = [s for s in self.samples if s.row < first] + left
-        self._part(left, first)
+        self._split_rows(left, first)
         return finished
 
-    def _drawn(self, samples: list[Sample], first: int, logits: torch.Tensor) -> list[int]:
+    def _draw_tokens(self, samples: list[Sample], first: int, logits: torch.Tensor) -> list[int]:
         samplings = [u.task.sampling for u in self.units[first : first + len(logits)]]
         spare = len(logits) - len(samplings)
         numbers = np.array(
@@ -159,7 +159,7 @@ class Rows:
         found: list[int] = pick(logits.float(), heat, top_p, rows, draws).tolist()
         return found
 
-    def _part(self, samples: list[Sample], first: int) -> None:
+    def _split_rows(self, samples: list[Sample], first: int) -> None:
         """Gives every row its next token; samples of a row with another one get a copy of it. Rows
         that nobody follows are taken by others."""
         taken: dict[tuple[int, int], int] = {}
@@ -181,16 +181,16 @@ class Rows:
         free = [row for row in range(first, self.count) if row not in followed]
         if not forks and not free:
             return
-        self._still = None
+        self._prefix_groups = None
         moves: list[tuple[int, int]] = []
         for source, members in forks:
             target = free.pop(0) if free else self.count
             moves.append((source, target))
-            self._put(source, target, members)
-        self._copy(moves)
-        self._close_up(free)
+            self._copy_entry(source, target, members)
+        self._copy_cache(moves)
+        self._close_gaps(free)
 
-    def _close_up(self, free: list[int]) -> None:
+    def _close_gaps(self, free: list[int]) -> None:
         """The last rows move to where rows became free."""
         gaps, moves = set(free), []
         where: dict[int, list[Sample]] = {}
@@ -202,17 +202,17 @@ class Rows:
             if gap >= self.count:
                 break
             moves.append((self.count - 1, gap))
-            self._put(self.count - 1, gap, where.get(self.count - 1, []))
+            self._copy_entry(self.count - 1, gap, where.get(self.count - 1, []))
             gaps.discard(gap)
             self._drop_last(gaps)
-        self._copy(moves)
+        self._copy_cache(moves)
 
     def _drop_last(self, gaps: set[int]) -> None:
         gaps.discard(self.count - 1)
         for column in (self.units, self.lengths, self.tokens):
             column.pop()
 
-    def _put(self, source: int, target: int, members: list[Sample]) -> None:
+    def _copy_entry(self, source: int, target: int, members: list[Sample]) -> None:
         """Row `target` becomes a copy of `source` that `members` follow."""
         token = members[0].tokens[-1]
         if target == self.count:
@@ -225,22 +225,22 @@ class Rows:
         for sample in members:
             sample.row = target
 
-    def _copy(self, moves: list[tuple[int, int]]) -> None:
+    def _copy_cache(self, moves: list[tuple[int, int]]) -> None:
         if not moves:
             return
         sources, targets = (torch.tensor(x, device=self.device) for x in zip(*moves, strict=True))
         places = max(self.lengths[target] for _, target in moves if target < self.count)
-        self.cells.reserve(int(targets.max()) + 1, places)
-        self.cells.copy(sources, targets, places)
+        self.cache.reserve(int(targets.max()) + 1, places)
+        self.cache.copy_rows(sources, targets, places)
 
 
-def reading(
-    cells: Cells,
+def prompt_pass(
+    cache: KeyValueCache,
     first: int,
     texts: list[list[int]],
     offsets: torch.Tensor,
     groups: list[tuple[Prefix, torch.Tensor]],
-) -> tuple[Pass, torch.Tensor, torch.Tensor]:
+) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
     """The pass that reads whole texts into the rows from `first` on, all tokens [1, tokens] in one line,
     and where the last token of each text is [rows]. Short lines end with tokens that count for nothing:
     the first text's last one again."""
@@ -249,21 +249,21 @@ def reading(
     queries = torch.cat([torch.arange(size) for size in sizes.tolist()])
     tokens = torch.tensor([token for text in texts for token in text])
     last = sizes.cumsum(0) - 1
-    missing = ROUND - len(tokens)
+    missing = TILE - len(tokens)
     if missing > 0:
         rows, queries, tokens = (
             torch.cat([x, x[last[:1]].expand(missing)]) for x in (rows, queries, tokens)
         )
-    length, longest = rounded(int(sizes.max())), rounded(int(sizes.max()), BLOCK)
+    length, longest = round_up(int(sizes.max())), round_up(int(sizes.max()), BLOCK)
     device = offsets.device
-    passed = Pass(
-        cells, first, rows.to(device), queries.to(device), length, torch.zeros_like(offsets), longest,
+    forward_pass = ForwardPass(
+        cache, first, rows.to(device), queries.to(device), length, torch.zeros_like(offsets), longest,
         offsets, groups,
     )  # fmt: skip
-    return passed, tokens[None].to(device), last.to(device)
+    return forward_pass, tokens[None].to(device), last.to(device)
 
 
-def common(one: list[int], other: list[int]) -> int:
+def common_length(one: list[int], other: list[int]) -> int:
     """How many tokens two texts share at their beginning, leaving the other at least one."""
     count = 0
     for a, b in zip(one, other[:-1], strict=False):

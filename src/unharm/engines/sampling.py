@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-LEAST = -80.0
+MIN_LOG_MASS = -80.0
 """Below this an exponential counts as nothing: such tiny numbers would slow a CPU down."""
 
 
@@ -36,7 +36,7 @@ def pick(
         place[rows] = torch.arange(len(rows), device=rows.device)
         some = logits if len(rows) == len(logits) else logits[rows]
         mass = (some - some.amax(dim=-1, keepdim=True)) / temperatures[rows, None].to(some.dtype)
-        mass = torch.threshold_(mass, LEAST, -torch.inf).exp_()
+        mass = torch.threshold_(mass, MIN_LOG_MASS, -torch.inf).exp_()
         tokens[mine] = draw(mass, top_p[rows, None], place[row_of[mine]], draws[mine, None])
     return tokens
 

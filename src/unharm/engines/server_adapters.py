@@ -14,28 +14,28 @@ from unharm.core.errors import UserError
 from unharm.engines.requests import Task
 from unharm.engines.settings import Server
 
-KEPT = 8
+IDLE_LIMIT = 8
 """Adapters that stay loaded on a server although nothing asks for them."""
 
-Likely = list[tuple[str, float]]
-"""The most likely tokens at one place, with the logarithms of their probabilities."""
+TopTokens = list[tuple[str, float]]
+"""The most top_tokens tokens at one place, with the logarithms of their probabilities."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One choice of a server: `likely` has an entry for every place where it tells."""
+class ServerAnswer:
+    """One choice of a server: `top_tokens` has an entry for every place where it tells."""
 
     text: str
     finish: str
     prompt_tokens: int
     tokens: int
-    likely: list[Likely]
+    top_tokens: list[TopTokens]
 
     def options(self, wanted: tuple[str, ...]) -> tuple[float, ...]:
         """The probability of every wanted answer at the first place of the answer where any is among
-        the most likely tokens; empty where there is no such place. Those beyond them count as 0."""
+        the most top_tokens tokens; empty where there is no such place. Those beyond them count as 0."""
         names = [w.strip() for w in wanted]
-        for place in self.likely:
+        for place in self.top_tokens:
             found = [
                 math.fsum(math.exp(p) for token, p in place if token.strip() == name) for name in names
             ]
@@ -44,7 +44,7 @@ class Answer:
         return ()
 
 
-def read_answer(response: Any) -> Answer:
+def read_answer(response: Any) -> ServerAnswer:
     """The first choice of a completion or chat completion. Raises `ValueError` where there is none."""
     try:
         choice, usage = response.choices[0], response.usage
@@ -52,18 +52,18 @@ def read_answer(response: Any) -> Answer:
         text = (chat.content or chat.refusal or "") if chat is not None else choice.text
         if not isinstance(text, str):
             raise ValueError("no text")
-        return Answer(
+        return ServerAnswer(
             text,
             str(choice.finish_reason or ""),
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,
-            _likely(getattr(choice, "logprobs", None)),
+            _top_tokens(getattr(choice, "logprobs", None)),
         )
     except (AttributeError, IndexError, TypeError) as error:
         raise ValueError(f"not an answer: {error}") from None
 
 
-def _likely(logprobs: Any) -> list[Likely]:
+def _top_tokens(logprobs: Any) -> list[TopTokens]:
     if logprobs is None:
         return []
     if getattr(logprobs, "content", None):  # chat
@@ -74,18 +74,18 @@ def _likely(logprobs: Any) -> list[Likely]:
 class ServedAdapters:
     """Adapters that a server loads through `/load_lora_adapter` (vLLM), named by their content."""
 
-    def __init__(self, server: Server, client: openai.OpenAI, probe: Callable[[str], Answer]):
+    def __init__(self, server: Server, client: openai.OpenAI, probe: Callable[[str], ServerAnswer]):
         self.server, self.client, self.probe = server, client, probe
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._asked: Counter[str] = Counter()
         self._checked: set[str] = set()
-        self._plain: Answer | None = None
+        self._plain: ServerAnswer | None = None
 
     def name(self, task: Task) -> str:
         """The model's name of a task's adapter on the server; empty for the plain base."""
         return f"unharm-{task.adapter.name}" if task.adapter else ""
 
-    def ready(self, task: Task) -> None:
+    def load(self, task: Task) -> None:
         """Has the server load the adapter of a task, and checks once that it changes what it says.
 
         Raises `UserError` where the server cannot load it, or it changes nothing.
@@ -102,16 +102,16 @@ class ServedAdapters:
             if self._plain is None:
                 self._plain = self.probe("")
             adapted = self.probe(name)
-            if (adapted.text, adapted.likely) == (self._plain.text, self._plain.likely):
+            if (adapted.text, adapted.top_tokens) == (self._plain.text, self._plain.top_tokens):
                 raise UserError(
                     "the adapter changes nothing: the server says what the base says", task.name
                 )
             self._checked.add(name)
         idle = [n for n in self._loaded if not self._asked[n] and n != name]
-        for old in idle[: max(0, len(self._loaded) - KEPT)]:
+        for old in idle[: max(0, len(self._loaded) - IDLE_LIMIT)]:
             self._unload(old)
 
-    def done(self, task: Task) -> None:
+    def release(self, task: Task) -> None:
         """One more request of a task has ended."""
         self._asked[self.name(task)] -= 1
 

@@ -15,7 +15,7 @@ from unharm.core.records import Completion
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
 from unharm.engines.settings import Engine
 
-MOST_LORAS = 8
+MAX_LORAS = 8
 """Adapters that the GPU holds at a time; vLLM's own default is 1."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM makes room for."""
@@ -48,7 +48,7 @@ class VllmEngine:
             dtype="auto" if settings.dtype in ("auto", "4bit") else settings.dtype,
             quantization="bitsandbytes" if settings.dtype == "4bit" else None,
             enable_lora=True,
-            max_loras=MOST_LORAS,
+            max_loras=MAX_LORAS,
             max_lora_rank=next((r for r in RANKS if r >= rank), RANKS[-1]),
             enable_prefix_caching=True,
             trust_remote_code=settings.trust_remote_code,
@@ -60,7 +60,7 @@ class VllmEngine:
         self._checked: set[str] = set()
 
     def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
-        """See `Engine`: task by task; vLLM batches the requests of each."""
+        """See `CompletionEngine`: task by task; vLLM batches the requests of each."""
         tokenizer = self.engine.get_tokenizer()
         for task in tasks:
             try:
@@ -115,11 +115,11 @@ class VllmEngine:
 
 
 def _completion(request: Request, answer: Any) -> Completion:
-    from unharm.engines.server_adapters import Answer
+    from unharm.engines.server_adapters import ServerAnswer
 
     output = answer.outputs[0]
-    likely = [[(x.decoded_token, x.logprob) for x in place.values()] for place in output.logprobs or []]
-    whole = Answer(output.text, "", 0, 0, likely)
+    top_tokens = [[(x.decoded_token, x.logprob) for x in place.values()] for place in output.logprobs or []]
+    whole = ServerAnswer(output.text, "", 0, 0, top_tokens)
     finish = "length" if output.finish_reason == "length" else "stop" if output.stop_reason else "end"
     return Completion(
         request.completion_id, request.prompt_id, request.sample, output.text, finish,

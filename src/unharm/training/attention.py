@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import check_arguments
-from unharm.training.prefix_tree import Packed, Weighed, lay_out
+from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
 from unharm.training.tokens import Tokens
 
 NAME = "unharm_tree"
@@ -32,7 +32,7 @@ def tree_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    packed: Packed,
+    packed: PackedBatch,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -73,7 +73,7 @@ def packing(model: Any) -> Iterator[None]:
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     head = model.get_output_embeddings()
-    hooks = [head.register_forward_pre_hook(lambda _, x: (_whole(x[0]),)), *_trim_last_layer(model)]
+    hooks = [head.register_forward_pre_hook(lambda _, x: (_contiguous(x[0]),)), *_trim_last_layer(model)]
     try:
         yield
     finally:
@@ -112,7 +112,7 @@ def check_packing(model: Any, examples: list[Tokens]) -> None:
         wanted = torch.cat(own).float()
         try:
             with packing(model):
-                packed = lay_out([[Weighed(t, 1.0) for t in examples]]).to(model.device)
+                packed = pack([[WeightedExample(t, 1.0) for t in examples]]).to(model.device)
                 logits = label_logits(model, packed).float()
         except torch.OutOfMemoryError:
             raise
@@ -129,7 +129,7 @@ def check_packing(model: Any, examples: list[Tokens]) -> None:
         )
 
 
-def label_logits(model: Any, packed: Packed) -> torch.Tensor:
+def label_logits(model: Any, packed: PackedBatch) -> torch.Tensor:
     """The logits [rows × predictors, vocabulary] of the tokens that predict a label."""
     logits: torch.Tensor = model(
         input_ids=packed.ids,
@@ -141,7 +141,7 @@ def label_logits(model: Any, packed: Packed) -> torch.Tensor:
     return logits.flatten(0, 1)
 
 
-def _whole(x: torch.Tensor) -> torch.Tensor:
+def _contiguous(x: torch.Tensor) -> torch.Tensor:
     """The same numbers without gaps between rows: products with a slice take a slower way."""
     return x.reshape(-1, x.shape[-1]).view(x.shape)
 
@@ -160,7 +160,7 @@ def _trim_last_layer(model: Any) -> list[Any]:
 
     def cut(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         state["length"] = arguments[0].shape[1]
-        return (_whole(arguments[0][:, -state["predictors"] :]), *arguments[1:])
+        return (_contiguous(arguments[0][:, -state["predictors"] :]), *arguments[1:])
 
     def fill(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
         return pad(output, (0, 0, state["length"] - output.shape[1], 0))

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from unharm.core.hashing import content_key
 from unharm.core.progress import say
 from unharm.store.store import Artefact, Store
-from unharm.training.state import Lockstep
+from unharm.training.state import TrainingState
 
 FOLDER = "checkpoints"
-KEPT = 2
+KEEP_LAST = 2
 
 
 @dataclass
@@ -23,16 +23,16 @@ class Checkpoints:
     seconds: float
     _last: float = field(default_factory=time.monotonic)
 
-    def offer(self, state: Lockstep) -> None:
+    def write_if_due(self, state: TrainingState) -> None:
         """Writes the state where it is time to."""
         if time.monotonic() - self._last >= self.seconds:
             self.write(state)
 
-    def write(self, state: Lockstep) -> None:
+    def write(self, state: TrainingState) -> None:
         about = {"adapters": self.keys, "epoch": state.epoch, "step": state.step}
         path = f"{self._folder}/{state.epoch:03d}-{state.step:06d}.safetensors"
         self.store.put_bytes(Artefact(path, stack_key(self.keys), about), state.to_bytes())
-        for old in self.store.artefacts(self._folder)[:-KEPT]:
+        for old in self.store.artefacts(self._folder)[:-KEEP_LAST]:
             self.store.remove(old)
         self._last = time.monotonic()
 
@@ -50,13 +50,13 @@ def stack_key(keys: list[str]) -> str:
     return content_key("checkpoint", 1, {}, *keys)
 
 
-def stacks_begun(store: Store) -> list[list[str]]:
+def checkpointed_stacks(store: Store) -> list[list[str]]:
     """The adapters' keys of every stack that has a checkpoint."""
     found = {a.key: list(a.about.get("adapters", [])) for a in store.artefacts(FOLDER)}
     return [keys for keys in found.values() if keys]
 
 
-def unfinished(store: Store, size: int, among: list[str]) -> list[Lockstep]:
+def load_states(store: Store, size: int, among: list[str]) -> list[TrainingState]:
     """The last sound state of every unfinished stack of these adapters, which have `size` numbers.
 
     A damaged checkpoint is set aside with a message, and the one before it is used.
@@ -75,12 +75,12 @@ def unfinished(store: Store, size: int, among: list[str]) -> list[Lockstep]:
     return found
 
 
-def _read(store: Store, artefact: Artefact, size: int) -> Lockstep | None:
+def _read(store: Store, artefact: Artefact, size: int) -> TrainingState | None:
     if store.marker(artefact) is None:
         say(f"{artefact.path}: this checkpoint is damaged and set aside; the one before it is used, if any")
         return None
     try:
-        return Lockstep.read(store.locate(artefact), size)
+        return TrainingState.read(store.locate(artefact), size)
     except ValueError as error:
         say(f"{artefact.path}: this checkpoint is not used ({error}); the one before it is, if any")
         return None

@@ -21,13 +21,13 @@ from unharm.core.models.transformers import out_of_memory
 from unharm.training.attention import label_logits
 from unharm.training.loss import label_losses, per_adapter
 from unharm.training.optimiser import adamw_step, linear_rate
-from unharm.training.prefix_tree import Weighed, lay_out
+from unharm.training.prefix_tree import WeightedExample, pack
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import WINDOWS, Job, Lockstep, steps_per_epoch
+from unharm.training.state import CURVE_POINTS, AdapterJob, TrainingState, steps_per_epoch
 from unharm.training.tokens import Tokens
 
-EXPLODED = 2.0
+DIVERGED = 2.0
 """A loss of more than so many times that of guessing evenly among the vocabulary is no training."""
 
 MicroBatches = list[list[Tokens]]
@@ -38,19 +38,24 @@ class OutOfMemory(Exception):
 
 
 @dataclass(frozen=True)
-class Watch:
+class TrainingCallbacks:
     """What is told while training goes on: `step` after every optimiser step with the number of
     examples and of computed tokens; `save` whenever the state may be stored; `point` with the
     adapter's number, `train` or `valid`, the optimiser steps done and a loss."""
 
     step: Callable[[int, int], None] = lambda examples, tokens: None
-    save: Callable[[Lockstep], None] = lambda state: None
+    save: Callable[[TrainingState], None] = lambda state: None
     point: Callable[[int, str, int, float], None] = lambda adapter, curve, steps, loss: None
     say: Callable[[str], None] = lambda text: None
 
 
 def train_stack(
-    stack: Stack, state: Lockstep, jobs: list[Job], recipe: Recipe, row_tokens: int, watch: Watch
+    stack: Stack,
+    state: TrainingState,
+    jobs: list[AdapterJob],
+    recipe: Recipe,
+    row_tokens: int,
+    watch: TrainingCallbacks,
 ) -> None:
     """Trains all adapters of `state` to their end; `state.best` then holds the kept weights.
 
@@ -62,7 +67,7 @@ def train_stack(
     stack.weights.copy_(state.weights)
     state.move_to(stack.weights)
     per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
-    training = _Training(stack, state, jobs, recipe, per_epoch, row_tokens, watch)
+    training = StackTraining(stack, state, jobs, recipe, per_epoch, row_tokens, watch)
     for epoch in range(state.epoch, recipe.epochs):
         steps = [training.steps_of(job, epoch) for job in jobs]
         while state.step < max(per_epoch):
@@ -70,41 +75,41 @@ def train_stack(
                 own[state.step] if state.step < len(own) and not curve.stopped else []
                 for own, curve in zip(steps, state.curves, strict=True)
             ]
-            with _telling_of_memory(len(jobs)):
+            with _translate_out_of_memory(len(jobs)):
                 tokens = training.step(groups)
             state.step += 1
             watch.step(sum(len(batch) for group in groups for batch in group), tokens)
             if state.step < max(per_epoch):
                 watch.save(state)
-        with _telling_of_memory(len(jobs)):
+        with _translate_out_of_memory(len(jobs)):
             training.end_epoch()
         state.epoch, state.step = epoch + 1, 0
         watch.save(state)
 
 
-def begin(stack: Stack, jobs: list[Job]) -> Lockstep:
+def initial_state(stack: Stack, jobs: list[AdapterJob]) -> TrainingState:
     """The state before the first step: every adapter at its first weights."""
-    first = [stack.fresh(j.seed) if j.start is None else j.start for j in jobs]
-    return Lockstep.begin([j.key for j in jobs], torch.stack(first).to(stack.weights))
+    first = [stack.initial_weights(j.seed) if j.start is None else j.start for j in jobs]
+    return TrainingState.begin([j.key for j in jobs], torch.stack(first).to(stack.weights))
 
 
 @dataclass(frozen=True)
-class _Training:
+class StackTraining:
     """What every step needs. `per_epoch` are the optimiser steps of each adapter."""
 
     stack: Stack
-    state: Lockstep
-    jobs: list[Job]
+    state: TrainingState
+    jobs: list[AdapterJob]
     recipe: Recipe
     per_epoch: list[int]
     row_tokens: int
-    watch: Watch
+    watch: TrainingCallbacks
 
     @property
     def loss_limit(self) -> float:
-        return EXPLODED * math.log(self.stack.model.config.get_text_config().vocab_size)
+        return DIVERGED * math.log(self.stack.model.config.get_text_config().vocab_size)
 
-    def steps_of(self, job: Job, epoch: int) -> list[MicroBatches]:
+    def steps_of(self, job: AdapterJob, epoch: int) -> list[MicroBatches]:
         """The steps of an epoch, each with its micro-batches. The order is a draw from seed, epoch
         and example (or its source), so it is the same for all adapters that share examples."""
         by_source = self.recipe.order == "argument"
@@ -126,9 +131,9 @@ class _Training:
         stack.grads.zero_()
         objective = torch.zeros(adapters, dtype=torch.float64, device=stack.weights.device)
         losses, tokens = objective.clone(), 0
-        parts = [_parts(_weighed(group), self.row_tokens) for group in groups]
+        parts = [split_rows(_weighted(group), self.row_tokens) for group in groups]
         for number, rows in enumerate(zip_longest(*parts, fillvalue=[])):
-            packed = lay_out(rows).to(objective.device)
+            packed = pack(rows).to(objective.device)
             draw = (state.epoch, state.step, number)
             stack.set_dropout([j.seed for j in self.jobs], draw, packed.ids.shape[1], packed.predictors)
             each = label_losses(label_logits(stack.model, packed), packed)
@@ -137,7 +142,7 @@ class _Training:
             losses += per_adapter(each.detach(), packed, adapters)
             tokens += packed.tokens
         self._update(groups, objective)
-        labels = [sum(_labels(batch) for batch in group) for group in groups]
+        labels = [sum(_label_count(batch) for batch in group) for group in groups]
         self._record(groups, objective.tolist(), losses.tolist(), labels)
         return tokens
 
@@ -180,7 +185,7 @@ class _Training:
                 self._stop(k, f"the loss is {what} in epoch {state.epoch + 1}, step {state.step + 1}")
                 continue
             curve.add(losses[k], labels[k])
-            before, after = (WINDOWS * (state.step + i) // self.per_epoch[k] for i in (0, 1))
+            before, after = (CURVE_POINTS * (state.step + i) // self.per_epoch[k] for i in (0, 1))
             if after > before:
                 curve.close_window(state.epoch * self.per_epoch[k] + state.step + 1)
                 self.watch.point(k, "train", *curve.train[-1])
@@ -206,18 +211,18 @@ class _Training:
                 self.watch.point(k, "valid", (self.state.epoch + 1) * self.per_epoch[k], current[k])
 
 
-def _labels(batch: list[Tokens]) -> int:
+def _label_count(batch: list[Tokens]) -> int:
     return sum(len(t.ids) - t.start for t in batch)
 
 
-def _weighed(group: MicroBatches) -> list[Weighed]:
-    return [Weighed(t, 1 / _labels(batch) / len(group)) for batch in group for t in batch]
+def _weighted(group: MicroBatches) -> list[WeightedExample]:
+    return [WeightedExample(t, 1 / _label_count(batch) / len(group)) for batch in group for t in batch]
 
 
-def _parts(examples: list[Weighed], row_tokens: int) -> list[list[Weighed]]:
+def split_rows(examples: list[WeightedExample], row_tokens: int) -> list[list[WeightedExample]]:
     """The examples in as few rows, in their order, as have at most `row_tokens` tokens each. An
     adapter's rows depend on its own examples alone, whatever it is stacked with."""
-    rows: list[list[Weighed]] = []
+    rows: list[list[WeightedExample]] = []
     room = 0
     for example in examples:
         size = len(example.tokens.ids)
@@ -234,17 +239,17 @@ def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -
     stack.set_dropout([], (), 0, 0)
     totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
     with torch.inference_mode():
-        parts = [_parts([Weighed(t, 1.0) for t in own], row_tokens) for own in sets]
+        parts = [split_rows([WeightedExample(t, 1.0) for t in own], row_tokens) for own in sets]
         for rows in zip_longest(*parts, fillvalue=[]):
-            packed = lay_out(rows).to(totals.device)
+            packed = pack(rows).to(totals.device)
             totals += per_adapter(
                 label_losses(label_logits(stack.model, packed), packed), packed, len(sets)
             )
-    return [total / max(1, _labels(own)) for total, own in zip(totals.tolist(), sets, strict=True)]
+    return [total / max(1, _label_count(own)) for total, own in zip(totals.tolist(), sets, strict=True)]
 
 
 @contextmanager
-def _telling_of_memory(adapters: int) -> Iterator[None]:
+def _translate_out_of_memory(adapters: int) -> Iterator[None]:
     """Turns what torch raises without memory into `OutOfMemory`, or a message for one adapter."""
     try:
         yield

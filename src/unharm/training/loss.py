@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from unharm.training.prefix_tree import Packed
+from unharm.training.prefix_tree import PackedBatch
 
 
-class LabelLoss(torch.autograd.Function):
+class SharedRowCrossEntropy(torch.autograd.Function):
     """Cross-entropy [labels] in nats of `label` after the logits `row`; keeps one float32 tensor of
     the logits' size, whatever their type and however many labels share a row."""
 
@@ -29,13 +29,13 @@ class LabelLoss(torch.autograd.Function):
         return chances.to(ctx.dtype), None, None
 
 
-def label_losses(logits: torch.Tensor, packed: Packed) -> torch.Tensor:
+def label_losses(logits: torch.Tensor, packed: PackedBatch) -> torch.Tensor:
     """Cross-entropy [labels] of every label of the packed rows."""
-    out: torch.Tensor = LabelLoss.apply(logits, packed.label_row, packed.label)  # type: ignore[no-untyped-call]
+    out: torch.Tensor = SharedRowCrossEntropy.apply(logits, packed.label_row, packed.label)  # type: ignore[no-untyped-call]
     return out
 
 
-def per_adapter(values: torch.Tensor, packed: Packed, adapters: int) -> torch.Tensor:
+def per_adapter(values: torch.Tensor, packed: PackedBatch, adapters: int) -> torch.Tensor:
     """Sums [adapters] of one number per label."""
     zeros = torch.zeros(adapters, dtype=torch.float64, device=values.device)
     return zeros.index_add_(0, packed.label_adapter, values.double())

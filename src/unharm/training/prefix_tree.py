@@ -19,11 +19,11 @@ from unharm.training.tokens import Tokens
 
 BLOCKS_PER_BUCKET = 2
 """About so many blocks of queries share one padded shape."""
-MOST_BUCKETS = 4
+MAX_BUCKETS = 4
 
 
 @dataclass(frozen=True)
-class Weighed:
+class WeightedExample:
     """An example of a step and the weight of each of its label tokens in the loss."""
 
     tokens: Tokens
@@ -31,7 +31,7 @@ class Weighed:
 
 
 @dataclass
-class _Tree:
+class PrefixTree:
     """The tree of one row: `ids` and `depth` of every distinct token; for every example its `path`
     (all its tokens) and its `new` ones, a range; `labels` are (token before, label, weight)."""
 
@@ -85,8 +85,8 @@ class Bucket:
 
 
 @dataclass
-class Packed:
-    """Rows of one forward pass. Shapes: `ids`, `positions` [rows, length]; `back` [3, rows × length],
+class PackedBatch:
+    """Rows of one forward pass. Shapes: `ids`, `positions` [rows, length]; `gather` [3, rows × length],
     where to find every token among the queries of all buckets: its block's first query, its number
     in the block, the block's length; the last `predictors` columns hold
     the tokens that predict a label. Of each label: `label_row` (place among rows × predictors),
@@ -95,7 +95,7 @@ class Packed:
     ids: Any
     positions: Any
     buckets: list[Bucket]
-    back: Any
+    gather: Any
     predictors: int
     label_row: Any
     label: Any
@@ -110,24 +110,24 @@ class Packed:
         import torch
 
         if heads not in self._outputs:
-            first, number, length = self.back[:, :, None]
-            head = torch.arange(heads, device=self.back.device)
+            first, number, length = self.gather[:, :, None]
+            head = torch.arange(heads, device=self.gather.device)
             self._outputs[heads] = (first * heads + head * length + number).flatten()
         return self._outputs[heads]
 
-    def to(self, device: Any) -> Packed:
+    def to(self, device: Any) -> PackedBatch:
         def move(x: Any) -> Any:
             return x.to(device, non_blocking=True) if hasattr(x, "to") else x
 
         buckets = [Bucket(*(move(getattr(b, n)) for n in _BUCKET)) for b in self.buckets]
         own = {n: move(v) for n, v in vars(self).items() if not n.startswith("_")}
-        return Packed(**own | {"buckets": buckets})
+        return PackedBatch(**own | {"buckets": buckets})
 
 
 _BUCKET = ("queries", "keys", "allowed", "distance")
 
 
-def _shared(one: array[int], other: array[int]) -> int:
+def _common_length(one: array[int], other: array[int]) -> int:
     """The length of the longest common prefix."""
     least = min(len(one), len(other))
     if one[:least] == other[:least]:
@@ -135,13 +135,13 @@ def _shared(one: array[int], other: array[int]) -> int:
     return next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
 
 
-def _grow(examples: Sequence[Weighed]) -> _Tree:
-    tree = _Tree()
+def _build_tree(examples: Sequence[WeightedExample]) -> PrefixTree:
+    tree = PrefixTree()
     before = array("i")
     path = np.empty(0, dtype=np.int64)
     for example in sorted(examples, key=lambda e: e.tokens.ids):
         ids, start = example.tokens.ids, example.tokens.start
-        shared = _shared(before, ids)
+        shared = _common_length(before, ids)
         first = len(tree.ids)
         new = range(first, first + len(ids) - shared)
         path = np.concatenate([path[:shared], np.arange(new.start, new.stop)])
@@ -157,12 +157,12 @@ def _grow(examples: Sequence[Weighed]) -> _Tree:
     return tree
 
 
-def _nothing() -> _Tree:
+def _placeholder_tree() -> PrefixTree:
     """One token without labels, in place of a row that has no examples in this pass."""
-    return _Tree([0], [0], [np.zeros(1, dtype=np.int64)], [range(1)])
+    return PrefixTree([0], [0], [np.zeros(1, dtype=np.int64)], [range(1)])
 
 
-def lay_out(rows: Sequence[Sequence[Weighed]]) -> Packed:
+def pack(rows: Sequence[Sequence[WeightedExample]]) -> PackedBatch:
     """One forward pass over `rows`, one tree each; a row may be empty.
 
     Tokens that predict a label stand at the end of each row, so that the model computes logits for
@@ -170,7 +170,7 @@ def lay_out(rows: Sequence[Sequence[Weighed]]) -> Packed:
     """
     import torch
 
-    trees = [_grow(row) if row else _nothing() for row in rows]
+    trees = [_build_tree(row) if row else _placeholder_tree() for row in rows]
     predicting = [np.unique(np.array([p for p, _, _ in t.labels], dtype=np.int64)) for t in trees]
     predictors = max(1, *map(len, predicting))
     length = predictors + max(len(t.ids) - len(p) for t, p in zip(trees, predicting, strict=True))
@@ -187,17 +187,17 @@ def lay_out(rows: Sequence[Sequence[Weighed]]) -> Packed:
         places.append(place + row * length)
         first = length - predictors
         labels += [(row * predictors + place[p] - first, y, w, row) for p, y, w in tree.labels]
-    back = np.ones((3, ids.size), dtype=np.int64) * [[0], [0], [1]]
-    buckets = list(_buckets(trees, places, positions.ravel(), back))
+    gather = np.ones((3, ids.size), dtype=np.int64) * [[0], [0], [1]]
+    buckets = list(_buckets(trees, places, positions.ravel(), gather))
     for row, place in enumerate(places):  # padding looks at its own row: no number leaves its adapter
         padding = np.setdiff1d(np.arange(row * length, (row + 1) * length), place)
-        back[:, padding] = back[:, place[:1]]
+        gather[:, padding] = gather[:, place[:1]]
     at, label, weight, adapter = zip(*labels, strict=True) if labels else ((), (), (), ())
-    return Packed(
+    return PackedBatch(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
         buckets,
-        torch.from_numpy(back),
+        torch.from_numpy(gather),
         predictors,
         torch.tensor(at, dtype=torch.long),
         torch.tensor(label, dtype=torch.long),
@@ -208,24 +208,24 @@ def lay_out(rows: Sequence[Sequence[Weighed]]) -> Packed:
 
 
 def _buckets(
-    trees: list[_Tree], places: list[np.ndarray], positions: np.ndarray, back: np.ndarray
+    trees: list[PrefixTree], places: list[np.ndarray], positions: np.ndarray, gather: np.ndarray
 ) -> Iterator[Bucket]:
-    """The blocks of all rows, sorted by length into buckets; fills `back` as it goes."""
+    """The blocks of all rows, sorted by length into buckets; fills `gather` as it goes."""
     blocks = [
         (place[new.start : new.stop], place[path])
         for tree, place in zip(trees, places, strict=True)
         for new, path in zip(tree.new, tree.paths, strict=True)
     ]
     blocks.sort(key=lambda block: (len(block[0]), len(block[1])))
-    count = min(MOST_BUCKETS, max(1, len(blocks) // BLOCKS_PER_BUCKET))
+    count = min(MAX_BUCKETS, max(1, len(blocks) // BLOCKS_PER_BUCKET))
     cuts = [round(i * len(blocks) / count) for i in range(count + 1)]
     offset = 0
     for first, last in pairwise(cuts):
         bucket = _bucket(blocks[first:last], positions)
         width = bucket.queries.shape[1]
         for number, (queries, _) in enumerate(blocks[first:last]):
-            back[0, queries] = offset + number * width
-            back[1:, queries] = np.arange(len(queries)), np.full(len(queries), width)
+            gather[0, queries] = offset + number * width
+            gather[1:, queries] = np.arange(len(queries)), np.full(len(queries), width)
         offset += bucket.queries.numel()
         yield bucket
 

@@ -5,26 +5,28 @@ from __future__ import annotations
 from unharm.core.models.memory import free_memory
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Job
+from unharm.training.state import AdapterJob
 
 SHARE = 0.5
 """The share of free memory that is planned for; what is freed and taken again needs some besides."""
 
 
-MOST = {"cpu": 8, "cuda": 64}
+MAX_STACK = {"cpu": 8, "cuda": 64}
 """Beyond these, stacking more gives no more speed: matrix products are large enough."""
 
 
-def stack_size(stack: Stack, jobs: list[Job], recipe: Recipe, row_tokens: int, checkpointing: bool) -> int:
+def stack_size(
+    stack: Stack, jobs: list[AdapterJob], recipe: Recipe, row_tokens: int, checkpointing: bool
+) -> int:
     """How many adapters like `jobs` to train at a time; `stack` tells their shape."""
     device = stack.weights.device
     own = bytes_per_adapter(stack, jobs, recipe, row_tokens, checkpointing)
     fitting = int(SHARE * free_memory(device) / own)
-    return max(1, min(fitting, MOST.get(device.type, 8)))
+    return max(1, min(fitting, MAX_STACK.get(device.type, 8)))
 
 
 def bytes_per_adapter(
-    stack: Stack, jobs: list[Job], recipe: Recipe, row_tokens: int, checkpointing: bool
+    stack: Stack, jobs: list[AdapterJob], recipe: Recipe, row_tokens: int, checkpointing: bool
 ) -> int:
     """An estimate from above: weights, gradients, moments and copies, and the activations of the
     largest pass that could come, without any shared prefix."""

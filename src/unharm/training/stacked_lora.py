@@ -126,7 +126,7 @@ class Stack:
                 grads.append(self.grads[:, part].view(count, *shape))
             self.modules[name] = StackedLinear(self.targets[name], pair, grads, lora.alpha / lora.r)
 
-    def fresh(self, seed: int) -> torch.Tensor:
+    def initial_weights(self, seed: int) -> torch.Tensor:
         """The weights [size] that an adapter of this seed begins with: A uniform within
         1/sqrt(in), which is PEFT's (and Kaiming's with a = √5), B zero."""
         generator = torch.Generator().manual_seed(seed)
@@ -137,7 +137,7 @@ class Stack:
             parts += [(torch.rand(a.numel(), generator=generator) * 2 - 1) * bound, torch.zeros(b.numel())]
         return torch.cat(parts)
 
-    def tensors(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
+    def peft_tensors(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
         """Weights [size] of one adapter by their names in a PEFT folder."""
         named, offset = {}, 0
         for name, module in self.modules.items():
@@ -147,9 +147,9 @@ class Stack:
                 offset += part.numel()
         return named
 
-    def row_of(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    def weights_from_peft(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """The inverse of `tensors`. Raises `KeyError` or `ValueError` where names or shapes differ."""
-        expected = self.tensors(torch.empty(self.size, device="meta"))
+        expected = self.peft_tensors(torch.empty(self.size, device="meta"))
         if set(tensors) - set(expected):
             raise ValueError(f"unexpected tensors, for example {min(set(tensors) - set(expected))}")
         for name, shape in ((n, t.shape) for n, t in expected.items()):

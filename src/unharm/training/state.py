@@ -12,14 +12,14 @@ import torch
 
 from unharm.training.tokens import Tokens
 
-WINDOWS = 10
+CURVE_POINTS = 10
 """Points of the training curve per epoch."""
 
 TENSORS = ("weights", "first", "second", "best")
 
 
 @dataclass
-class Job:
+class AdapterJob:
     """One adapter to be trained: its name, data, seed, and the weights [size] it begins with (None:
     fresh ones), and how many examples were too long for it."""
 
@@ -57,7 +57,7 @@ class Curve:
 
 
 @dataclass
-class Lockstep:
+class TrainingState:
     """K adapters in training. `weights`, moments `first` and `second`, and the weights of the
     `best` epoch are [K, size]; `epoch` and `step` are the next to be made."""
 
@@ -71,7 +71,7 @@ class Lockstep:
     step: int = 0
 
     @classmethod
-    def begin(cls, keys: list[str], weights: torch.Tensor) -> Lockstep:
+    def begin(cls, keys: list[str], weights: torch.Tensor) -> TrainingState:
         zeros = torch.zeros_like(weights)
         return cls(keys, weights, zeros, zeros.clone(), weights.clone(), [Curve() for _ in keys])
 
@@ -81,15 +81,15 @@ class Lockstep:
         for name in TENSORS[1:]:
             setattr(self, name, getattr(self, name).to(weights.device))
 
-    def part(self, chosen: slice) -> Lockstep:
+    def select(self, chosen: slice) -> TrainingState:
         """Some of the adapters, with all they have so far."""
         tensors = {n: getattr(self, n)[chosen].clone() for n in TENSORS}
         keys, curves = self.keys[chosen], self.curves[chosen]
-        return Lockstep(keys, curves=curves, epoch=self.epoch, step=self.step, **tensors)
+        return TrainingState(keys, curves=curves, epoch=self.epoch, step=self.step, **tensors)
 
-    def halves(self) -> tuple[Lockstep, Lockstep]:
+    def halves(self) -> tuple[TrainingState, TrainingState]:
         middle = len(self.keys) // 2
-        return self.part(slice(None, middle)), self.part(slice(middle, None))
+        return self.select(slice(None, middle)), self.select(slice(middle, None))
 
     def to_bytes(self) -> bytes:
         """A safetensors file with the whole state."""
@@ -106,7 +106,7 @@ class Lockstep:
         return data
 
     @classmethod
-    def read(cls, path: Path, size: int) -> Lockstep:
+    def read(cls, path: Path, size: int) -> TrainingState:
         """The state in a file. Raises `ValueError` where it is none, or of another shape."""
         from safetensors import SafetensorError, safe_open
 

@@ -9,12 +9,19 @@ from typing import Any
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash, sha256_of
 
-PARTS = ("config.json", "*.safetensors", "tokenizer*", "special_tokens_map.json", "*.model", "vocab*")
+HASHED_FILES = (
+    "config.json",
+    "*.safetensors",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "*.model",
+    "vocab*",
+)
 
 
 def folder_key(path: Path) -> str:
     """The content hash of a model's folder: weights, configuration, tokenizer."""
-    files = sorted({file for part in PARTS for file in path.glob(part)})
+    files = sorted({file for part in HASHED_FILES for file in path.glob(part)})
     return content_hash([[file.name, sha256_of(file)] for file in files])
 
 
@@ -39,14 +46,16 @@ def replace_module(model: Any, name: str, module: Any) -> None:
     setattr(model.get_submodule(parent), own, module)
 
 
-ATTENTION = ("position_ids", "dropout", "use_cache", "is_causal")
+KNOWN_ARGUMENTS = ("position_ids", "dropout", "use_cache", "is_causal")
 """What a model may pass to an attention function of ours besides what that function names; anything else
 that is set would be ignored in silence."""
 
 
 def check_arguments(module: Any, others: dict[str, Any], who: str, todo: str) -> None:
     """Raises `UserError` where a model's attention is given what `who` does not know."""
-    odd = sorted(n for n, v in others.items() if n not in ATTENTION and v is not None and v is not False)
+    odd = sorted(
+        n for n, v in others.items() if n not in KNOWN_ARGUMENTS and v is not None and v is not False
+    )
     if odd:
         what = f"the attention of {type(module).__name__} uses {', '.join(odd)}, which {who} does not know"
         raise UserError(what, "base", todo)
