@@ -1,8 +1,8 @@
-"""Stacked adapters in lockstep on a frozen base: AdamW, linear decay, best epoch by validation loss.
+"""Train stacked adapters on a frozen base: AdamW, linear decay, best epoch by validation loss.
 
-The recipe is the published one (Choi et al., 2025): no warm-up, the epoch with the lowest
-validation loss is kept. Every adapter has its own loss, moments, schedule and best epoch; what it
-ends with does not depend on which adapters it is stacked with, up to rounding.
+The recipe is the published one (Choi et al., 2025): no warm-up, and the epoch with the lowest validation
+loss is kept. Every adapter has its own loss, moments, schedule and best epoch. Its final weights do not
+depend on the other adapters of the stack, up to rounding.
 """
 
 from __future__ import annotations
@@ -28,20 +28,25 @@ from unharm.training.state import CURVE_POINTS, AdapterJob, TrainingState, steps
 from unharm.training.tokens import Tokens
 
 DIVERGED = 2.0
-"""A loss of more than so many times that of guessing evenly among the vocabulary is no training."""
+"""Treat training as diverged when the loss exceeds this multiple of log(vocabulary size)."""
 
 MicroBatches = list[list[Tokens]]
 
 
 class OutOfMemory(Exception):
-    """No memory for a step of the stack; the state is that before the step."""
+    """A step of the stack does not fit into memory. The state is the one before the step."""
 
 
 @dataclass(frozen=True)
 class TrainingCallbacks:
-    """What is told while training goes on: `step` after every optimiser step with the number of
-    examples and of computed tokens; `save` whenever the state may be stored; `point` with the
-    adapter's number, `train` or `valid`, the optimiser steps done and a loss."""
+    """What to call during training.
+
+    Attributes:
+        step: Called after every optimiser step with the numbers of examples and computed tokens.
+        save: Called with the state whenever it may be stored.
+        point: Called with the adapter's number, `train` or `valid`, the optimiser steps done, and a loss.
+        say: Called with messages for the user.
+    """
 
     step: Callable[[int, int], None] = lambda examples, tokens: None
     save: Callable[[TrainingState], None] = lambda state: None
@@ -57,12 +62,22 @@ def train_stack(
     row_tokens: int,
     watch: TrainingCallbacks,
 ) -> None:
-    """Trains all adapters of `state` to their end; `state.best` then holds the kept weights.
+    """Train all adapters of `state` to their end. `state.best` then holds the final weights.
 
-    `row_tokens` bounds the tokens of one row of a forward pass; a step with more is made in parts.
-    An adapter whose loss is no number, or explodes, is stopped with a message, and the others go
-    on. The base must be inside `packing` and the stack attached. Raises `OutOfMemory` with the
-    state as before the step, and `UserError` where a single adapter does not fit.
+    An adapter whose loss diverges or is not finite is stopped with a message; the others go on. The base
+    must be inside `packing`, and the stack attached.
+
+    Args:
+        stack: The stack; its weights are overwritten by those of `state`.
+        state: Where to start from; updated in place.
+        jobs: The adapters, in the order of `state.keys`.
+        recipe: How to train.
+        row_tokens: Most tokens of one row of a forward pass. A step with more takes several passes.
+        watch: What to call during training.
+
+    Raises:
+        OutOfMemory: A step does not fit. `state` is the one before the step.
+        UserError: A single adapter does not fit.
     """
     stack.weights.copy_(state.weights)
     state.move_to(stack.weights)
@@ -72,8 +87,8 @@ def train_stack(
         steps = [training.steps_of(job, epoch) for job in jobs]
         while state.step < max(per_epoch):
             groups = [
-                own[state.step] if state.step < len(own) and not curve.stopped else []
-                for own, curve in zip(steps, state.curves, strict=True)
+                adapter_steps[state.step] if state.step < len(adapter_steps) and not curve.stopped else []
+                for adapter_steps, curve in zip(steps, state.curves, strict=True)
             ]
             with _translate_out_of_memory(len(jobs)):
                 tokens = training.step(groups)
@@ -88,14 +103,14 @@ def train_stack(
 
 
 def initial_state(stack: Stack, jobs: list[AdapterJob]) -> TrainingState:
-    """The state before the first step: every adapter at its first weights."""
-    first = [stack.initial_weights(j.seed) if j.start is None else j.start for j in jobs]
-    return TrainingState.begin([j.key for j in jobs], torch.stack(first).to(stack.weights))
+    """Return the state before the first step: every adapter with its initial weights."""
+    weights = [stack.initial_weights(j.seed) if j.start is None else j.start for j in jobs]
+    return TrainingState.begin([j.key for j in jobs], torch.stack(weights).to(stack.weights))
 
 
 @dataclass(frozen=True)
 class StackTraining:
-    """What every step needs. `per_epoch` are the optimiser steps of each adapter."""
+    """The training of one stack. `per_epoch` are the optimiser steps of each adapter."""
 
     stack: Stack
     state: TrainingState
@@ -107,11 +122,15 @@ class StackTraining:
 
     @property
     def loss_limit(self) -> float:
+        """The loss in nats above which training counts as diverged."""
         return DIVERGED * math.log(self.stack.model.config.get_text_config().vocab_size)
 
     def steps_of(self, job: AdapterJob, epoch: int) -> list[MicroBatches]:
-        """The steps of an epoch, each with its micro-batches. The order is a draw from seed, epoch
-        and example (or its source), so it is the same for all adapters that share examples."""
+        """Return the steps of one epoch, each a list of micro-batches.
+
+        The order depends on seed, epoch and example (or its source) alone, so adapters that share examples
+        see them in the same order.
+        """
         by_source = self.recipe.order == "argument"
 
         def place(tokens: Tokens) -> str:
@@ -123,9 +142,15 @@ class StackTraining:
         return [micro[i : i + size] for i in range(0, len(micro), size)]
 
     def step(self, groups: list[MicroBatches]) -> int:
-        """One optimiser step of every adapter that has a group; gives the tokens computed.
+        """Do one optimiser step of every adapter that has micro-batches.
 
-        The loss of a step is the mean over its micro-batches of their means over label tokens.
+        The loss of a step is the mean over micro-batches of the mean over their label tokens.
+
+        Args:
+            groups: The micro-batches of each adapter; empty for one that has finished its epoch.
+
+        Returns:
+            The number of tokens computed.
         """
         stack, state, adapters = self.stack, self.state, len(self.jobs)
         stack.grads.zero_()
@@ -147,15 +172,19 @@ class StackTraining:
         return tokens
 
     def _update(self, groups: list[MicroBatches], objective: torch.Tensor) -> None:
-        """AdamW for the adapters that have a group and a sound loss; the others stay as they are."""
+        """Apply AdamW to the adapters that have micro-batches, a loss below the limit and finite gradients.
+
+        The objective of an adapter with gradients that are not finite is set to NaN, so that `_record`
+        stops it.
+        """
         state, stack, device = self.state, self.stack, objective.device
         limit = self.loss_limit
-        sound = (objective < limit) & stack.grads.isfinite().all(dim=1)
-        objective[~sound & objective.isfinite() & (objective < limit)] = torch.nan
-        done = [state.epoch * own + state.step for own in self.per_epoch]
+        trainable = (objective < limit) & stack.grads.isfinite().all(dim=1)
+        objective[~trainable & objective.isfinite() & (objective < limit)] = torch.nan
+        done = [state.epoch * epoch_steps + state.step for epoch_steps in self.per_epoch]
         rates = [
-            linear_rate(self.recipe.lr, n, self.recipe.epochs * own) if group else 0.0
-            for n, own, group in zip(done, self.per_epoch, groups, strict=True)
+            linear_rate(self.recipe.lr, n, self.recipe.epochs * epoch_steps) if group else 0.0
+            for n, epoch_steps, group in zip(done, self.per_epoch, groups, strict=True)
         ]
         adamw_step(
             stack.weights,
@@ -165,7 +194,7 @@ class StackTraining:
             steps=torch.tensor(done, device=device) + 1,
             rates=torch.tensor(rates, dtype=torch.float64, device=device),
             weight_decay=self.recipe.weight_decay,
-            active=sound & torch.tensor([bool(group) for group in groups], device=device),
+            active=trainable & torch.tensor([bool(group) for group in groups], device=device),
         )
 
     def _record(
@@ -175,14 +204,14 @@ class StackTraining:
         losses: list[float],
         labels: list[int],
     ) -> None:
-        """Adds the step to the curves; stops the adapters whose loss is unsound."""
+        """Add the step to the curves. Stops adapters whose loss diverged or is not finite."""
         state = self.state
         for k, curve in enumerate(state.curves):
             if not groups[k]:
                 continue
             if not objective[k] < self.loss_limit:
-                what = f"{objective[k]:.3g}" if math.isfinite(objective[k]) else "not a finite number"
-                self._stop(k, f"the loss is {what} in epoch {state.epoch + 1}, step {state.step + 1}")
+                problem = f"{objective[k]:.3g}" if math.isfinite(objective[k]) else "not a finite number"
+                self._stop(k, f"the loss is {problem} in epoch {state.epoch + 1}, step {state.step + 1}")
                 continue
             curve.add(losses[k], labels[k])
             before, after = (CURVE_POINTS * (state.step + i) // self.per_epoch[k] for i in (0, 1))
@@ -191,11 +220,15 @@ class StackTraining:
                 self.watch.point(k, "train", *curve.train[-1])
 
     def _stop(self, k: int, why: str) -> None:
+        """Stop an adapter and say why."""
         self.state.curves[k].stopped = why
         self.watch.say(f"{self.jobs[k].label}: training stopped, {why}")
 
     def end_epoch(self) -> None:
-        """Validation losses, and the weights of the best epoch so far (the last, without validation)."""
+        """Compute validation losses and keep the weights of the best epoch so far.
+
+        Without validation examples the last epoch counts as the best.
+        """
         current = validation_losses(self.stack, [j.valid for j in self.jobs], self.row_tokens)
         for k, (job, curve) in enumerate(zip(self.jobs, self.state.curves, strict=True)):
             if curve.stopped:
@@ -212,30 +245,34 @@ class StackTraining:
 
 
 def _label_count(batch: list[Tokens]) -> int:
+    """Return the number of label tokens in a batch."""
     return sum(len(t.ids) - t.start for t in batch)
 
 
 def _weighted(group: MicroBatches) -> list[WeightedExample]:
+    """Weight examples so that the loss is the mean over micro-batches of their mean over labels."""
     return [WeightedExample(t, 1 / _label_count(batch) / len(group)) for batch in group for t in batch]
 
 
 def split_rows(examples: list[WeightedExample], row_tokens: int) -> list[list[WeightedExample]]:
-    """The examples in as few rows, in their order, as have at most `row_tokens` tokens each. An
-    adapter's rows depend on its own examples alone, whatever it is stacked with."""
+    """Split the examples of one adapter into rows of at most `row_tokens` tokens, in order.
+
+    Rows depend on the adapter's own examples alone. A longer example gets a row of its own.
+    """
     rows: list[list[WeightedExample]] = []
-    room = 0
+    tokens_left = 0
     for example in examples:
         size = len(example.tokens.ids)
-        if size > room or not rows:
+        if size > tokens_left or not rows:
             rows.append([])
-            room = row_tokens
+            tokens_left = row_tokens
         rows[-1].append(example)
-        room -= size
+        tokens_left -= size
     return rows
 
 
 def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -> list[float]:
-    """Mean cross-entropy per label token of each adapter on its own set; 0 where it is empty."""
+    """Return the mean cross-entropy per label token of each adapter on its own set; 0 for an empty set."""
     stack.set_dropout([], (), 0, 0)
     totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
     with torch.inference_mode():
@@ -250,7 +287,7 @@ def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -
 
 @contextmanager
 def _translate_out_of_memory(adapters: int) -> Iterator[None]:
-    """Turns what torch raises without memory into `OutOfMemory`, or a message for one adapter."""
+    """Turn memory errors of torch into `OutOfMemory`, or into a `UserError` for a single adapter."""
     try:
         yield
     except RuntimeError as error:
