@@ -1,4 +1,4 @@
-"""Whether a base attends as the hf engine does: before anything is generated, its logits are compared."""
+"""Compare the logits of the hf engine with those of the model itself, before anything is generated."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ REMEDY = "serve it, for example with vLLM, and use the engine openai"
 
 @torch.inference_mode()
 def reference_logits(model: Any, ids: list[int]) -> torch.Tensor:
-    """The logits [vocabulary] after a text, by the model's own attention."""
+    """Return the logits [vocabulary] after a text, by the model's own attention."""
     tokens = torch.tensor([ids], device=model.device)
     logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits[0, -1]
     return logits.float()
 
 
 @torch.inference_mode()
-def check_attention(model: Any, ids: list[int], wanted: torch.Tensor, forward: Forward) -> None:
-    """Reads all of a text but its last token, then that one, and compares with `wanted`.
+def check_attention(model: Any, ids: list[int], expected: torch.Tensor, forward: Forward) -> None:
+    """Read all tokens of a text but the last, then the last one, and compare the logits.
 
-    Raises `UserError` where the logits differ by more than rounding, or the model does not take what
-    the engine gives it.
+    Args:
+        model: A model inside `using_cache`.
+        ids: Token ids of the text.
+        expected: Logits of `reference_logits` for the same text.
+        forward: The forward pass of the engine.
+
+    Raises:
+        UserError: The logits differ by more than rounding, or the model rejects what the engine passes to
+            it.
     """
     rows = Rows(model.device)
     task = Task("check", (), Sampling(2, 0.0, 1.0))
@@ -45,7 +52,7 @@ def check_attention(model: Any, ids: list[int], wanted: torch.Tensor, forward: F
         raise UserError(
             f"the hf engine cannot run {model.config.model_type} models: {error}", "base", REMEDY
         ) from None
-    difference = float((logits - wanted).abs().max() / wanted.abs().max())
+    difference = float((logits - expected).abs().max() / expected.abs().max())
     if not difference < (1e-3 if model.dtype == torch.float32 else 5e-2):
         raise UserError(
             f"the hf engine cannot run {model.config.model_type} models: their logits differ by "

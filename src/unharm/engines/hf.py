@@ -1,7 +1,7 @@
-"""The default engine: a base of transformers on this machine, loaded once, and adapters beside it.
+"""The default engine: a transformers model on this machine, loaded once, with adapters.
 
-Rows of all tasks and adapters are continued together; a row that is done makes room for the next
-prompt. What a completion is depends on its request alone: not on the batch, its order, or a resumed run.
+Rows of all tasks and adapters are continued together. When a row ends, the next prompt takes its place. A
+completion depends on its request alone: not on the batch, the order, or a resumed run.
 """
 
 from __future__ import annotations
@@ -24,20 +24,26 @@ from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
 from unharm.engines.rows import PromptGroup, Rows, Sample, common_length, prompt_pass
 
 SHARED = 32
-"""A common beginning of fewer tokens is not worth a prefix of its own."""
+"""Fewest tokens for which a shared beginning is cached as a prefix."""
 PREFIXES = 8
-"""Prefixes that are kept for later rows."""
+"""Number of prefixes that stay cached for later rows."""
 ROWS = {"cpu": 128, "cuda": 512}
 PASS_TOKENS = {"cpu": 4096, "cuda": 16384}
 SHARE = 0.3
-"""The share of free memory that the rows' keys and values may take."""
+"""Share of the free memory that keys and values may take."""
 
 TaskCompletion = tuple[Task, Completion]
 
 
 class HfEngine:
-    """Completes tasks with one base. `batch` is how many rows to aim at (None: by device); `style` is
-    `base`, or `chat` where the texts already have the model's special tokens."""
+    """Completes tasks with one base.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        style: `base`, or `chat` where texts already contain the model's special tokens.
+        batch: Number of rows to aim at; chosen by device if None.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, style: str, batch: int | None = None):
         self.model, self.tokenizer, self.style = model, tokenizer, style
@@ -60,20 +66,26 @@ class HfEngine:
             keep_freed_memory()
 
     def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[TaskCompletion]:
-        """See `CompletionEngine`. A prompt that leaves no room for `max_tokens` in the context is `failed` with
-        its reason, never cut. Raises `UserError` where the base attends in a way that is not known."""
-        coming = iter(tasks)
+        """See `CompletionEngine`.
+
+        A prompt that leaves no room for `max_tokens` in the context gets a `failed` completion with the
+        reason; it is never cut.
+
+        Raises:
+            UserError: The base attends in an unsupported way.
+        """
+        upcoming = iter(tasks)
         ids = self._encode([PROBE])[0]
-        wanted = None if self._attention_checked else reference_logits(self.model, ids)
+        reference = None if self._attention_checked else reference_logits(self.model, ids)
         self._rows, self._waiting, self._in_flight = Rows(self.device), deque(), {}
         head = self.model.get_output_embeddings().register_forward_pre_hook(self._select_wanted)
         try:
             with using_cache(self.model), self.adapter_cache.restoring_base():
-                if wanted is not None:
-                    check_attention(self.model, ids, wanted, self._forward)
+                if reference is not None:
+                    check_attention(self.model, ids, reference, self._forward)
                     self._attention_checked = True
                 while True:
-                    yield from self._take_tasks(coming, refused)
+                    yield from self._take_tasks(upcoming, refused)
                     if not self._waiting and not self._rows.count:
                         return
                     yield from self._step()
@@ -82,9 +94,12 @@ class HfEngine:
 
     # ---- tasks -------------------------------------------------------------------------
 
-    def _take_tasks(self, coming: Iterator[Task], refused: Refused) -> Iterator[TaskCompletion]:
-        """Takes tasks until enough prompts wait for the next passes, and puts what is new in order of
-        length; none while an adapter is alone."""
+    def _take_tasks(self, upcoming: Iterator[Task], refused: Refused) -> Iterator[TaskCompletion]:
+        """Take tasks until enough prompts wait, sorted by length. Yields completions of prompts that do
+        not fit.
+
+        Takes nothing while an exclusive adapter has rows, because it must not be mixed.
+        """
         if len(self._waiting) >= self.batch or (
             self.adapter_cache.exclusive and (self._waiting or self._rows.count)
         ):
@@ -93,7 +108,7 @@ class HfEngine:
         new: list[PromptGroup] = []
         while len(self._waiting) + len(new) < 2 * self.batch:
             used = {u.adapter for u in (*self._rows.units, *self._waiting, *new)}
-            if len({u.adapter for u in new}) >= MAX_ADAPTERS // 2 or (task := next(coming, None)) is None:
+            if len({u.adapter for u in new}) >= MAX_ADAPTERS // 2 or (task := next(upcoming, None)) is None:
                 break
             try:
                 self.adapter_cache.load(str(task.adapter or ""), task.name, used)
@@ -110,8 +125,11 @@ class HfEngine:
         self._waiting.extend(new)
 
     def _prompt_groups(self, task: Task) -> list[PromptGroup]:
-        """The prompts of a task by length, with the samples of each; without tokens where one cannot
-        be completed (`shared` is then the number that it has, and `reason` says why)."""
+        """Return the prompts of a task by length, each with its samples.
+
+        A prompt that cannot be completed has no tokens; `reason` says why, and `shared` is its number of
+        tokens.
+        """
         by_text: dict[str, list[Request]] = {}
         for request in task.requests:
             by_text.setdefault(request.text, []).append(request)
@@ -131,27 +149,28 @@ class HfEngine:
         return sorted(units, key=lambda u: (len(u.suffix), u.requests[0].text))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        """Token ids, without an end-of-text that some tokenizers append."""
-        found = self.tokenizer(texts, add_special_tokens=self.style == "base")["input_ids"]
+        """Return token ids of each text, without the end-of-text that some tokenizers append."""
+        encoded = self.tokenizer(texts, add_special_tokens=self.style == "base")["input_ids"]
         end = self.tokenizer.eos_token_id
-        return [list(ids[:-1]) if len(ids) > 1 and ids[-1] == end else list(ids) for ids in found]
+        return [list(ids[:-1]) if len(ids) > 1 and ids[-1] == end else list(ids) for ids in encoded]
 
     @torch.inference_mode()
     def _probe(self, name: str) -> torch.Tensor:
+        """Return the logits [1, vocabulary] after the probe text with an adapter."""
         return self._prefill(self._encode([PROBE])[0], name)[1].float().cpu()
 
     def _prefill(self, ids: list[int], adapter: str) -> tuple[KeyValueCache, torch.Tensor]:
-        """One text by itself: its cells, and the logits [1, vocabulary] after it."""
+        """Read one text alone. Returns its cache and the logits [1, vocabulary] after it."""
         cache = KeyValueCache()
         cache.reserve(1, len(ids))
-        none = torch.zeros(1, dtype=torch.long, device=self.device)
-        forward_pass, tokens, last = prompt_pass(cache, 0, [ids], none, [])
+        no_offsets = torch.zeros(1, dtype=torch.long, device=self.device)
+        forward_pass, tokens, last = prompt_pass(cache, 0, [ids], no_offsets, [])
         return cache, self._forward(forward_pass, tokens, [adapter], last)
 
     # ---- passes ------------------------------------------------------------------------
 
     def _step(self) -> Iterator[TaskCompletion]:
-        """New prompts where there is room, then one token for every row."""
+        """Start new prompts where there is room, then draw one token for every row."""
         try:
             while units := self._admit():
                 yield from self._start_rows(units)
@@ -163,17 +182,17 @@ class HfEngine:
             self._halve_batch()
 
     def _admit(self) -> list[PromptGroup]:
-        """The units that wait and go into the next pass; none where it is not worth one yet."""
+        """Take the waiting prompts that go into the next pass; none if a pass is not worth it yet."""
         rows, units = self._rows, list[PromptGroup]()
-        room = self.batch - rows.count
-        if rows.count and room < min(self.batch // 4, len(self._waiting)):
+        free_rows = self.batch - rows.count
+        if rows.count and free_rows < min(self.batch // 4, len(self._waiting)):
             return []
         names = {u.adapter for u in rows.units}
         cached_tokens, longest = rows.max_cached_tokens, 0
-        while self._waiting and len(units) < room:
+        while self._waiting and len(units) < free_rows:
             unit = self._waiting[0]
             longest = max(longest, len(unit.suffix))
-            padded = longest * (len(units) + 1)  # in attention, rows are as long as the longest
+            padded = longest * (len(units) + 1)  # attention pads rows to the longest
             if (rows.count or units) and (
                 cached_tokens + unit.max_cached_tokens > self._cache_limit
                 or (units and padded > self._pass_tokens)
@@ -188,15 +207,15 @@ class HfEngine:
 
     @torch.inference_mode()
     def _start_rows(self, units: list[PromptGroup]) -> list[TaskCompletion]:
-        """Reads prompts and draws their first tokens."""
+        """Read prompts and draw their first tokens."""
         self.adapter_cache.activate({u.adapter for u in (*self._rows.units, *units)})
         for unit in units:
             unit.prefix = self._prefix(unit)
-        asked = [u for u in units if u.requests[0].options]
-        if asked:
-            answers = [self._encode([u.requests[0].text + o for o in u.requests[0].options]) for u in asked]
-            found = option_probabilities(asked, answers, self._forward, self.device)
-            for unit, options in zip(asked, found, strict=True):
+        asking = [u for u in units if u.requests[0].options]
+        if asking:
+            answers = [self._encode([u.requests[0].text + o for o in u.requests[0].options]) for u in asking]
+            probabilities = option_probabilities(asking, answers, self._forward, self.device)
+            for unit, options in zip(asking, probabilities, strict=True):
                 unit.options = options
         first = self._rows.count
         forward_pass, tokens, last = self._rows.add(units)
@@ -205,30 +224,32 @@ class HfEngine:
 
     @torch.inference_mode()
     def _decode_step(self) -> list[TaskCompletion]:
-        """One more token for every row."""
+        """Draw one more token for every row."""
         forward_pass, tokens = self._rows.next_pass()
         logits = self._forward(forward_pass, tokens, self._rows.adapters(0, forward_pass.count), None)
         self._rows.mark_written()
         return self._advance(0, logits[: self._rows.count])
 
     def _advance(self, first: int, logits: torch.Tensor) -> list[TaskCompletion]:
+        """Draw the next tokens of the rows from `first` on. Returns completions of the samples that
+        ended."""
         finished = self._rows.advance(first, logits, self._finish_reason)
         for sample, _ in finished:
             del self._in_flight[sample.request.completion_id]
-        return [(s.unit.task, self._completion(s, why)) for s, why in finished]
+        return [(s.unit.task, self._completion(s, reason)) for s, reason in finished]
 
     def _prefix(self, unit: PromptGroup) -> Prefix | None:
-        """The prefix of a unit, computed once and kept for others."""
+        """Return the cached prefix of a prompt, computing it on first use."""
         if not unit.shared:
             return None
-        at = unit.adapter, tuple(unit.ids[: unit.shared])
-        if at not in self._prefixes:
+        key = unit.adapter, tuple(unit.ids[: unit.shared])
+        if key not in self._prefixes:
             cache, _ = self._prefill(unit.ids[: unit.shared], unit.adapter)
-            self._prefixes[at] = Prefix(cache, unit.shared)
+            self._prefixes[key] = Prefix(cache, unit.shared)
             while len(self._prefixes) > PREFIXES:
                 self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(at)
-        return self._prefixes[at]
+        self._prefixes.move_to_end(key)
+        return self._prefixes[key]
 
     def _forward(
         self,
@@ -237,7 +258,17 @@ class HfEngine:
         adapters: list[str],
         wanted: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Logits [tokens, vocabulary]: of all tokens, or of the `wanted` ones."""
+        """Run the model over one pass.
+
+        Args:
+            forward_pass: The rows of the pass.
+            tokens: Token ids [1, tokens].
+            adapters: Adapter of each row; empty for the plain base.
+            wanted: Numbers of the tokens whose logits are needed; all if None.
+
+        Returns:
+            Logits [wanted, vocabulary].
+        """
         self.adapter_cache.assign(adapters, forward_pass.rows)
         count = tokens.shape[1] if wanted is None else len(wanted)
         if wanted is not None and count < TILE:
@@ -252,12 +283,13 @@ class HfEngine:
         return logits[0, :count]
 
     def _select_wanted(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Before the output layer: only the wanted tokens."""
+        """Pass only the wanted tokens to the output layer."""
         return inputs if self._wanted is None else (inputs[0][:, self._wanted],)
 
-    # ---- what comes out ----------------------------------------------------------------
+    # ---- results ----------------------------------------------------------------
 
     def _finish_reason(self, sample: Sample) -> str:
+        """Return why a sample has ended: `end`, `stop` or `length`; empty if it goes on."""
         sampling = sample.unit.task.sampling
         if sample.tokens[-1] in self.end_ids:
             return "end"
@@ -268,29 +300,30 @@ class HfEngine:
                 return "stop"
         return "length" if len(sample.tokens) >= sampling.max_tokens else ""
 
-    def _completion(self, sample: Sample, why: str) -> Completion:
+    def _completion(self, sample: Sample, ended: str) -> Completion:
+        """Return the completion of a finished sample."""
         unit, request = sample.unit, sample.request
-        tokens = sample.tokens[:-1] if why == "end" else sample.tokens
+        tokens = sample.tokens[:-1] if ended == "end" else sample.tokens
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         cuts = [text.index(s) for s in unit.task.sampling.stop if s in text]
         if cuts:
-            text, why = text[: min(cuts)], "stop"
+            text, ended = text[: min(cuts)], "stop"
         return Completion(
-            request.completion_id, request.prompt_id, request.sample, text, why, len(unit.ids), len(tokens),
+            request.completion_id, request.prompt_id, request.sample, text, ended, len(unit.ids), len(tokens),
             options=unit.options,
         )  # fmt: skip
 
     # ---- memory ------------------------------------------------------------------------
 
     def _halve_batch(self) -> None:
-        """Puts everything on its way back among what waits, and goes on with half as much at a time."""
-        left: dict[int, PromptGroup] = {}
+        """Put all unfinished requests back into the queue, and go on with half the batch."""
+        remaining: dict[int, PromptGroup] = {}
         for unit, request in self._in_flight.values():
-            again = PromptGroup(unit.task, [], unit.ids, unit.shared, unit.adapter)
-            left.setdefault(id(unit), again).requests.append(request)
+            restarted = PromptGroup(unit.task, [], unit.ids, unit.shared, unit.adapter)
+            remaining.setdefault(id(unit), restarted).requests.append(request)
         self._rows, self._in_flight = Rows(self.device), {}
         self._prefixes.clear()
-        self._waiting.extendleft(reversed(list(left.values())))
+        self._waiting.extendleft(reversed(list(remaining.values())))
         if self.batch == 1:
             raise UserError(
                 "no memory for a single row",

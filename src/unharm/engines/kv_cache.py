@@ -1,11 +1,27 @@
-"""Keys and values of many rows at a time, and attention over them, for the models of transformers as
-they are.
+"""Cache keys and values of many rows, and attend over them with unmodified transformers models.
 
-A row is one text that is being continued. Its own tokens stand in the cells from place 0 on; what
-several rows have in common at their beginning is a prefix, held once (as in Juravsky et al., 2024,
-"Hydragen"). Attention over a row's own cells and over its prefix is computed apart and joined by the
-sums of both, so every number of a row depends on that row alone: on a CPU in float32 the logits are the
-same bit by bit whatever stands beside it.
+A row is one text that is being continued. Its own tokens are cached at the places 0, 1, 2 …. A prefix that
+several rows have in common is cached once (as in Juravsky et al., 2024, "Hydragen"). Attention over a row's
+own places and over its prefix is computed separately and merged from the partial softmax sums. Every number
+of a row depends on that row alone: on a CPU in float32 its logits are the same bit by bit whatever other
+rows are in the batch.
+
+Worked example. Three rows with 2, 3 and 4 cached tokens (`.` is an empty place)::
+
+    place     0  1  2  3
+    row 0     a  b  .  .
+    row 1     c  d  e  .      <- its last sample has ended: a gap
+    row 2     f  g  h  i
+
+The last row is copied into the gap, and the number of rows falls to two. Nothing is erased::
+
+    row 0     a  b  .  .
+    row 1     f  g  h  i
+    row 2     f  g  h  i      <- no longer in use; the next prompt overwrites it
+
+`copy_rows(sources=[2], targets=[1], places=4)` does this. A token attends to the places up to its own, so a
+leftover key behind them is never read. The example is checked by
+`tests/engines/test_kv_cache_example.py`.
 """
 
 from __future__ import annotations
@@ -22,26 +38,32 @@ from unharm.core.models.transformers import check_arguments
 
 NAME = "unharm_cells"
 TILE = 16
-"""Lengths of prompts are rounded up to multiples of this, and no product has fewer rows: matrix
-libraries treat small shapes in ways of their own, with other rounding."""
+"""Round the lengths of prompts up to a multiple of this, and give no matrix product fewer rows. Matrix
+libraries have special code for small shapes, which rounds differently."""
 BLOCK = 32
-"""Own places are attended to in blocks of this size, so that no sum depends on how many there are."""
+"""Attend to own places in blocks of this size, so that no sum depends on the number of blocks."""
 
 
 def round_up(number: int, size: int = TILE) -> int:
-    """The next multiple of `size`, at least one."""
+    """Return the next multiple of `size`, at least `size`."""
     return max(1, -(-number // size)) * size
 
 
 class KeyValueCache:
-    """Keys and values per layer, [rows, key heads, places, width]; grows as it is needed."""
+    """Keys and values per layer, each [rows, key heads, places, width]. Grows when needed.
+
+    Attributes:
+        layers: The pair of keys and values of every layer that has written.
+        rows: Number of rows allocated.
+        places: Number of places allocated per row.
+    """
 
     def __init__(self) -> None:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.rows = self.places = 0
 
     def reserve(self, rows: int, places: int) -> None:
-        """Makes room; what is there stays."""
+        """Make room for so many rows and places. What is cached stays."""
         if rows <= self.rows and places <= self.places:
             return
         self.rows = max(self.rows, rows, min(2 * self.rows, rows + 256))
@@ -50,6 +72,7 @@ class KeyValueCache:
             self.layers[layer] = (self._grown(pair[0]), self._grown(pair[1]))
 
     def _grown(self, old: torch.Tensor) -> torch.Tensor:
+        """Return a larger tensor with the same beginning."""
         new = old.new_zeros(self.rows, old.shape[1], self.places, old.shape[3])
         new[: old.shape[0], :, : old.shape[2]] = old
         return new
@@ -57,6 +80,8 @@ class KeyValueCache:
     def layer_tensors(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and values of a layer. Allocates them on first use, shaped like `key` and
+        `value`."""
         if layer not in self.layers:
             self.layers[layer] = (
                 key.new_zeros(self.rows, key.shape[1], self.places, key.shape[3]),
@@ -65,7 +90,7 @@ class KeyValueCache:
         return self.layers[layer]
 
     def copy_rows(self, sources: torch.Tensor, targets: torch.Tensor, places: int) -> None:
-        """Rows `targets` become what rows `sources` are, up to `places`."""
+        """Copy the first `places` places of the rows `sources` to the rows `targets`."""
         for pair in self.layers.values():
             for held in pair:
                 held[targets, :, :places] = held[sources, :, :places]
@@ -73,7 +98,7 @@ class KeyValueCache:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The beginning that rows share: cells with one row, `length` of whose places are filled."""
+    """The shared beginning of several rows: a cache with one row, of which `length` places are filled."""
 
     cache: KeyValueCache
     length: int
@@ -81,13 +106,20 @@ class Prefix:
 
 @dataclass
 class ForwardPass:
-    """What attention has to know of one forward pass over some tokens of `count` rows of `cells`, from
-    row `first` on. The tokens of all rows stand in one sequence, without padding.
+    """What attention needs to know about one forward pass.
 
-    `rows` [tokens] is the row of each token within the pass, `queries` [tokens] its number among the
-    tokens of its row here (`length` at most); `starts` [count] is the place of a row's first one among
-    its own tokens. `places` is how many own places are looked at (whole blocks); `offsets` [count] the
-    length of each row's prefix; `groups` the prefixes with the rows that begin with them.
+    The tokens of all rows form one sequence without padding.
+
+    Attributes:
+        cache: Where keys and values are stored.
+        first: The first row of the cache in this pass.
+        rows: Row of each token, counted from `first` [tokens].
+        queries: Number of each token among the new tokens of its row [tokens].
+        length: Most new tokens of a row, rounded up.
+        starts: Place of the first new token of each row [count].
+        places: Number of own places to attend to; a multiple of `BLOCK`.
+        offsets: Length of the prefix of each row [count].
+        groups: Prefixes, each with the rows that begin with it.
     """
 
     cache: KeyValueCache
@@ -103,38 +135,49 @@ class ForwardPass:
 
     @property
     def count(self) -> int:
+        """Number of rows."""
         return len(self.starts)
 
     @property
     def positions(self) -> torch.Tensor:
-        """The position of every token in its text [1, tokens]."""
+        """Position of every token in its text [1, tokens]."""
         return ((self.offsets + self.starts)[self.rows] + self.queries)[None]
 
     def write(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stores the new keys and values [1, heads, tokens, width]; gives those of all places."""
-        at = self.starts[self.rows] + self.queries
-        found = []
-        for whole, new in zip(self.cache.layer_tensors(layer, key, value), (key, value), strict=True):
-            whole[self.first + self.rows, :, at] = new[0].transpose(0, 1)
-            found.append(whole[self.first : self.first + self.count, :, : self.places])
-        return found[0], found[1]
+        """Store new keys and values.
+
+        Args:
+            layer: Number of the layer.
+            key: [1, key heads, tokens, width].
+            value: [1, key heads, tokens, width].
+
+        Returns:
+            Keys and values of all own places [count, key heads, places, width].
+        """
+        places = self.starts[self.rows] + self.queries
+        stored = []
+        for cached, new in zip(self.cache.layer_tensors(layer, key, value), (key, value), strict=True):
+            cached[self.first + self.rows, :, places] = new[0].transpose(0, 1)
+            stored.append(cached[self.first : self.first + self.count, :, : self.places])
+        return stored[0], stored[1]
 
     def pad_rows(self, query: torch.Tensor) -> torch.Tensor:
-        """From [1, heads, tokens, width] to [count, heads, length, width], zero where there is none."""
+        """Spread [1, heads, tokens, width] over rows [count, heads, length, width], zero where a row is
+        shorter."""
         if self.length == 1:
             return query[0].transpose(0, 1)[:, :, None]
-        apart = query.new_zeros(self.count, query.shape[1], self.length, query.shape[3])
-        apart[self.rows, :, self.queries] = query[0].transpose(0, 1)
-        return apart
+        padded = query.new_zeros(self.count, query.shape[1], self.length, query.shape[3])
+        padded[self.rows, :, self.queries] = query[0].transpose(0, 1)
+        return padded
 
     def unpad_rows(self, out: torch.Tensor) -> torch.Tensor:
-        """From [count, heads, length, width] back to [1, tokens, heads, width]."""
+        """Undo `pad_rows`: from [count, heads, length, width] to [1, tokens, heads, width]."""
         return (out[:, :, 0] if self.length == 1 else out[self.rows, :, self.queries])[None]
 
     def causal_mask(self, window: int | None) -> torch.Tensor:
-        """Which own places a query must not see [count, 1, 1, length, places]."""
+        """Return the own places that a query must not see [count, 1, 1, length, places]."""
         if window not in self._masks:
             queries = self.starts[:, None] + torch.arange(self.length, device=self.starts.device)
             keys = torch.arange(self.places, device=self.starts.device)
@@ -145,7 +188,8 @@ class ForwardPass:
         return self._masks[window]
 
     def window_mask(self, members: torch.Tensor, prefix: Prefix, window: int) -> torch.Tensor:
-        """Which places of a prefix are beyond the window of its members' queries."""
+        """Return the places of a prefix that are outside the sliding window of its members [members, 1, 1,
+        length, places]."""
         queries = (self.offsets + self.starts)[members][:, None]
         queries = queries + torch.arange(self.length, device=members.device)
         places = torch.arange(prefix.length, device=members.device)
@@ -153,7 +197,7 @@ class ForwardPass:
 
 
 PartialSoftmax = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Of one part of the keys: the largest score, the sum of weights, and the weighted values."""
+"""For some of the keys: the largest score, the sum of weights, and the weighted sum of values."""
 
 
 def cached_attention(
@@ -169,35 +213,52 @@ def cached_attention(
     softcap: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Shapes: `query` [1, heads, tokens, width], `key` and `value` with their own number of heads;
-    gives [1, tokens, heads, width]. Raises `UserError` for arguments that it does not know."""
+    """Compute attention over cached keys and values.
+
+    Args:
+        module: The attention module that calls.
+        query: [1, heads, tokens, width].
+        key: [1, key heads, tokens, width].
+        value: [1, key heads, tokens, width].
+        attention_mask: Ignored; `forward_pass` says who attends to whom.
+        forward_pass: The rows of this pass.
+        scaling: Factor of the scores; 1 / √width if None.
+        sliding_window: Number of positions that a token sees, itself included.
+        softcap: Bound of the scores, as in Gemma 2.
+
+    Returns:
+        The output [1, tokens, heads, width], and None for the attention weights.
+
+    Raises:
+        UserError: An argument is unknown, so the result could be wrong.
+    """
     check_arguments(module, others, "the hf engine", "serve this model and use the engine openai")
-    heads, shared, width = query.shape[1], key.shape[1], query.shape[3]
+    heads, key_heads, width = query.shape[1], key.shape[1], query.shape[3]
     scale = width**-0.5 if scaling is None else scaling
     rows = forward_pass.pad_rows(query * scale)
-    grouped = rows.reshape(forward_pass.count, shared, heads // shared, forward_pass.length, width)
+    grouped = rows.reshape(forward_pass.count, key_heads, heads // key_heads, forward_pass.length, width)
     keys, values = forward_pass.write(module.layer_idx, key, value)
-    hidden = forward_pass.causal_mask(sliding_window)
-    whole = _attend(grouped, keys[:, :, :BLOCK], values[:, :, :BLOCK], softcap, hidden[..., :BLOCK])
+    mask = forward_pass.causal_mask(sliding_window)
+    merged = _attend(grouped, keys[:, :, :BLOCK], values[:, :, :BLOCK], softcap, mask[..., :BLOCK])
     for start in range(BLOCK, forward_pass.places, BLOCK):
-        own = slice(start, start + BLOCK)
-        part = _attend(grouped, keys[:, :, own], values[:, :, own], softcap, hidden[..., own])
-        whole = _merge(whole, part)
+        block = slice(start, start + BLOCK)
+        partial = _attend(grouped, keys[:, :, block], values[:, :, block], softcap, mask[..., block])
+        merged = _merge(merged, partial)
     for prefix, members in forward_pass.groups:
-        everyone = len(members) == forward_pass.count
-        asked = grouped if everyone else grouped[members]
+        all_rows = len(members) == forward_pass.count
+        member_queries = grouped if all_rows else grouped[members]
         outside = (
             None if sliding_window is None else forward_pass.window_mask(members, prefix, sliding_window)
         )
-        part = _attend_to_prefix(asked, prefix, module.layer_idx, softcap, outside)
-        before: PartialSoftmax = whole if everyone else tuple(x[members] for x in whole)  # type: ignore[assignment]
-        joined = _merge(before, part)
-        if everyone:
-            whole = joined
+        partial = _attend_to_prefix(member_queries, prefix, module.layer_idx, softcap, outside)
+        without_prefix: PartialSoftmax = merged if all_rows else tuple(x[members] for x in merged)  # type: ignore[assignment]
+        with_prefix = _merge(without_prefix, partial)
+        if all_rows:
+            merged = with_prefix
         else:
-            for target, new in zip(whole, joined, strict=True):
+            for target, new in zip(merged, with_prefix, strict=True):
                 target[members] = new
-    out = (whole[2] / whole[1]).to(query.dtype).view(forward_pass.count, heads, forward_pass.length, -1)
+    out = (merged[2] / merged[1]).to(query.dtype).view(forward_pass.count, heads, forward_pass.length, -1)
     return forward_pass.unpad_rows(out).contiguous(), None
 
 
@@ -208,7 +269,15 @@ def _attend(
     softcap: float | None,
     hidden: torch.Tensor | None,
 ) -> PartialSoftmax:
-    """`query` [rows, key heads, group, length, width] over `keys` [rows, key heads, places, width]."""
+    """Attend to some of the keys.
+
+    Args:
+        query: [rows, key heads, group, length, width].
+        keys: [rows, key heads, places, width].
+        values: [rows, key heads, places, width].
+        softcap: Bound of the scores.
+        hidden: Places that a query must not see; broadcast to [rows, key heads, group, length, places].
+    """
     rows, shared, group, length, width = query.shape
     scores = torch.matmul(query.reshape(rows, shared, group * length, width), keys.transpose(2, 3))
     scores = scores.float().view(rows, shared, group, length, -1)
@@ -226,7 +295,7 @@ def _attend(
 def _attend_to_prefix(
     query: torch.Tensor, prefix: Prefix, layer: int, softcap: float | None, outside: torch.Tensor | None
 ) -> PartialSoftmax:
-    """All rows against one prefix: one product per key head instead of one per row."""
+    """Attend from all rows to one prefix, with one product per key head instead of one per row."""
     rows, shared, group, length, width = query.shape
     keys, values = (x[:1, :, : prefix.length] for x in prefix.cache.layers[layer])
     flat = query.permute(1, 0, 2, 3, 4).reshape(1, shared, 1, rows * group * length, width)
@@ -242,11 +311,11 @@ def _attend_to_prefix(
     )
 
 
-def _merge(one: PartialSoftmax, other: PartialSoftmax) -> PartialSoftmax:
-    """Softmax over both parts, from each part's own."""
-    largest = torch.maximum(one[0], other[0])
-    left, right = (one[0] - largest).exp(), (other[0] - largest).exp()
-    return largest, one[1] * left + other[1] * right, one[2] * left + other[2] * right
+def _merge(first: PartialSoftmax, second: PartialSoftmax) -> PartialSoftmax:
+    """Merge two partial softmax results into that over both sets of keys."""
+    largest = torch.maximum(first[0], second[0])
+    scale_1, scale_2 = (first[0] - largest).exp(), (second[0] - largest).exp()
+    return largest, first[1] * scale_1 + second[1] * scale_2, first[2] * scale_1 + second[2] * scale_2
 
 
 AttentionInterface.register(NAME, cached_attention)
@@ -254,7 +323,7 @@ AttentionInterface.register(NAME, cached_attention)
 
 @contextmanager
 def using_cache(model: Any) -> Iterator[None]:
-    """The model attends over cells inside, and as before outside."""
+    """Make the model attend over cached rows inside the context."""
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     try:

@@ -1,4 +1,4 @@
-"""What comes from a server: answers read, and adapters that it loads while it runs."""
+"""Read the answers of a server, and have it load adapters while it runs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from unharm.engines.requests import Task
 from unharm.engines.settings import Server
 
 IDLE_LIMIT = 8
-"""Adapters that stay loaded on a server although nothing asks for them."""
+"""Number of idle adapters that stay loaded on a server."""
 
 TopTokens = list[tuple[str, float]]
-"""The most top_tokens tokens at one place, with the logarithms of their probabilities."""
+"""The most likely tokens at one place, with their log probabilities."""
 
 
 @dataclass(frozen=True)
 class ServerAnswer:
-    """One choice of a server: `top_tokens` has an entry for every place where it tells."""
+    """The first choice of a server.
+
+    Attributes:
+        text: The completion.
+        finish: Why it ended, in the server's words.
+        prompt_tokens: Tokens of the prompt.
+        tokens: Tokens of the completion.
+        top_tokens: The most likely tokens of each place, where the server gives them.
+    """
 
     text: str
     finish: str
@@ -32,20 +40,27 @@ class ServerAnswer:
     top_tokens: list[TopTokens]
 
     def options(self, wanted: tuple[str, ...]) -> tuple[float, ...]:
-        """The probability of every wanted answer at the first place of the answer where any is among
-        the most top_tokens tokens; empty where there is no such place. Those beyond them count as 0."""
+        """Return the probability of every wanted answer.
+
+        Read at the first place where any of them is among the most likely tokens. Others count as 0. Empty
+        if there is no such place.
+        """
         names = [w.strip() for w in wanted]
         for place in self.top_tokens:
-            found = [
+            probabilities = [
                 math.fsum(math.exp(p) for token, p in place if token.strip() == name) for name in names
             ]
-            if sum(found) > 0:
-                return tuple(found)
+            if sum(probabilities) > 0:
+                return tuple(probabilities)
         return ()
 
 
 def read_answer(response: Any) -> ServerAnswer:
-    """The first choice of a completion or chat completion. Raises `ValueError` where there is none."""
+    """Return the first choice of a completion or chat completion.
+
+    Raises:
+        ValueError: There is no choice, or it has no text.
+    """
     try:
         choice, usage = response.choices[0], response.usage
         chat = getattr(choice, "message", None)
@@ -64,6 +79,7 @@ def read_answer(response: Any) -> ServerAnswer:
 
 
 def _top_tokens(logprobs: Any) -> list[TopTokens]:
+    """Return the most likely tokens of each place; empty if the server gives none."""
     if logprobs is None:
         return []
     if getattr(logprobs, "content", None):  # chat
@@ -82,13 +98,14 @@ class ServedAdapters:
         self._plain: ServerAnswer | None = None
 
     def name(self, task: Task) -> str:
-        """The model's name of a task's adapter on the server; empty for the plain base."""
+        """Return the model name of a task's adapter on the server; empty for the plain base."""
         return f"unharm-{task.adapter.name}" if task.adapter else ""
 
     def load(self, task: Task) -> None:
-        """Has the server load the adapter of a task, and checks once that it changes what it says.
+        """Have the server load the adapter of a task, and check once that it changes the answers.
 
-        Raises `UserError` where the server cannot load it, or it changes nothing.
+        Raises:
+            UserError: The server cannot load the adapter, or it changes nothing.
         """
         name = self.name(task)
         if not name:
@@ -104,7 +121,7 @@ class ServedAdapters:
             adapted = self.probe(name)
             if (adapted.text, adapted.top_tokens) == (self._plain.text, self._plain.top_tokens):
                 raise UserError(
-                    "the adapter changes nothing: the server says what the base says", task.name
+                    "the adapter changes nothing: the server answers as the base does", task.name
                 )
             self._checked.add(name)
         idle = [n for n in self._loaded if not self._asked[n] and n != name]
@@ -112,10 +129,11 @@ class ServedAdapters:
             self._unload(old)
 
     def release(self, task: Task) -> None:
-        """One more request of a task has ended."""
+        """Count one request of a task as ended. An adapter without requests may be unloaded."""
         self._asked[self.name(task)] -= 1
 
     def unload_all(self) -> None:
+        """Have the server unload all adapters."""
         for name in list(self._loaded):
             self._unload(name)
 
@@ -139,4 +157,4 @@ class ServedAdapters:
         try:
             self.client.post("/unload_lora_adapter", body={"lora_name": name}, cast_to=str)
         except openai.OpenAIError:
-            return  # it stays loaded, which costs memory of the server alone
+            return  # it stays loaded, which costs only the server's memory
