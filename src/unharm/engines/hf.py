@@ -213,7 +213,8 @@ class HfEngine:
             unit.prefix = self._prefix(unit)
         asking = [u for u in units if u.requests[0].options]
         if asking:
-            answers = [self._encode([u.requests[0].text + o for o in u.requests[0].options]) for u in asking]
+            requests = [u.requests[0] for u in asking]
+            answers = [self._encode([r.text + option for option in r.options]) for r in requests]
             probabilities = option_probabilities(asking, answers, self._forward, self.device)
             for unit, options in zip(asking, probabilities, strict=True):
                 unit.options = options
@@ -309,8 +310,8 @@ class HfEngine:
         if cuts:
             text, ended = text[: min(cuts)], "stop"
         return Completion(
-            request.completion_id, request.prompt_id, request.sample, text, ended, len(unit.ids), len(tokens),
-            options=unit.options,
+            request.completion_id, request.prompt_id, request.sample, text, ended, len(unit.ids),
+            len(tokens), options=unit.options,
         )  # fmt: skip
 
     # ---- memory ------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def option_probabilities(
                 rows.append((unit, list(path)))
             start = common_length(unit.ids, ids)
             of_unit.append(list(range(len(wanted), len(wanted) + len(ids) - start)))
-            wanted += [(row_of[path], place - 1 - unit.shared, ids[place]) for place in range(start, len(ids))]
+            wanted += [(row_of[path], n - 1 - unit.shared, ids[n]) for n in range(start, len(ids))]
         terms.append(of_unit)
     prefixes = {id(u.prefix): u.prefix for u, _ in rows if u.prefix is not None}
     members = {p: [n for n, (u, _) in enumerate(rows) if id(u.prefix) == p] for p in prefixes}

@@ -71,7 +71,8 @@ def check_arguments(module: Any, others: dict[str, Any], who: str, todo: str) ->
         n for n, v in others.items() if n not in KNOWN_ARGUMENTS and v is not None and v is not False
     )
     if unknown:
-        text = f"the attention of {type(module).__name__} uses {', '.join(unknown)}, which {who} does not know"
+        names = ", ".join(unknown)
+        text = f"the attention of {type(module).__name__} uses {names}, which {who} does not know"
         raise UserError(text, "base", todo)
 
 
