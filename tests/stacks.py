@@ -85,7 +85,7 @@ def trained(
     jobs: list[AdapterJob],
     lora: Lora,
     recipe: Recipe,
-    watch: TrainingCallbacks | None = None,
+    callbacks: TrainingCallbacks | None = None,
     state: TrainingState | None = None,
     row_tokens: int = 4096,
 ) -> tuple[Stack, TrainingState]:
@@ -93,5 +93,5 @@ def trained(
     stack = Stack(model, lora, len(jobs))
     state = initial_state(stack, jobs) if state is None else state
     with packing(model), stack.attached():
-        train_stack(stack, state, jobs, recipe, row_tokens, watch or TrainingCallbacks())
+        train_stack(stack, state, jobs, recipe, row_tokens, callbacks or TrainingCallbacks())
     return stack, state

@@ -146,7 +146,7 @@ def test_logits_are_the_same_bits_whatever_stands_beside(
 
         def note(rows: Rows, first: int, logits: torch.Tensor, ended: Any) -> Any:
             for sample in rows.samples:
-                if sample.row >= first and sample.unit.task.name == "a":
+                if sample.row >= first and sample.prompt.task.name == "a":
                     at = (sample.request.completion_id, len(sample.tokens), tuple(sample.tokens))
                     found[at] = logits[sample.row - first].clone()
             return advance(rows, first, logits, ended)
@@ -376,13 +376,13 @@ def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: in
     rows.cache.layers[0] = (torch.zeros(16, 1, 16, 1), torch.zeros(16, 1, 16, 1))
     rows.cache.rows, rows.cache.places = 16, 16
     task = Task("t", (), Sampling(8, 1.0, 1.0))
-    units = [
+    prompts = [
         PromptGroup(task, [Request(f"{p}/{s}", str(p), s, "", 1) for s in range(samples)], [p + 1], 0, "")
         for p in range(prompts)
     ]
     paths = {
         r.completion_id: [draw.randrange(3) for _ in range(draw.randint(1, 8))]
-        for u in units
+        for u in prompts
         for r in u.requests
     }
 
@@ -390,8 +390,8 @@ def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: in
         return [paths[s.request.completion_id][len(s.tokens)] for s in members]
 
     rows._draw_tokens = choose  # type: ignore[method-assign]
-    passed, ids, last = rows.add(units)
-    rows.cache.layers[0][0][: len(units), 0, 0, 0] = ids[0, last].float()
+    passed, ids, last = rows.add(prompts)
+    rows.cache.layers[0][0][: len(prompts), 0, 0, 0] = ids[0, last].float()
     done: dict[str, list[int]] = {}
 
     def ended(sample: Any) -> str:

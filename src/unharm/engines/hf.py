@@ -107,7 +107,7 @@ class HfEngine:
         self.adapter_cache.activate_exclusive("")
         new: list[PromptGroup] = []
         while len(self._waiting) + len(new) < 2 * self.batch:
-            used = {u.adapter for u in (*self._rows.units, *self._waiting, *new)}
+            used = {u.adapter for u in (*self._rows.prompts, *self._waiting, *new)}
             if len({u.adapter for u in new}) >= MAX_ADAPTERS // 2 or (task := next(upcoming, None)) is None:
                 break
             try:
@@ -115,11 +115,11 @@ class HfEngine:
             except UserError as error:
                 refused(task, error)
                 continue
-            for unit in self._prompt_groups(task):
-                if unit.ids:
-                    new.append(unit)
+            for prompt in self._prompt_groups(task):
+                if prompt.ids:
+                    new.append(prompt)
                 else:
-                    yield from ((task, failed(r, unit.reason, unit.shared)) for r in unit.requests)
+                    yield from ((task, failed(r, prompt.reason, prompt.shared)) for r in prompt.requests)
         if self.adapter_cache.can_share_batch({u.adapter for u in new}):
             new.sort(key=lambda u: (len(u.suffix), u.requests[0].text))
         self._waiting.extend(new)
@@ -136,17 +136,17 @@ class HfEngine:
         openings = dict.fromkeys(r[0].text[: r[0].prefix] for r in by_text.values())
         texts = [*by_text, *(o for o in openings if o not in by_text)]
         ids_of = dict(zip(texts, self._encode(texts), strict=True))
-        units = []
+        prompts = []
         for text, requests in by_text.items():
             ids = ids_of[text]
-            unit = PromptGroup(task, requests, ids, 0, str(task.adapter or ""))
+            prompt = PromptGroup(task, requests, ids, 0, str(task.adapter or ""))
             if reason := unfit(text, len(ids), task.sampling, self.context):
-                unit.ids, unit.shared, unit.reason = [], len(ids), reason
+                prompt.ids, prompt.shared, prompt.reason = [], len(ids), reason
             else:
                 shared = common_length(ids_of[text[: requests[0].prefix]], ids)
-                unit.shared = shared if shared >= SHARED else 0
-            units.append(unit)
-        return sorted(units, key=lambda u: (len(u.suffix), u.requests[0].text))
+                prompt.shared = shared if shared >= SHARED else 0
+            prompts.append(prompt)
+        return sorted(prompts, key=lambda u: (len(u.suffix), u.requests[0].text))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         """Return token ids of each text, without the end-of-text that some tokenizers append."""
@@ -172,8 +172,8 @@ class HfEngine:
     def _step(self) -> Iterator[TaskCompletion]:
         """Start new prompts where there is room, then draw one token for every row."""
         try:
-            while units := self._admit():
-                yield from self._start_rows(units)
+            while prompts := self._admit():
+                yield from self._start_rows(prompts)
             if self._rows.count:
                 yield from self._decode_step()
         except RuntimeError as error:
@@ -183,43 +183,43 @@ class HfEngine:
 
     def _admit(self) -> list[PromptGroup]:
         """Take the waiting prompts that go into the next pass; none if a pass is not worth it yet."""
-        rows, units = self._rows, list[PromptGroup]()
+        rows, prompts = self._rows, list[PromptGroup]()
         free_rows = self.batch - rows.count
         if rows.count and free_rows < min(self.batch // 4, len(self._waiting)):
             return []
-        names = {u.adapter for u in rows.units}
+        names = {u.adapter for u in rows.prompts}
         cached_tokens, longest = rows.max_cached_tokens, 0
-        while self._waiting and len(units) < free_rows:
-            unit = self._waiting[0]
-            longest = max(longest, len(unit.suffix))
-            padded = longest * (len(units) + 1)  # attention pads rows to the longest
-            if (rows.count or units) and (
-                cached_tokens + unit.max_cached_tokens > self._cache_limit
-                or (units and padded > self._pass_tokens)
-                or not self.adapter_cache.can_share_batch(names | {unit.adapter})
+        while self._waiting and len(prompts) < free_rows:
+            prompt = self._waiting[0]
+            longest = max(longest, len(prompt.suffix))
+            padded = longest * (len(prompts) + 1)  # attention pads rows to the longest
+            if (rows.count or prompts) and (
+                cached_tokens + prompt.max_cached_tokens > self._cache_limit
+                or (prompts and padded > self._pass_tokens)
+                or not self.adapter_cache.can_share_batch(names | {prompt.adapter})
             ):
                 break
-            units.append(self._waiting.popleft())
-            cached_tokens += unit.max_cached_tokens
-            names |= {unit.adapter}
-            self._in_flight |= {r.completion_id: (unit, r) for r in unit.requests}
-        return units
+            prompts.append(self._waiting.popleft())
+            cached_tokens += prompt.max_cached_tokens
+            names |= {prompt.adapter}
+            self._in_flight |= {r.completion_id: (prompt, r) for r in prompt.requests}
+        return prompts
 
     @torch.inference_mode()
-    def _start_rows(self, units: list[PromptGroup]) -> list[TaskCompletion]:
+    def _start_rows(self, prompts: list[PromptGroup]) -> list[TaskCompletion]:
         """Read prompts and draw their first tokens."""
-        self.adapter_cache.activate({u.adapter for u in (*self._rows.units, *units)})
-        for unit in units:
-            unit.prefix = self._prefix(unit)
-        asking = [u for u in units if u.requests[0].options]
+        self.adapter_cache.activate({u.adapter for u in (*self._rows.prompts, *prompts)})
+        for prompt in prompts:
+            prompt.prefix = self._prefix(prompt)
+        asking = [u for u in prompts if u.requests[0].options]
         if asking:
             requests = [u.requests[0] for u in asking]
             answers = [self._encode([r.text + option for option in r.options]) for r in requests]
             probabilities = option_probabilities(asking, answers, self._forward, self.device)
-            for unit, options in zip(asking, probabilities, strict=True):
-                unit.options = options
+            for prompt, options in zip(asking, probabilities, strict=True):
+                prompt.options = options
         first = self._rows.count
-        forward_pass, tokens, last = self._rows.add(units)
+        forward_pass, tokens, last = self._rows.add(prompts)
         logits = self._forward(forward_pass, tokens, self._rows.adapters(first, self._rows.count), last)
         return self._advance(first, logits)
 
@@ -237,16 +237,16 @@ class HfEngine:
         finished = self._rows.advance(first, logits, self._finish_reason)
         for sample, _ in finished:
             del self._in_flight[sample.request.completion_id]
-        return [(s.unit.task, self._completion(s, reason)) for s, reason in finished]
+        return [(s.prompt.task, self._completion(s, reason)) for s, reason in finished]
 
-    def _prefix(self, unit: PromptGroup) -> Prefix | None:
+    def _prefix(self, prompt: PromptGroup) -> Prefix | None:
         """Return the cached prefix of a prompt, computing it on first use."""
-        if not unit.shared:
+        if not prompt.shared:
             return None
-        key = unit.adapter, tuple(unit.ids[: unit.shared])
+        key = prompt.adapter, tuple(prompt.ids[: prompt.shared])
         if key not in self._prefixes:
-            cache, _ = self._prefill(unit.ids[: unit.shared], unit.adapter)
-            self._prefixes[key] = Prefix(cache, unit.shared)
+            cache, _ = self._prefill(prompt.ids[: prompt.shared], prompt.adapter)
+            self._prefixes[key] = Prefix(cache, prompt.shared)
             while len(self._prefixes) > PREFIXES:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(key)
@@ -291,7 +291,7 @@ class HfEngine:
 
     def _finish_reason(self, sample: Sample) -> str:
         """Return why a sample has ended: `end`, `stop` or `length`; empty if it goes on."""
-        sampling = sample.unit.task.sampling
+        sampling = sample.prompt.task.sampling
         if sample.tokens[-1] in self.end_ids:
             return "end"
         if sampling.stop:
@@ -303,15 +303,15 @@ class HfEngine:
 
     def _completion(self, sample: Sample, ended: str) -> Completion:
         """Return the completion of a finished sample."""
-        unit, request = sample.unit, sample.request
+        prompt, request = sample.prompt, sample.request
         tokens = sample.tokens[:-1] if ended == "end" else sample.tokens
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        cuts = [text.index(s) for s in unit.task.sampling.stop if s in text]
+        cuts = [text.index(s) for s in prompt.task.sampling.stop if s in text]
         if cuts:
             text, ended = text[: min(cuts)], "stop"
         return Completion(
-            request.completion_id, request.prompt_id, request.sample, text, ended, len(unit.ids),
-            len(tokens), options=unit.options,
+            request.completion_id, request.prompt_id, request.sample, text, ended, len(prompt.ids),
+            len(tokens), options=prompt.options,
         )  # fmt: skip
 
     # ---- memory ------------------------------------------------------------------------
@@ -319,9 +319,9 @@ class HfEngine:
     def _halve_batch(self) -> None:
         """Put all unfinished requests back into the queue, and go on with half the batch."""
         remaining: dict[int, PromptGroup] = {}
-        for unit, request in self._in_flight.values():
-            restarted = PromptGroup(unit.task, [], unit.ids, unit.shared, unit.adapter)
-            remaining.setdefault(id(unit), restarted).requests.append(request)
+        for prompt, request in self._in_flight.values():
+            restarted = PromptGroup(prompt.task, [], prompt.ids, prompt.shared, prompt.adapter)
+            remaining.setdefault(id(prompt), restarted).requests.append(request)
         self._rows, self._in_flight = Rows(self.device), {}
         self._prefixes.clear()
         self._waiting.extendleft(reversed(list(remaining.values())))

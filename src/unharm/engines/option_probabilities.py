@@ -15,7 +15,7 @@ Forward = Callable[[ForwardPass, torch.Tensor, list[str], torch.Tensor | None], 
 
 
 def option_probabilities(
-    units: list[PromptGroup], answers: list[list[list[int]]], forward: Forward, device: torch.device
+    prompts: list[PromptGroup], answers: list[list[list[int]]], forward: Forward, device: torch.device
 ) -> list[tuple[float, ...]]:
     """Return the probability of each answer as the beginning of the completion.
 
@@ -23,7 +23,7 @@ def option_probabilities(
     that share all tokens but the last, such as digits, are read from one row.
 
     Args:
-        units: The prompts.
+        prompts: The prompts.
         answers: Per prompt and answer, the token ids of prompt and answer together.
         forward: The forward pass of the engine.
         device: Where to compute.
@@ -33,19 +33,19 @@ def option_probabilities(
     """
     rows: list[tuple[PromptGroup, list[int]]] = []
     wanted: list[tuple[int, int, int]] = []  # row, place, token
-    terms: list[list[list[int]]] = []  # by unit, by answer: numbers into `wanted`
-    for unit, texts in zip(units, answers, strict=True):
+    terms: list[list[list[int]]] = []  # by prompt, by answer: numbers into `wanted`
+    for prompt, texts in zip(prompts, answers, strict=True):
         row_of: dict[tuple[int, ...], int] = {}
-        of_unit = []
+        of_prompt = []
         for ids in texts:
-            path = tuple(ids[unit.shared : -1])
+            path = tuple(ids[prompt.shared : -1])
             if path not in row_of:
                 row_of[path] = len(rows)
-                rows.append((unit, list(path)))
-            start = common_length(unit.ids, ids)
-            of_unit.append(list(range(len(wanted), len(wanted) + len(ids) - start)))
-            wanted += [(row_of[path], n - 1 - unit.shared, ids[n]) for n in range(start, len(ids))]
-        terms.append(of_unit)
+                rows.append((prompt, list(path)))
+            start = common_length(prompt.ids, ids)
+            of_prompt.append(list(range(len(wanted), len(wanted) + len(ids) - start)))
+            wanted += [(row_of[path], n - 1 - prompt.shared, ids[n]) for n in range(start, len(ids))]
+        terms.append(of_prompt)
     prefixes = {id(u.prefix): u.prefix for u, _ in rows if u.prefix is not None}
     members = {p: [n for n, (u, _) in enumerate(rows) if id(u.prefix) == p] for p in prefixes}
     cache = KeyValueCache()
@@ -59,4 +59,4 @@ def option_probabilities(
     logits = forward(forward_pass, tokens, adapters, torch.tensor(places, device=device))
     chosen = torch.tensor([w[2] for w in wanted], device=device)
     logs = torch.log_softmax(logits.float(), dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
-    return [tuple(math.exp(sum(logs[n] for n in answer)) for answer in of_unit) for of_unit in terms]
+    return [tuple(math.exp(sum(logs[n] for n in answer)) for answer in of_prompt) for of_prompt in terms]

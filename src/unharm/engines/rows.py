@@ -71,14 +71,14 @@ class Sample:
     """One sample in progress.
 
     Attributes:
-        unit: Its prompt.
+        prompt: Its prompt.
         request: Its request.
         row: The row that it follows.
         draws: Uniform numbers, one per token [max_tokens].
         tokens: Tokens drawn so far.
     """
 
-    unit: PromptGroup
+    prompt: PromptGroup
     request: Request
     row: int
     draws: np.ndarray
@@ -94,7 +94,7 @@ class Rows:
 
     Attributes:
         cache: Keys and values of all rows.
-        units: The prompt of each row.
+        prompts: The prompt of each row.
         lengths: Number of own tokens of each row in the cache.
         tokens: Next input token of each row.
         samples: All samples in progress.
@@ -103,7 +103,7 @@ class Rows:
     def __init__(self, device: torch.device):
         self.cache = KeyValueCache()
         self.device = device
-        self.units: list[PromptGroup] = []
+        self.prompts: list[PromptGroup] = []
         self.lengths: list[int] = []
         self.tokens: list[int] = []
         self.samples: list[Sample] = []
@@ -112,14 +112,14 @@ class Rows:
     @property
     def count(self) -> int:
         """Number of rows in use."""
-        return len(self.units)
+        return len(self.prompts)
 
     @property
     def max_cached_tokens(self) -> int:
         """Most own tokens in the cache, should all samples differ and run to their end."""
-        return sum(len(s.unit.suffix) + s.unit.task.sampling.max_tokens for s in self.samples)
+        return sum(len(s.prompt.suffix) + s.prompt.task.sampling.max_tokens for s in self.samples)
 
-    def add(self, units: list[PromptGroup]) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
+    def add(self, prompts: list[PromptGroup]) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
         """Add prompts as new rows.
 
         The caller runs the pass and then calls `advance` with the first of these rows.
@@ -129,17 +129,17 @@ class Rows:
             among them [rows].
         """
         first = self.count
-        for row, unit in enumerate(units, start=first):
-            self.units.append(unit)
-            self.lengths.append(len(unit.suffix))
+        for row, prompt in enumerate(prompts, start=first):
+            self.prompts.append(prompt)
+            self.lengths.append(len(prompt.suffix))
             self.tokens.append(0)
-            for request in unit.requests:
-                self.samples.append(Sample(unit, request, row, _draws(request, unit.task.sampling)))
-        most = max(len(u.suffix) + u.task.sampling.max_tokens for u in units)
+            for request in prompt.requests:
+                self.samples.append(Sample(prompt, request, row, _draws(request, prompt.task.sampling)))
+        most = max(len(u.suffix) + u.task.sampling.max_tokens for u in prompts)
         self.cache.reserve(max(self.count, TILE), most)
         self._prefix_groups = None
         offsets, groups = self._prefixes(first, self.count)
-        return prompt_pass(self.cache, first, [u.suffix for u in units], offsets, groups)
+        return prompt_pass(self.cache, first, [u.suffix for u in prompts], offsets, groups)
 
     def next_pass(self) -> tuple[ForwardPass, torch.Tensor]:
         """Return the pass that reads the next token of every row, and these tokens [1, rows].
@@ -161,16 +161,16 @@ class Rows:
         """Return the prefix length of each row, and the rows of every prefix, counted from `first`."""
         members: dict[int, tuple[Prefix, list[int]]] = {}
         offsets = [0] * (last - first)
-        for row, unit in enumerate(self.units[first:last]):
-            if unit.prefix is not None:
-                members.setdefault(id(unit.prefix), (unit.prefix, []))[1].append(row)
-                offsets[row] = unit.prefix.length
+        for row, prompt in enumerate(self.prompts[first:last]):
+            if prompt.prefix is not None:
+                members.setdefault(id(prompt.prefix), (prompt.prefix, []))[1].append(row)
+                offsets[row] = prompt.prefix.length
         groups = [(p, torch.tensor(rows, device=self.device)) for p, rows in members.values()]
         return torch.tensor(offsets, device=self.device), groups
 
     def adapters(self, first: int, last: int) -> list[str]:
         """Return the adapter of each row. Padding rows have no adapter."""
-        named = [u.adapter for u in self.units[first:last]]
+        named = [u.adapter for u in self.prompts[first:last]]
         return named + [""] * (last - first - len(named))
 
     def mark_written(self) -> None:
@@ -206,7 +206,7 @@ class Rows:
 
     def _draw_tokens(self, samples: list[Sample], first: int, logits: torch.Tensor) -> list[int]:
         """Draw the next token of each sample from the logits [rows, vocabulary] of its row."""
-        samplings = [u.task.sampling for u in self.units[first : first + len(logits)]]
+        samplings = [u.task.sampling for u in self.prompts[first : first + len(logits)]]
         padding = len(logits) - len(samplings)
         settings = np.array(
             [[s.temperature, s.top_p] for s in samplings] + [[0.0, 1.0]] * padding, dtype=np.float64
@@ -271,18 +271,18 @@ class Rows:
     def _drop_last(self, gaps: set[int]) -> None:
         """Remove the last row."""
         gaps.discard(self.count - 1)
-        for column in (self.units, self.lengths, self.tokens):
+        for column in (self.prompts, self.lengths, self.tokens):
             column.pop()
 
     def _copy_entry(self, source: int, target: int, members: list[Sample]) -> None:
         """Make row `target` an entry like `source`, followed by `members`. The cache is copied later."""
         token = members[0].tokens[-1]
         if target == self.count:
-            self.units.append(self.units[source])
+            self.prompts.append(self.prompts[source])
             self.lengths.append(self.lengths[source])
             self.tokens.append(token)
         else:
-            self.units[target], self.lengths[target] = self.units[source], self.lengths[source]
+            self.prompts[target], self.lengths[target] = self.prompts[source], self.lengths[source]
             self.tokens[target] = token
         for sample in members:
             sample.row = target

@@ -60,7 +60,7 @@ def train_stack(
     jobs: list[AdapterJob],
     recipe: Recipe,
     row_tokens: int,
-    watch: TrainingCallbacks,
+    callbacks: TrainingCallbacks,
 ) -> None:
     """Train all adapters of `state` to their end. `state.best` then holds the final weights.
 
@@ -73,7 +73,7 @@ def train_stack(
         jobs: The adapters, in the order of `state.keys`.
         recipe: How to train.
         row_tokens: Most tokens of one row of a forward pass. A step with more takes several passes.
-        watch: What to call during training.
+        callbacks: What to call during training.
 
     Raises:
         OutOfMemory: A step does not fit. `state` is the one before the step.
@@ -82,7 +82,7 @@ def train_stack(
     stack.weights.copy_(state.weights)
     state.move_to(stack.weights)
     per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
-    training = StackTraining(stack, state, jobs, recipe, per_epoch, row_tokens, watch)
+    training = StackTraining(stack, state, jobs, recipe, per_epoch, row_tokens, callbacks)
     for epoch in range(state.epoch, recipe.epochs):
         steps = [training.steps_of(job, epoch) for job in jobs]
         while state.step < max(per_epoch):
@@ -93,13 +93,13 @@ def train_stack(
             with _translate_out_of_memory(len(jobs)):
                 tokens = training.step(groups)
             state.step += 1
-            watch.step(sum(len(batch) for group in groups for batch in group), tokens)
+            callbacks.step(sum(len(batch) for group in groups for batch in group), tokens)
             if state.step < max(per_epoch):
-                watch.save(state)
+                callbacks.save(state)
         with _translate_out_of_memory(len(jobs)):
             training.end_epoch()
         state.epoch, state.step = epoch + 1, 0
-        watch.save(state)
+        callbacks.save(state)
 
 
 def initial_state(stack: Stack, jobs: list[AdapterJob]) -> TrainingState:
@@ -118,7 +118,7 @@ class StackTraining:
     recipe: Recipe
     per_epoch: list[int]
     row_tokens: int
-    watch: TrainingCallbacks
+    callbacks: TrainingCallbacks
 
     @property
     def loss_limit(self) -> float:
@@ -217,12 +217,12 @@ class StackTraining:
             before, after = (CURVE_POINTS * (state.step + i) // self.per_epoch[k] for i in (0, 1))
             if after > before:
                 curve.close_window(state.epoch * self.per_epoch[k] + state.step + 1)
-                self.watch.point(k, "train", *curve.train[-1])
+                self.callbacks.point(k, "train", *curve.train[-1])
 
     def _stop(self, k: int, why: str) -> None:
         """Stop an adapter and say why."""
         self.state.curves[k].stopped = why
-        self.watch.say(f"{self.jobs[k].label}: training stopped, {why}")
+        self.callbacks.say(f"{self.jobs[k].label}: training stopped, {why}")
 
     def end_epoch(self) -> None:
         """Compute validation losses and keep the weights of the best epoch so far.
@@ -241,7 +241,7 @@ class StackTraining:
                 self.state.best[k] = self.stack.weights[k]
             if job.valid:
                 curve.valid.append(current[k])
-                self.watch.point(k, "valid", (self.state.epoch + 1) * self.per_epoch[k], current[k])
+                self.callbacks.point(k, "valid", (self.state.epoch + 1) * self.per_epoch[k], current[k])
 
 
 def _label_count(batch: list[Tokens]) -> int:
@@ -276,13 +276,13 @@ def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -
     stack.set_dropout([], (), 0, 0)
     totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
     with torch.inference_mode():
-        parts = [split_rows([WeightedExample(t, 1.0) for t in own], row_tokens) for own in sets]
+        parts = [split_rows([WeightedExample(t, 1.0) for t in batch], row_tokens) for batch in sets]
         for rows in zip_longest(*parts, fillvalue=[]):
             packed = pack(rows).to(totals.device)
             totals += per_adapter(
                 label_losses(label_logits(stack.model, packed), packed), packed, len(sets)
             )
-    return [total / max(1, _label_count(own)) for total, own in zip(totals.tolist(), sets, strict=True)]
+    return [total / max(1, _label_count(batch)) for total, batch in zip(totals.tolist(), sets, strict=True)]
 
 
 @contextmanager

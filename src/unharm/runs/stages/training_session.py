@@ -143,7 +143,7 @@ class Session:
                 raise interrupt.Stopped
             checkpoints.write_if_due(state)
 
-        watch = TrainingCallbacks(step=self._told(len(jobs)), save=save, point=point, say=say)
+        callbacks = TrainingCallbacks(step=self._told(len(jobs)), save=save, point=point, say=say)
         ends = [run.begun("adapters", task.artefact) for task in tasks]
         try:
             with (
@@ -151,7 +151,7 @@ class Session:
                 stack.attached(),
                 recomputing(run.models.model, training.checkpointing),
             ):
-                train_stack(stack, state, jobs, recipe, training.row_tokens, watch)
+                train_stack(stack, state, jobs, recipe, training.row_tokens, callbacks)
         except OutOfMemory:
             return self._halve(state, checkpoints)
         except interrupt.Stopped:
