@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stacks import configs
 from unharm.core.errors import UserError
+from unharm.engines.cached_attention import using_cache
 from unharm.engines.hf import HfEngine
-from unharm.engines.kv_cache import using_cache
+from unharm.engines.prompt_groups import PromptGroup
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
-from unharm.engines.rows import PromptGroup, Rows
+from unharm.engines.rows import Rows
 from unharm.engines.sampling import pick
 
 TEXTS = [

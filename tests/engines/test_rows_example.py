@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from unharm.engines import rows as rows_module
+from unharm.engines.kv_cache import ForwardPass
+from unharm.engines.prompt_groups import PromptGroup, Sample
 from unharm.engines.requests import Request, Sampling, Task
-from unharm.engines.rows import PromptGroup, Rows, Sample
+from unharm.engines.rows import Rows
 
 P, Q, X, Y, Z, END = 1, 2, 3, 4, 5, 6
 
@@ -22,7 +24,7 @@ def test_three_samples_share_a_row_until_they_differ(monkeypatch: pytest.MonkeyP
     def ended(sample: Sample) -> str:
         return "end" if sample.tokens[-1] == END else ""
 
-    def write(forward_pass: rows_module.ForwardPass, tokens: torch.Tensor) -> None:
+    def write(forward_pass: ForwardPass, tokens: torch.Tensor) -> None:
         states = tokens[0, :, None].float()[None, None]
         forward_pass.write(0, states, states)
 

@@ -8,8 +8,9 @@ import torch
 
 from unharm.core.errors import UserError
 from unharm.engines.option_probabilities import Forward
+from unharm.engines.prompt_groups import PromptGroup
 from unharm.engines.requests import Sampling, Task
-from unharm.engines.rows import PromptGroup, Rows
+from unharm.engines.rows import Rows
 
 REMEDY = "serve it, for example with vLLM, and use the engine openai"
 

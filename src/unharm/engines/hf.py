@@ -18,10 +18,13 @@ from unharm.core.models.transformers import end_tokens, out_of_memory
 from unharm.core.records import Completion
 from unharm.engines.adapters import MAX_ADAPTERS, AdapterCache
 from unharm.engines.attention_check import check_attention, reference_logits
-from unharm.engines.kv_cache import TILE, ForwardPass, KeyValueCache, Prefix, using_cache
+from unharm.engines.cached_attention import using_cache
+from unharm.engines.kv_cache import TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass
 from unharm.engines.option_probabilities import option_probabilities
+from unharm.engines.prompt_groups import PromptGroup, Sample, common_length
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
-from unharm.engines.rows import PromptGroup, Rows, Sample, common_length, prompt_pass
+from unharm.engines.results import completion_of, finish_reason
+from unharm.engines.rows import Rows
 
 SHARED = 32
 """Fewest tokens for which a shared beginning is cached as a prefix."""
@@ -66,13 +69,9 @@ class HfEngine:
             keep_freed_memory()
 
     def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[TaskCompletion]:
-        """See `CompletionEngine`.
+        """See `CompletionEngine`. Raises `UserError` if the base attends in an unsupported way.
 
-        A prompt that leaves no room for `max_tokens` in the context gets a `failed` completion with the
-        reason; it is never cut.
-
-        Raises:
-            UserError: The base attends in an unsupported way.
+        A prompt that leaves no room for `max_tokens` in the context is `failed`, never cut.
         """
         upcoming = iter(tasks)
         ids = self._encode([PROBE])[0]
@@ -92,11 +91,8 @@ class HfEngine:
         finally:
             head.remove()
 
-    # ---- tasks -------------------------------------------------------------------------
-
     def _take_tasks(self, upcoming: Iterator[Task], refused: Refused) -> Iterator[TaskCompletion]:
-        """Take tasks until enough prompts wait, sorted by length. Yields completions of prompts that do
-        not fit.
+        """Take tasks until enough prompts wait. Yields completions of prompts that do not fit.
 
         Takes nothing while an exclusive adapter has rows, because it must not be mixed.
         """
@@ -167,8 +163,6 @@ class HfEngine:
         forward_pass, tokens, last = prompt_pass(cache, 0, [ids], no_offsets, [])
         return cache, self._forward(forward_pass, tokens, [adapter], last)
 
-    # ---- passes ------------------------------------------------------------------------
-
     def _step(self) -> Iterator[TaskCompletion]:
         """Start new prompts where there is room, then draw one token for every row."""
         try:
@@ -232,12 +226,15 @@ class HfEngine:
         return self._advance(0, logits[: self._rows.count])
 
     def _advance(self, first: int, logits: torch.Tensor) -> list[TaskCompletion]:
-        """Draw the next tokens of the rows from `first` on. Returns completions of the samples that
-        ended."""
-        finished = self._rows.advance(first, logits, self._finish_reason)
+        """Draw the next tokens of the rows from `first` on. Returns the completions that are done."""
+
+        def ended(sample: Sample) -> str:
+            return finish_reason(sample, self.end_ids, self.tokenizer)
+
+        finished = self._rows.advance(first, logits, ended)
         for sample, _ in finished:
             del self._in_flight[sample.request.completion_id]
-        return [(s.prompt.task, self._completion(s, reason)) for s, reason in finished]
+        return [(s.prompt.task, completion_of(s, reason, self.tokenizer)) for s, reason in finished]
 
     def _prefix(self, prompt: PromptGroup) -> Prefix | None:
         """Return the cached prefix of a prompt, computing it on first use."""
@@ -259,16 +256,9 @@ class HfEngine:
         adapters: list[str],
         wanted: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Run the model over one pass.
+        """Return the logits [wanted, vocabulary] of one pass over `tokens` [1, tokens].
 
-        Args:
-            forward_pass: The rows of the pass.
-            tokens: Token ids [1, tokens].
-            adapters: Adapter of each row; empty for the plain base.
-            wanted: Numbers of the tokens whose logits are needed; all if None.
-
-        Returns:
-            Logits [wanted, vocabulary].
+        `adapters` has one name per row; `wanted` are the tokens whose logits are needed (None: all).
         """
         self.adapter_cache.assign(adapters, forward_pass.rows)
         count = tokens.shape[1] if wanted is None else len(wanted)
@@ -286,35 +276,6 @@ class HfEngine:
     def _select_wanted(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Pass only the wanted tokens to the output layer."""
         return inputs if self._wanted is None else (inputs[0][:, self._wanted],)
-
-    # ---- results ----------------------------------------------------------------
-
-    def _finish_reason(self, sample: Sample) -> str:
-        """Return why a sample has ended: `end`, `stop` or `length`; empty if it goes on."""
-        sampling = sample.prompt.task.sampling
-        if sample.tokens[-1] in self.end_ids:
-            return "end"
-        if sampling.stop:
-            tail = sample.tokens[-max(map(len, sampling.stop)) - 4 :]
-            text = self.tokenizer.decode(tail, skip_special_tokens=True)
-            if any(stop in text for stop in sampling.stop):
-                return "stop"
-        return "length" if len(sample.tokens) >= sampling.max_tokens else ""
-
-    def _completion(self, sample: Sample, ended: str) -> Completion:
-        """Return the completion of a finished sample."""
-        prompt, request = sample.prompt, sample.request
-        tokens = sample.tokens[:-1] if ended == "end" else sample.tokens
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        cuts = [text.index(s) for s in prompt.task.sampling.stop if s in text]
-        if cuts:
-            text, ended = text[: min(cuts)], "stop"
-        return Completion(
-            request.completion_id, request.prompt_id, request.sample, text, ended, len(prompt.ids),
-            len(tokens), options=prompt.options,
-        )  # fmt: skip
-
-    # ---- memory ------------------------------------------------------------------------
 
     def _halve_batch(self) -> None:
         """Put all unfinished requests back into the queue, and go on with half the batch."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from unharm.engines.kv_cache import ForwardPass, KeyValueCache
-from unharm.engines.rows import PromptGroup, common_length, prompt_pass
+from unharm.engines.kv_cache import ForwardPass, KeyValueCache, prompt_pass
+from unharm.engines.prompt_groups import PromptGroup, common_length
 
 Forward = Callable[[ForwardPass, torch.Tensor, list[str], torch.Tensor | None], torch.Tensor]
 """Maps a pass, its tokens, the adapter of each row and the wanted tokens to logits [wanted, vocabulary]."""

@@ -21,69 +21,14 @@ by `tests/engines/test_rows_example.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, KeyValueCache, Prefix, round_up
-from unharm.engines.requests import Request, Sampling, Task
+from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass, round_up
+from unharm.engines.prompt_groups import PromptGroup, Sample
+from unharm.engines.requests import Request, Sampling
 from unharm.engines.sampling import pick
-
-
-@dataclass
-class PromptGroup:
-    """A prompt of a task, with the requests for its samples.
-
-    Attributes:
-        task: The task it belongs to.
-        requests: One request per sample.
-        ids: Token ids of the prompt; empty if it cannot be completed.
-        shared: How many tokens at its beginning are a prefix shared with other prompts.
-        adapter: Folder of the adapter; empty for the plain base.
-        prefix: The cached prefix, once computed.
-        options: Probabilities of the answers asked for, once computed.
-        reason: Why the prompt cannot be completed.
-    """
-
-    task: Task
-    requests: list[Request]
-    ids: list[int]
-    shared: int
-    adapter: str
-    prefix: Prefix | None = None
-    options: tuple[float, ...] = ()
-    reason: str = ""
-
-    @property
-    def suffix(self) -> list[int]:
-        """The tokens after the shared prefix."""
-        return self.ids[self.shared :]
-
-    @property
-    def max_cached_tokens(self) -> int:
-        """Most own tokens in the cache, should all samples differ at once."""
-        return len(self.requests) * (len(self.ids) - self.shared + self.task.sampling.max_tokens)
-
-
-@dataclass
-class Sample:
-    """One sample in progress.
-
-    Attributes:
-        prompt: Its prompt.
-        request: Its request.
-        row: The row that it follows.
-        draws: Uniform numbers, one per token [max_tokens].
-        tokens: Tokens drawn so far.
-    """
-
-    prompt: PromptGroup
-    request: Request
-    row: int
-    draws: np.ndarray
-    tokens: list[int] = field(default_factory=list)
-
 
 Finished = tuple[Sample, str]
 """A finished sample, and why it ended: `end`, `length` or `stop`."""
@@ -295,57 +240,6 @@ class Rows:
         places = max(self.lengths[target] for _, target in moves if target < self.count)
         self.cache.reserve(int(targets.max()) + 1, places)
         self.cache.copy_rows(sources, targets, places)
-
-
-def prompt_pass(
-    cache: KeyValueCache,
-    first: int,
-    texts: list[list[int]],
-    offsets: torch.Tensor,
-    groups: list[tuple[Prefix, torch.Tensor]],
-) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
-    """Return the pass that reads whole texts into the rows from `first` on.
-
-    All tokens form one sequence. A sequence shorter than `TILE` is padded with the last token of the first
-    text, written to the same place again.
-
-    Args:
-        cache: Where keys and values go.
-        first: The row of the first text.
-        texts: Token ids of each text, without its prefix.
-        offsets: Length of the prefix of each text [texts].
-        groups: Prefixes, each with the texts that begin with it, counted from `first`.
-
-    Returns:
-        The pass, its tokens [1, tokens], and the place of each text's last token among them [texts].
-    """
-    sizes = torch.tensor([len(text) for text in texts])
-    rows = torch.repeat_interleave(torch.arange(len(texts)), sizes)
-    queries = torch.cat([torch.arange(size) for size in sizes.tolist()])
-    tokens = torch.tensor([token for text in texts for token in text])
-    last = sizes.cumsum(0) - 1
-    missing = TILE - len(tokens)
-    if missing > 0:
-        rows, queries, tokens = (
-            torch.cat([x, x[last[:1]].expand(missing)]) for x in (rows, queries, tokens)
-        )
-    length, longest = round_up(int(sizes.max())), round_up(int(sizes.max()), BLOCK)
-    device = offsets.device
-    forward_pass = ForwardPass(
-        cache, first, rows.to(device), queries.to(device), length, torch.zeros_like(offsets), longest,
-        offsets, groups,
-    )  # fmt: skip
-    return forward_pass, tokens[None].to(device), last.to(device)
-
-
-def common_length(one: list[int], other: list[int]) -> int:
-    """Return how many tokens two texts share at their beginning. Leaves at least one token of `other`."""
-    count = 0
-    for a, b in zip(one, other[:-1], strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
 
 
 def _draws(request: Request, sampling: Sampling) -> np.ndarray:

@@ -255,10 +255,7 @@ def _weighted(group: MicroBatches) -> list[WeightedExample]:
 
 
 def split_rows(examples: list[WeightedExample], row_tokens: int) -> list[list[WeightedExample]]:
-    """Split the examples of one adapter into rows of at most `row_tokens` tokens, in order.
-
-    Rows depend on the adapter's own examples alone. A longer example gets a row of its own.
-    """
+    """Split the examples of one adapter into rows of at most `row_tokens` tokens, in order."""
     rows: list[list[WeightedExample]] = []
     tokens_left = 0
     for example in examples:

@@ -29,8 +29,8 @@ as keys::
     A B C E      E          A B C E        all four
     A B F        F          A B F          all three
 
-Blocks of similar length are padded to one shape, a bucket, and attend in one batched product. The example
-is checked by `tests/training/test_prefix_tree_example.py`.
+Blocks of similar length are padded to one shape, a bucket, and attend in one batched product. Checked by
+`tests/training/test_prefix_tree_example.py`.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class PrefixTree:
 
 @dataclass
 class Bucket:
-    """Blocks of similar length, padded to the longest.
-
-    A block holds what one example adds to its tree. Places count tokens in the flattened rows.
+    """Blocks of similar length, padded to the longest. Places count tokens in the flattened rows.
 
     Attributes:
         queries: Places of the new tokens [blocks, q].
@@ -101,9 +99,7 @@ class Bucket:
     def places(self, heads: int, key_heads: int) -> tuple[Any, Any]:
         """Return the places of queries [blocks, heads, q] and keys [blocks, heads, k] in rows × heads.
 
-        Args:
-            heads: Number of query heads.
-            key_heads: Number of key heads. Each is shared by `heads // key_heads` query heads.
+        Each key head is shared by `heads // key_heads` query heads.
         """
         import torch
 
@@ -219,13 +215,9 @@ def _placeholder_tree() -> PrefixTree:
 
 
 def pack(rows: Sequence[Sequence[WeightedExample]]) -> PackedBatch:
-    """Pack rows of examples into the input of one forward pass.
+    """Pack the examples of each adapter into the input of one forward pass. A row may be empty.
 
-    Args:
-        rows: The examples of each adapter. A row may be empty.
-
-    Returns:
-        The packed rows. Tokens that predict a label stand at the end of each row, padding before them.
+    Tokens that predict a label stand at the end of each row, padding before them.
     """
     import torch
 
