@@ -136,9 +136,10 @@ def ours(
             if len(marks) > steps:
                 raise Enough
 
-        packer = prefix_tree._shared if shared else lambda one, other: 0
+        prefix = prefix_tree.common_prefix_length if shared else lambda first, second: 0
         one_turn = suppress(Enough)
-        with packing(model), stack.attached(), patch.object(tree, "_shared", packer), one_turn:
+        patched = patch.object(prefix_tree, "common_prefix_length", prefix)
+        with packing(model), stack.attached(), one_turn, patched:
             train_stack(stack, state, jobs, recipe, 4096, TrainingCallbacks(step=step))
         return sum(m[1] for m in marks[1:]), sum(m[2] for m in marks[1:]), marks[-1][0] - marks[0][0]
 

@@ -91,7 +91,10 @@ def test_packed_gradients_equal_padded_ones(name: str, seed: int, count: int, he
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     own = dict(adapted.named_parameters())
     theirs = torch.cat(
-        [own[n.replace(".weight", ".default.weight")].grad.flatten() for n in stack.peft_tensors(stack.grads[0])]
+        [
+            own[n.replace(".weight", ".default.weight")].grad.flatten()
+            for n in stack.peft_tensors(stack.grads[0])
+        ]
     )
     ours = torch.cat([t.flatten() for t in stack.peft_tensors(stack.grads[0]).values()])
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
@@ -252,7 +255,9 @@ def test_an_exploding_adapter_stops() -> None:
     model.lm_head.weight.data *= 6  # so sure of itself that a wild adapter costs more than guessing
     own = job(1)
     recipe = Recipe(lr=100.0, epochs=30, batch=4)
-    _, state = trained(model, [own], Lora(r=4, targets=["down_proj"]), recipe, TrainingCallbacks(say=told.append))
+    _, state = trained(
+        model, [own], Lora(r=4, targets=["down_proj"]), recipe, TrainingCallbacks(say=told.append)
+    )
     assert state.curves[0].stopped.startswith("the loss is ")
     assert state.weights.isfinite().all()
     assert len(told) == 1
@@ -343,7 +348,9 @@ def test_exported_folders_load_in_peft_with_equal_logits(folder: Path, targets: 
     assert adapted.peft_config["default"].base_model_name_or_path == "some/base"
     from safetensors.torch import load_file
 
-    assert torch.equal(stack.weights_from_peft(load_file(folder / "adapter_model.safetensors")), stack.weights[1])
+    assert torch.equal(
+        stack.weights_from_peft(load_file(folder / "adapter_model.safetensors")), stack.weights[1]
+    )
 
 
 def test_an_adapter_of_another_shape_is_not_taken_up() -> None:
@@ -391,13 +398,14 @@ def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, 
 
 def test_the_size_of_a_stack_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from unharm.core.models import memory
+    from unharm.training import stack_size as sizes
 
     stack, jobs, recipe = Stack(model_of("llama"), Lora(), 1), [job(1)], Recipe(batch=8)
-    one = memory.bytes_per_adapter(stack, jobs, recipe, 4096, False)
-    assert memory.bytes_per_adapter(stack, jobs, recipe, 4096, True) < one
-    assert memory.bytes_per_adapter(stack, jobs, recipe, 20, False) < one
-    for free, expected in ((0, 1), (one, 1), (7 * one, 3), (10**15, memory.MOST["cpu"])):
-        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
-        assert memory.stack_size(stack, jobs, recipe, 4096, False) == expected
+    one = sizes.bytes_per_adapter(stack, jobs, recipe, 4096, False)
+    assert sizes.bytes_per_adapter(stack, jobs, recipe, 4096, True) < one
+    assert sizes.bytes_per_adapter(stack, jobs, recipe, 20, False) < one
+    for free, expected in ((0, 1), (one, 1), (7 * one, 3), (10**15, sizes.MAX_STACK["cpu"])):
+        monkeypatch.setattr(sizes, "free_memory", lambda device, free=free: free)
+        assert sizes.stack_size(stack, jobs, recipe, 4096, False) == expected
     monkeypatch.undo()
     assert memory.free_memory(stack.weights.device) > 0

@@ -178,7 +178,7 @@ class PackedBatch:
 _BUCKET = ("queries", "keys", "allowed", "distance")
 
 
-def _common_length(first: array[int], second: array[int]) -> int:
+def common_prefix_length(first: array[int], second: array[int]) -> int:
     """Return the length of the longest common prefix."""
     shortest = min(len(first), len(second))
     if first[:shortest] == second[:shortest]:
@@ -193,7 +193,7 @@ def _build_tree(examples: Sequence[WeightedExample]) -> PrefixTree:
     path = np.empty(0, dtype=np.int64)
     for example in sorted(examples, key=lambda e: e.tokens.ids):
         ids, start = example.tokens.ids, example.tokens.start
-        shared = _common_length(previous, ids)
+        shared = common_prefix_length(previous, ids)
         first = len(tree.ids)
         new = range(first, first + len(ids) - shared)
         path = np.concatenate([path[:shared], np.arange(new.start, new.stop)])
