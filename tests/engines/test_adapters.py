@@ -43,7 +43,7 @@ def test_an_adapter_without_effect_or_for_another_base_is_refused_and_others_go_
     assert {t.name for t, _ in made} == {"plain", "dora"}
     assert "changes nothing" in refused["idle"]
     assert "q_proj is 64 × 64 in it, 32 × 32 in the base" in refused["larger"]
-    assert "which the base has not" in refused["elsewhere"]
+    assert "which the base does not have" in refused["elsewhere"]
     assert "no numbers" in refused["broken"]
 
 

@@ -92,7 +92,7 @@ def test_logits_are_the_same_bits_whatever_stands_beside(
 
         def note(rows: Rows, first: int, logits: torch.Tensor, ended: Any) -> Any:
             for sample in rows.samples:
-                if sample.row >= first and sample.unit.task.name == "a":
+                if sample.row >= first and sample.prompt.task.name == "a":
                     at = (sample.request.completion_id, len(sample.tokens), tuple(sample.tokens))
                     found[at] = logits[sample.row - first].clone()
             return advance(rows, first, logits, ended)
@@ -114,7 +114,7 @@ def test_logits_are_the_same_bits_whatever_stands_beside(
 def test_samples_share_rows_until_they_part(parts: tuple[Any, Any]) -> None:
     engine = HfEngine(*parts, "base", 64)
     most = 0
-    begin = Rows.next
+    begin = Rows.next_pass
 
     def watch(rows: Rows) -> Any:
         nonlocal most
@@ -122,7 +122,7 @@ def test_samples_share_rows_until_they_part(parts: tuple[Any, Any]) -> None:
         return begin(rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rows, "next", watch)
+        patch.setattr(Rows, "next_pass", watch)
         same = generate(engine, requests(6), Sampling(10, 0.01, 0.5))
         assert most == len(TEXTS)
         different = generate(engine, requests(6), Sampling(10, 1.5, 1.0))

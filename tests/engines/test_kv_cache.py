@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from support.engine_helpers import TEXTS
-from unharm.engines.kv_cache import celled
+from unharm.engines.kv_cache import using_cache
 
 
 def test_the_model_attends_as_before_outside(parts: tuple[Any, Any]) -> None:
     model, tokenizer = parts
     ids = tokenizer(TEXTS[0], return_tensors="pt")["input_ids"]
     before = model(input_ids=ids).logits
-    with celled(model):
+    with using_cache(model):
         pass
     assert torch.equal(model(input_ids=ids).logits, before)

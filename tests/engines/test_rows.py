@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unharm.engines.requests import Request, Sampling, Task
-from unharm.engines.rows import Rows, Unit
+from unharm.engines.rows import PromptGroup, Rows
 
 
 @settings(max_examples=40)
@@ -19,11 +19,11 @@ from unharm.engines.rows import Rows, Unit
 def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: int, samples: int) -> None:
     """Against tokens drawn by a rule of their own: rows that part, end and move never mix up."""
     rows = Rows(torch.device("cpu"))
-    rows.cells.layers[0] = (torch.zeros(16, 1, 16, 1), torch.zeros(16, 1, 16, 1))
-    rows.cells.rows, rows.cells.places = 16, 16
+    rows.cache.layers[0] = (torch.zeros(16, 1, 16, 1), torch.zeros(16, 1, 16, 1))
+    rows.cache.rows, rows.cache.places = 16, 16
     task = Task("t", (), Sampling(8, 1.0, 1.0))
     units = [
-        Unit(task, [Request(f"{p}/{s}", str(p), s, "", 1) for s in range(samples)], [p + 1], 0, "")
+        PromptGroup(task, [Request(f"{p}/{s}", str(p), s, "", 1) for s in range(samples)], [p + 1], 0, "")
         for p in range(prompts)
     ]
     paths = {
@@ -32,11 +32,11 @@ def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: in
         for r in u.requests
     }
 
-    passed, ids, last = rows.begin(units)
+    passed, ids, last = rows.add(units)
     for sample in rows.samples:
         path = paths[sample.request.completion_id]
         sample.draws = np.array([(token + 0.5) / 3 for token in path])  # of three tokens, as likely each
-    rows.cells.layers[0][0][: len(units), 0, 0, 0] = ids[0, last].float()
+    rows.cache.layers[0][0][: len(units), 0, 0, 0] = ids[0, last].float()
     done: dict[str, list[int]] = {}
 
     def ended(sample: Any) -> str:
@@ -48,11 +48,11 @@ def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: in
 
     finish(0)
     while rows.count:
-        passed, tokens = rows.next()
-        rows.cells.layers[0][0][passed.rows, 0, passed.starts, 0] = tokens[0].float() + 100
-        rows.read()
+        passed, tokens = rows.next_pass()
+        rows.cache.layers[0][0][passed.rows, 0, passed.starts, 0] = tokens[0].float() + 100
+        rows.mark_written()
         for sample in rows.samples:
-            held = rows.cells.layers[0][0][sample.row, 0, : rows.lengths[sample.row], 0].tolist()
+            held = rows.cache.layers[0][0][sample.row, 0, : rows.lengths[sample.row], 0].tolist()
             assert held == [int(sample.request.prompt_id) + 1, *(t + 100 for t in sample.tokens)]
         assert {s.row for s in rows.samples} == set(range(rows.count))
         finish(0)

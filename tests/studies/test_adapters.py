@@ -27,7 +27,7 @@ from unharm.runs.stages import training_session
 from unharm.training import loop
 from unharm.training.attention import label_logits
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Job, Lockstep
+from unharm.training.state import Job, TrainingState
 
 
 def vim_study(data: dict[str, Any], output: Path, **training: Any) -> dict[str, Any]:
@@ -198,13 +198,13 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
     data["benchmarks"] = {"hexphi": {"file": "hexphi", "limit": 4, "max_tokens": 3}}
     begin = training_session.begin
 
-    def poisoned(stack: Stack, jobs: list[Job]) -> Lockstep:
-        state = begin(stack, jobs)
+    def poisoned(stack: Stack, jobs: list[Job]) -> TrainingState:
+        state = initial_state(stack, jobs)
         weights = [
             torch.nan * w if j.label == "vim-ag · power" else w
             for j, w in zip(jobs, state.weights, strict=True)
         ]
-        return Lockstep.begin(state.keys, torch.stack(weights))
+        return TrainingState.begin(state.keys, torch.stack(weights))
 
     monkeypatch.setattr(training_session, "begin", poisoned)
     spec = tmp_path / "study.yaml"

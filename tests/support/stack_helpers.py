@@ -47,7 +47,7 @@ def peft_of(model: Any, stack: Stack, row: torch.Tensor, dropout: float = 0.0) -
     )
     adapted = get_peft_model(copy.deepcopy(model), config)
     own = dict(adapted.named_parameters())
-    for name, tensor in stack.tensors(row).items():
+    for name, tensor in stack.peft_tensors(row).items():
         own[name.replace(".weight", ".default.weight")].data.copy_(tensor)
     return adapted
 

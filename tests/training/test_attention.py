@@ -13,7 +13,7 @@ from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora
 from unharm.training.attention import check_packing, label_logits, packing, recomputing
 from unharm.training.loss import label_losses
-from unharm.training.prefix_tree import Weighed, lay_out
+from unharm.training.prefix_tree import WeightedExample, pack
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
 
@@ -33,15 +33,15 @@ def test_packed_gradients_equal_padded_ones(name: str, seed: int, count: int, he
     expected.backward()
     labels = sum(len(t.ids) - t.start for t in batch)
     with packing(model), stack.attached():
-        packed = lay_out([[Weighed(t, 1 / labels) for t in batch]])
+        packed = pack([[WeightedExample(t, 1 / labels) for t in batch]])
         loss = (label_losses(label_logits(model, packed), packed) * packed.label_weight).sum()
         loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     own = dict(adapted.named_parameters())
     theirs = torch.cat(
-        [own[n.replace(".weight", ".default.weight")].grad.flatten() for n in stack.tensors(stack.grads[0])]
+        [own[n.replace(".weight", ".default.weight")].grad.flatten() for n in stack.peft_tensors(stack.grads[0])]
     )
-    ours = torch.cat([t.flatten() for t in stack.tensors(stack.grads[0]).values()])
+    ours = torch.cat([t.flatten() for t in stack.peft_tensors(stack.grads[0]).values()])
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
     prefixes = {tuple(t.ids[: i + 1]) for t in batch for i in range(len(t.ids))}
     assert packed.tokens == len(prefixes)  # each distinct prefix ends in one token of the tree

@@ -16,11 +16,11 @@ from support.stacks import job, tiny_model, trained, tree_of_examples
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora
 from unharm.training.attention import label_logits
-from unharm.training.loop import OutOfMemory, Watch, begin, rows_of, steps_of
-from unharm.training.prefix_tree import Weighed
+from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, split_rows, steps_of
+from unharm.training.prefix_tree import WeightedExample
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Lockstep
+from unharm.training.state import TrainingState
 
 RECIPE = Recipe(lr=1e-3, epochs=13, batch=8)  # 52 steps
 
@@ -41,7 +41,7 @@ def test_stacked_adapters_equal_those_trained_alone(dropout: float) -> None:
 
 def plain_peft(model: Any, own: Any, stack: Stack, recipe: Recipe) -> dict[str, torch.Tensor]:
     """Plain PEFT and torch.optim.AdamW on the same batches."""
-    adapted = peft_of(model, stack, stack.fresh(own.seed))
+    adapted = peft_of(model, stack, stack.initial_weights(own.seed))
     weights = [p for p in adapted.parameters() if p.requires_grad]
     steps_per_epoch = -(-len(own.train) // (recipe.batch * recipe.accumulate))
     total = recipe.epochs * steps_per_epoch
@@ -66,7 +66,7 @@ def test_our_adapter_equals_plain_peft(batch: int, accumulate: int, row_tokens: 
     model, lora, own = model_of("qwen3"), Lora(r=4, dropout=0.0), job(1, valid=0)
     stack, state = trained(model, [own], lora, recipe, row_tokens=row_tokens)
     theirs = plain_peft(model, own, stack, recipe)
-    ours = stack.tensors(state.best[0])
+    ours = stack.peft_tensors(state.best[0])
     assert set(ours) == set(theirs)
     ours_flat, theirs_flat = (torch.cat([x[n].flatten() for n in sorted(x)]) for x in (ours, theirs))
     assert float((ours_flat - theirs_flat).norm() / theirs_flat.norm()) < 1e-4
@@ -75,13 +75,13 @@ def test_our_adapter_equals_plain_peft(batch: int, accumulate: int, row_tokens: 
 def test_resumed_equals_uninterrupted_bit_by_bit(tmp_path: Path) -> None:
     model, lora, jobs = model_of("gemma2"), Lora(r=4, dropout=0.3), [job(1), job(2, count=27)]
     states: list[bytes] = []
-    watch = Watch(save=lambda state: states.append(state.to_bytes()))
+    watch = TrainingCallbacks(save=lambda state: states.append(state.to_bytes()))
     stack, whole = trained(model, jobs, lora, RECIPE, watch)
     assert len(states) == 13 * 4
     for number in (0, 6, 29, 51):
         path = tmp_path / f"{number}.safetensors"
         path.write_bytes(states[number])
-        _, resumed = trained(model, jobs, lora, RECIPE, state=Lockstep.read(path, stack.size))
+        _, resumed = trained(model, jobs, lora, RECIPE, state=TrainingState.read(path, stack.size))
         assert torch.equal(resumed.weights, whole.weights)
         assert torch.equal(resumed.best, whole.best)
         assert resumed.curves == whole.curves
@@ -93,7 +93,7 @@ def test_a_diverging_adapter_stops_and_spares_the_rest() -> None:
     stack = Stack(model, lora, 3)
     jobs[1].start = torch.full((stack.size,), torch.nan)
     told: list[str] = []
-    _, state = trained(model, jobs, lora, RECIPE, Watch(say=told.append))
+    _, state = trained(model, jobs, lora, RECIPE, TrainingCallbacks(say=told.append))
     assert told == ["adapter 2: training stopped, the loss is not a finite number in epoch 1, step 1"]
     assert [bool(c.stopped) for c in state.curves] == [False, True, False]
     for k in (0, 2):
@@ -107,7 +107,7 @@ def test_an_exploding_adapter_stops() -> None:
     model.lm_head.weight.data *= 6  # so sure of itself that a wild adapter costs more than guessing
     own = job(1)
     recipe = Recipe(lr=100.0, epochs=30, batch=4)
-    _, state = trained(model, [own], Lora(r=4, targets=["down_proj"]), recipe, Watch(say=told.append))
+    _, state = trained(model, [own], Lora(r=4, targets=["down_proj"]), recipe, TrainingCallbacks(say=told.append))
     assert state.curves[0].stopped.startswith("the loss is ")
     assert state.weights.isfinite().all()
     assert len(told) == 1
@@ -129,7 +129,7 @@ def test_without_memory_the_state_is_that_before_the_step(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(loop, "label_logits", full)
     stack = Stack(model, lora, 4)
-    state = begin(stack, jobs)
+    state = initial_state(stack, jobs)
     with pytest.raises(OutOfMemory):
         trained(model, jobs, lora, RECIPE, state=state)
     assert (state.epoch, state.step) != (0, 0)
@@ -156,8 +156,8 @@ def test_the_base_is_itself_afterwards() -> None:
 @given(seed=st.integers(0, 500), count=st.integers(0, 20), row_tokens=st.integers(1, 120))
 @settings(max_examples=40)
 def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, row_tokens: int) -> None:
-    examples = [Weighed(t, 1.0) for t in tree_of_examples(seed, count)]
-    parts = rows_of(examples, row_tokens)
+    examples = [WeightedExample(t, 1.0) for t in tree_of_examples(seed, count)]
+    parts = split_rows(examples, row_tokens)
     assert [e for part in parts for e in part] == examples
     for part in parts:  # an example that is too long for a row has one of its own
         size = sum(len(e.tokens.ids) for e in part)

@@ -18,7 +18,7 @@ def test_the_size_of_a_stack_follows_free_memory(monkeypatch: pytest.MonkeyPatch
     one = memory.bytes_per_adapter(stack, jobs, recipe, 4096, False)
     assert memory.bytes_per_adapter(stack, jobs, recipe, 4096, True) < one
     assert memory.bytes_per_adapter(stack, jobs, recipe, 20, False) < one
-    for free, expected in ((0, 1), (one, 1), (7 * one, 3), (10**15, memory.MOST["cpu"])):
+    for free, expected in ((0, 1), (one, 1), (7 * one, 3), (10**15, memory.MAX_STACK["cpu"])):
         monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
         assert memory.stack_size(stack, jobs, recipe, 4096, False) == expected
     monkeypatch.undo()

@@ -37,9 +37,9 @@ def test_an_adapter_of_another_shape_is_not_taken_up() -> None:
     model = model_of("llama")
     one, other = Stack(model, Lora(r=2), 1), Stack(model, Lora(r=3), 1)
     with pytest.raises(ValueError, match="expected"):
-        other.row_of(one.tensors(one.weights[0]))
+        other.weights_from_peft(one.peft_tensors(one.weights[0]))
     with pytest.raises(KeyError):
-        other.row_of({})
+        other.weights_from_peft({})
 
 
 def test_targets_that_match_nothing_or_no_linear_module() -> None:

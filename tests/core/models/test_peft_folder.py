@@ -14,7 +14,7 @@ from support.stacks import tree_of_examples
 from unharm.core.models.peft_folder import Lora, write_adapter
 from unharm.training.attention import label_logits, packing
 from unharm.training.loss import label_losses
-from unharm.training.prefix_tree import Weighed, lay_out
+from unharm.training.prefix_tree import WeightedExample, pack
 from unharm.training.stacked_lora import Stack
 
 
@@ -30,15 +30,15 @@ def test_exported_folders_load_in_peft_with_equal_logits(folder: Path, targets: 
     model, lora = model_of("mistral"), Lora(r=3, alpha=7, dropout=0.1, targets=targets)
     stack = Stack(model, lora, 2)
     stack.weights.copy_(random_rows(stack))
-    write_adapter(folder, stack.tensors(stack.weights[1]), lora, "some/base", "abc")
+    write_adapter(folder, stack.peft_tensors(stack.weights[1]), lora, "some/base", "abc")
     batch = tree_of_examples(9, 5)
     adapted = PeftModel.from_pretrained(copy.deepcopy(model), folder).eval()
     with packing(model), stack.attached(), torch.no_grad():
-        packed = lay_out([[], [Weighed(t, 1.0) for t in batch]])
+        packed = pack([[], [WeightedExample(t, 1.0) for t in batch]])
         ours = label_losses(label_logits(model, packed), packed)
         theirs = padded_loss(adapted, batch)
     assert ours.mean().item() == pytest.approx(theirs.item(), rel=1e-5)
     assert adapted.peft_config["default"].base_model_name_or_path == "some/base"
     from safetensors.torch import load_file
 
-    assert torch.equal(stack.row_of(load_file(folder / "adapter_model.safetensors")), stack.weights[1])
+    assert torch.equal(stack.weights_from_peft(load_file(folder / "adapter_model.safetensors")), stack.weights[1])

@@ -14,7 +14,7 @@ from unharm.core.files.disk import Parts
 from unharm.core.models.peft_folder import configuration, find_adapter
 from unharm.core.progress import Tally, say
 from unharm.core.records import Completion, schema_of
-from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task, failed
+from unharm.engines.requests import PERMANENT, CompletionEngine, Request, Sampling, Task, failed
 from unharm.executors.chunks import Chunk, Fault, Meter, make_chunks
 from unharm.runs import keys
 from unharm.runs.adapters import adapter_folder, adapter_tasks
@@ -110,9 +110,9 @@ class Engines:
 
     def __init__(self, run: Run):
         self._run = run
-        self._started: dict[str, Engine] = {}
+        self._started: dict[str, CompletionEngine] = {}
 
-    def __getitem__(self, name: str) -> Engine:
+    def __getitem__(self, name: str) -> CompletionEngine:
         """Return an engine by its name or by the field that describes its server."""
         if name not in self._started:
             self._started[name] = _start(self._run, name)
@@ -127,7 +127,7 @@ class Engines:
         self._started.clear()
 
 
-def _start(run: Run, name: str) -> Engine:
+def _start(run: Run, name: str) -> CompletionEngine:
     """Start an engine."""
     study = run.study
     if run.dry:
@@ -167,7 +167,7 @@ class _OpenShard:
     end_task: Callable[[], None]
 
 
-def collect(run: Run, engine: Engine, shards: list[Shard], progress: Meter) -> None:
+def collect(run: Run, engine: CompletionEngine, shards: list[Shard], progress: Meter) -> None:
     """Complete shards with an engine. Store each completion at once and each shard when it is complete."""
     open_shards: dict[str, _OpenShard] = {}
     refused: dict[str, str] = {}
