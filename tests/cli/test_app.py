@@ -20,8 +20,8 @@ def unharm(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[
 
 def test_import_and_help_load_nothing_heavy() -> None:
     code = (
-        "import sys, unharm, unharm.cli\n"
-        "try:\n    unharm.cli.app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "import sys, unharm, unharm.cli.app\n"
+        "try:\n    unharm.cli.app.app(['--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'polars', 'numpy', 'ray', 'altair'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))"
     )
@@ -83,7 +83,7 @@ def test_stages_alone_then_report(tiny_study: dict[str, Any], tmp_path: Path) ->
     root = Path(study["output"])
     for verb, made in (
         ("profiles make", "profiles/profiles.csv"),
-        ("corpus make", "examples/qa/power.parquet"),
+        ("corpus make", "examples/qa.parquet"),
         ("train", "adapters"),
         ("generate", "completions"),
         ("score", "scores"),

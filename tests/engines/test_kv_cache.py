@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from support.engine_helpers import TEXTS
-from unharm.engines.kv_cache import using_cache
+from unharm.engines.cached_attention import using_cache
 
 
 def test_the_model_attends_as_before_outside(parts: tuple[Any, Any]) -> None:

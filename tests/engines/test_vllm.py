@@ -76,7 +76,7 @@ def test_around_vllm(vllm: FakeVllm, tiny_study: dict[str, Any], load: Any, tiny
         small(tiny_study, "vanilla", "vim-ag") | {"training": {"lora": {"r": 20}}}, "engine.name=vllm"
     )
     engine = VllmEngine(
-        tiny_base, study.engine, study.prompting.style == "chat", study.training.lora.r, study.seed
+        tiny_base, study.engine, study.prompting.format == "chat", study.training.lora.r, study.seed
     )
     assert (vllm.settings["max_lora_rank"], vllm.settings["max_loras"]) == (32, 8)
     texts = ["one", "two", "", "word " * 60]

@@ -27,7 +27,7 @@ from unharm.runs.stages import training_session
 from unharm.training import loop
 from unharm.training.attention import label_logits
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Job, TrainingState
+from unharm.training.state import AdapterJob, TrainingState
 
 
 def vim_study(data: dict[str, Any], output: Path, **training: Any) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_without_memory_the_stack_is_halved_and_nothing_is_lost(
     _, data = uninterrupted
     calls = interrupt(monkeypatch, 5, torch.OutOfMemoryError("no memory"))
     ended = run_study(load(vim_study(data, tmp_path / "run")), last="adapters")
-    assert "not enough memory for 3 adapters at a time: going on with 2" in capsys.readouterr().err
+    assert "not enough memory for 3 adapters at a time; continuing with 2" in capsys.readouterr().err
     assert len(made(ended)) == 6
     assert not list((tmp_path / "run" / "checkpoints").rglob("*.safetensors"))
     whole = interrupt(monkeypatch, -1, KeyboardInterrupt())
@@ -196,9 +196,9 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
     data = vim_study(tiny_study, tmp_path / "run")
     data["arms"] = ["vim", "vim-ag"]
     data["benchmarks"] = {"hexphi": {"file": "hexphi", "limit": 4, "max_tokens": 3}}
-    begin = training_session.begin
+    initial_state = training_session.initial_state
 
-    def poisoned(stack: Stack, jobs: list[Job]) -> TrainingState:
+    def poisoned(stack: Stack, jobs: list[AdapterJob]) -> TrainingState:
         state = initial_state(stack, jobs)
         weights = [
             torch.nan * w if j.label == "vim-ag · power" else w
@@ -206,7 +206,7 @@ def test_an_adapter_that_diverges_is_left_out_and_told(
         ]
         return TrainingState.begin(state.keys, torch.stack(weights))
 
-    monkeypatch.setattr(training_session, "begin", poisoned)
+    monkeypatch.setattr(training_session, "initial_state", poisoned)
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(data))
     monkeypatch.setattr(sys, "argv", ["unharm", "run", str(spec), "--json"])
@@ -303,7 +303,7 @@ def test_the_order_of_arms_does_not_matter(tiny_study: dict[str, Any], load: Any
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arms": ["adapter:gone"]}, "'gone', of the arm 'adapter:gone', is not among 'adapters'"),
+        ({"arms": ["adapter:gone"]}, "'gone', used by the arm 'adapter:gone', is not in 'adapters'"),
         ({"arms": ["adapter:mine"], "adapters": {"mine": "nowhere/at all"}}, "no adapter folder 'nowhere/at all'"),
         ({"training": {"lora": {"r": 0}}}, "training.lora.r"),
         ({"training": {"lora": {"r": -8}}}, "greater than or equal to 1"),
@@ -376,5 +376,5 @@ def test_a_profile_with_nothing_to_say_trains_on_its_negatives(
     low.write_text("name," + ",".join(VALUES) + "\nlow," + ",".join("1" for _ in VALUES) + "\n")
     data["profiles"] = [str(low)]
     run = run_study(load(data), last="adapters")
-    assert "low: nothing in the training part that this profile would say" in capsys.readouterr().err
+    assert "low: no argument in the training split fits this profile" in capsys.readouterr().err
     assert list(made(run)) == ["adapters/vim-ag--low"]

@@ -67,7 +67,7 @@ def test_nodes_are_looked_over_before_any_work(
     monkeypatch.setattr(metadata, "version", lambda name: other.get(name) or version(name))
     gone = tmp_path / "only here"
     monkeypatch.setattr(
-        execution, "paths_of", lambda run, probe: [("data", str(gone)), ("the base", str(tiny_base))]
+        execution, "required_paths", lambda run, probe: [("data", str(gone)), ("the base", str(tiny_base))]
     )
     study = small(
         tiny_base,

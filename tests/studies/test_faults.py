@@ -263,7 +263,7 @@ def run_after(damage: Any, root: Path, study: Any, pattern: str, set_aside: int)
     ("pattern", "set_aside"),
     [
         ("completions/vim--power*/rtp/*.parquet", 1), ("scores/vanilla*/hbr/*.parquet", 1),
-        ("examples/qa/*.parquet", 0), ("findings/subjects.csv", 1), ("manifest.json", 1), ("study.json", 0),
+        ("examples/qa.parquet", 0), ("findings/subjects.csv", 1), ("manifest.json", 1), ("study.json", 0),
         (".done/completions/vim--power*/rtp/*.json", 0), ("journal.jsonl", 0), ("status.json", 0),
     ],
 )  # fmt: skip

@@ -70,7 +70,7 @@ def test_a_trained_adapter_without_effect_is_left_out_and_told(
     run = run_study(load(data))
     assert set(failed_names(run)) == {f"vim-ag · {p} · ag" for p in ("power", "benevolence", "security")}
     assert (
-        "vim-ag · power: refused, and left out of what follows (the adapter changes nothing"
+        "vim-ag · power: refused, and left out of the following stages (the adapter changes nothing"
         in capsys.readouterr().err
     )
     subjects = pl.read_csv(run.store.root / "findings" / "subjects.csv")

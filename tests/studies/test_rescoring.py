@@ -146,7 +146,7 @@ def test_a_map_is_fitted_on_texts_and_used_by_a_study(made: Path, tmp_path: Path
     [(["a", "b"], "give either --run or --texts"), (["rating", "offline-regard", "--run", "RUN"], "no benchmark of this run"),
      (["offline-toxicity", "odd", "--run", "RUN"], "this run has no scorer 'odd'"),
      (["offline-toxicity", "odd", "--texts", "SHEET"], "neither a column"),
-     (["offline-toxicity", "published", "--texts", "SHEET"], "is no number"),
+     (["offline-toxicity", "published", "--texts", "SHEET"], "is not a number"),
      (["offline-toxicity", "few", "--texts", "SHEET"], "only 2 texts")],
 )  # fmt: skip
 def test_mistakes_of_calibrating_are_told(made: Path, tmp_path: Path, words: list[str], told: str) -> None:

@@ -103,7 +103,7 @@ def test_arms_and_servers_need_each_other(tiny_study: dict[str, Any], load: Any)
     with pytest.raises(UserError) as error:
         load(data)
     assert "the engine openai needs a server" in str(error.value)
-    assert "'gone', of the arm 'served:gone', is not among 'served'" in str(error.value)
+    assert "'gone', used by the arm 'served:gone', is not in 'served'" in str(error.value)
     data = tiny_study | {"engine": {"name": "openai", "server": {"url": "http://x/v1"}}}
     with pytest.raises(UserError, match="load_adapters: true"):
         load(data)

@@ -18,7 +18,7 @@ def test_paid_answers_need_a_file_that_outlives_the_machine(
     data = study_data(tiny_base, Path("x")) | {"output": "memory://bucket/x"}
     data["scorers"] = {"j": {"kind": "judge", "server": {"url": "http://127.0.0.1:1/v1"}, "model": "m"}}
     data["benchmarks"]["hexphi"]["scorer"] = "j"
-    with pytest.raises(UserError, match="file of answers"):
+    with pytest.raises(UserError, match="need a local file"):
         load(data)
     load(data | {"answers": str(tmp_path / "answers.sqlite")})
 

@@ -39,7 +39,10 @@ def test_packed_gradients_equal_padded_ones(name: str, seed: int, count: int, he
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     own = dict(adapted.named_parameters())
     theirs = torch.cat(
-        [own[n.replace(".weight", ".default.weight")].grad.flatten() for n in stack.peft_tensors(stack.grads[0])]
+        [
+            own[n.replace(".weight", ".default.weight")].grad.flatten()
+            for n in stack.peft_tensors(stack.grads[0])
+        ]
     )
     ours = torch.cat([t.flatten() for t in stack.peft_tensors(stack.grads[0]).values()])
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5

@@ -107,7 +107,9 @@ def test_an_exploding_adapter_stops() -> None:
     model.lm_head.weight.data *= 6  # so sure of itself that a wild adapter costs more than guessing
     own = job(1)
     recipe = Recipe(lr=100.0, epochs=30, batch=4)
-    _, state = trained(model, [own], Lora(r=4, targets=["down_proj"]), recipe, TrainingCallbacks(say=told.append))
+    _, state = trained(
+        model, [own], Lora(r=4, targets=["down_proj"]), recipe, TrainingCallbacks(say=told.append)
+    )
     assert state.curves[0].stopped.startswith("the loss is ")
     assert state.weights.isfinite().all()
     assert len(told) == 1

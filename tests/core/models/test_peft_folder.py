@@ -41,4 +41,6 @@ def test_exported_folders_load_in_peft_with_equal_logits(folder: Path, targets: 
     assert adapted.peft_config["default"].base_model_name_or_path == "some/base"
     from safetensors.torch import load_file
 
-    assert torch.equal(stack.weights_from_peft(load_file(folder / "adapter_model.safetensors")), stack.weights[1])
+    assert torch.equal(
+        stack.weights_from_peft(load_file(folder / "adapter_model.safetensors")), stack.weights[1]
+    )
