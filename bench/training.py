@@ -52,10 +52,10 @@ from unharm.study.demo.base import Shape, train_tokenizer
 from unharm.study.demo.world import data_folder
 from unharm.training import prefix_tree
 from unharm.training.attention import packing
-from unharm.training.loop import Watch, begin, train_stack
+from unharm.training.loop import TrainingCallbacks, initial_state, train_stack
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Job
+from unharm.training.state import AdapterJob
 from unharm.training.tokens import Tokenizer, Tokens
 
 PADDED = 128
@@ -120,12 +120,12 @@ def published(model: Any, tokens: list[Tokens]) -> Callable[[int], tuple[int, in
 
 
 def ours(
-    model: Any, jobs: list[Job], order: str, shared: bool = True
+    model: Any, jobs: list[AdapterJob], order: str, shared: bool = True
 ) -> Callable[[int], tuple[int, int, float]]:
     """Our loop, stopped after some steps and taken up again at the next turn."""
     recipe = Recipe(order=order, batch=BATCH, epochs=1000)
     stack = Stack(model, Lora(), len(jobs))
-    state = begin(stack, jobs)
+    state = initial_state(stack, jobs)
 
     def turn(steps: int) -> tuple[int, int, float]:
         marks: list[tuple[float, int, int]] = []
@@ -136,10 +136,11 @@ def ours(
             if len(marks) > steps:
                 raise Enough
 
-        packer = prefix_tree._shared if shared else lambda one, other: 0
+        prefix = prefix_tree.common_prefix_length if shared else lambda first, second: 0
         one_turn = suppress(Enough)
-        with packing(model), stack.attached(), patch.object(tree, "_shared", packer), one_turn:
-            train_stack(stack, state, jobs, recipe, 4096, Watch(step=step))
+        patched = patch.object(prefix_tree, "common_prefix_length", prefix)
+        with packing(model), stack.attached(), one_turn, patched:
+            train_stack(stack, state, jobs, recipe, 4096, TrainingCallbacks(step=step))
         return sum(m[1] for m in marks[1:]), sum(m[2] for m in marks[1:]), marks[-1][0] - marks[0][0]
 
     return turn
@@ -180,7 +181,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
-def examples_of(data: Path | None, most: int) -> list[Job]:
+def examples_of(data: Path | None, most: int) -> list[AdapterJob]:
     """The tokenized data of 16 profiles; the tokenizer is trained on the arguments."""
     file = data / "touche23" / "valueEval_10.csv" if data else data_folder() / "arguments.tsv"
     arguments = read_arguments(file)
@@ -190,7 +191,7 @@ def examples_of(data: Path | None, most: int) -> list[Job]:
     sets = [qa_examples(chosen, {a.id: "train" for a in chosen}, p, pack, 42) for p in profiles]
     tokenizer = train_tokenizer([e.prompt + e.answer for e in sets[0]], Shape(vocabulary=VOCABULARY))
     tokenize = Tokenizer(tokenizer, "base", "", 512)
-    jobs = [Job(p.name, p.name, tokenize(s)[0], [], 42) for p, s in zip(profiles, sets, strict=True)]
+    jobs = [AdapterJob(p.name, p.name, tokenize(s)[0], [], 42) for p, s in zip(profiles, sets, strict=True)]
     return jobs
 
 

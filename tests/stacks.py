@@ -20,10 +20,10 @@ from transformers import (
 
 from unharm.core.models.peft_folder import Lora
 from unharm.training.attention import packing
-from unharm.training.loop import Watch, begin, train_stack
+from unharm.training.loop import TrainingCallbacks, initial_state, train_stack
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Job, Lockstep
+from unharm.training.state import AdapterJob, TrainingState
 from unharm.training.tokens import Tokens
 
 VOCABULARY = 120
@@ -75,23 +75,23 @@ def tree_of_examples(seed: int, count: int, header: int = 6) -> list[Tokens]:
     return found
 
 
-def job(seed: int, count: int = 32, valid: int = 4, key: str = "") -> Job:
+def job(seed: int, count: int = 32, valid: int = 4, key: str = "") -> AdapterJob:
     examples = tree_of_examples(seed, count + valid)
-    return Job(key or f"k{seed}", f"adapter {seed}", examples[:count], examples[count:], 11)
+    return AdapterJob(key or f"k{seed}", f"adapter {seed}", examples[:count], examples[count:], 11)
 
 
 def trained(
     model: Any,
-    jobs: list[Job],
+    jobs: list[AdapterJob],
     lora: Lora,
     recipe: Recipe,
-    watch: Watch | None = None,
-    state: Lockstep | None = None,
+    callbacks: TrainingCallbacks | None = None,
+    state: TrainingState | None = None,
     row_tokens: int = 4096,
-) -> tuple[Stack, Lockstep]:
+) -> tuple[Stack, TrainingState]:
     """All jobs in one stack, to their end."""
     stack = Stack(model, lora, len(jobs))
-    state = begin(stack, jobs) if state is None else state
+    state = initial_state(stack, jobs) if state is None else state
     with packing(model), stack.attached():
-        train_stack(stack, state, jobs, recipe, row_tokens, watch or Watch())
+        train_stack(stack, state, jobs, recipe, row_tokens, callbacks or TrainingCallbacks())
     return stack, state

@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stacks import configs
 from unharm.core.errors import UserError
+from unharm.engines.cached_attention import using_cache
 from unharm.engines.hf import HfEngine
-from unharm.engines.kv_cache import celled
+from unharm.engines.prompt_groups import PromptGroup
 from unharm.engines.requests import Request, Sampling, Task, generate, identify
-from unharm.engines.rows import Rows, Unit
+from unharm.engines.rows import Rows
 from unharm.engines.sampling import pick
 
 TEXTS = [
@@ -146,7 +147,7 @@ def test_logits_are_the_same_bits_whatever_stands_beside(
 
         def note(rows: Rows, first: int, logits: torch.Tensor, ended: Any) -> Any:
             for sample in rows.samples:
-                if sample.row >= first and sample.unit.task.name == "a":
+                if sample.row >= first and sample.prompt.task.name == "a":
                     at = (sample.request.completion_id, len(sample.tokens), tuple(sample.tokens))
                     found[at] = logits[sample.row - first].clone()
             return advance(rows, first, logits, ended)
@@ -168,7 +169,7 @@ def test_logits_are_the_same_bits_whatever_stands_beside(
 def test_samples_share_rows_until_they_part(parts: tuple[Any, Any]) -> None:
     engine = HfEngine(*parts, "base", 64)
     most = 0
-    begin = Rows.next
+    begin = Rows.next_pass
 
     def watch(rows: Rows) -> Any:
         nonlocal most
@@ -176,7 +177,7 @@ def test_samples_share_rows_until_they_part(parts: tuple[Any, Any]) -> None:
         return begin(rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rows, "next", watch)
+        patch.setattr(Rows, "next_pass", watch)
         same = generate(engine, requests(6), Sampling(10, 0.01, 0.5))
         assert most == len(TEXTS)
         different = generate(engine, requests(6), Sampling(10, 1.5, 1.0))
@@ -268,7 +269,7 @@ def test_an_adapter_without_effect_or_for_another_base_is_refused_and_others_go_
     assert {t.name for t, _ in made} == {"plain", "dora"}
     assert "changes nothing" in refused["idle"]
     assert "q_proj is 64 × 64 in it, 32 × 32 in the base" in refused["larger"]
-    assert "which the base has not" in refused["elsewhere"]
+    assert "which the base does not have" in refused["elsewhere"]
     assert "no numbers" in refused["broken"]
 
 
@@ -281,7 +282,7 @@ def test_many_adapters_are_not_kept(
     tasks = [Task(f.name, tuple(requests(subject=f.name)), GREEDY, f) for f in folders]
     engine = HfEngine(*parts, "base", 8)
     assert len(list(engine.complete(tasks, never))) == 40 * len(TEXTS)
-    assert len(engine.rack._loaded) <= 20
+    assert len(engine.adapter_cache._loaded) <= 20
 
 
 def test_answers_have_the_probabilities_that_the_model_gives_them(parts: tuple[Any, Any]) -> None:
@@ -373,25 +374,25 @@ def test_a_draw_is_the_one_of_the_sorted_definition(
 def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: int, samples: int) -> None:
     """Against tokens drawn by a rule of their own: rows that part, end and move never mix up."""
     rows = Rows(torch.device("cpu"))
-    rows.cells.layers[0] = (torch.zeros(16, 1, 16, 1), torch.zeros(16, 1, 16, 1))
-    rows.cells.rows, rows.cells.places = 16, 16
+    rows.cache.layers[0] = (torch.zeros(16, 1, 16, 1), torch.zeros(16, 1, 16, 1))
+    rows.cache.rows, rows.cache.places = 16, 16
     task = Task("t", (), Sampling(8, 1.0, 1.0))
-    units = [
-        Unit(task, [Request(f"{p}/{s}", str(p), s, "", 1) for s in range(samples)], [p + 1], 0, "")
+    prompts = [
+        PromptGroup(task, [Request(f"{p}/{s}", str(p), s, "", 1) for s in range(samples)], [p + 1], 0, "")
         for p in range(prompts)
     ]
     paths = {
         r.completion_id: [draw.randrange(3) for _ in range(draw.randint(1, 8))]
-        for u in units
+        for u in prompts
         for r in u.requests
     }
 
     def choose(members: list[Any], first: int, logits: torch.Tensor) -> list[int]:
         return [paths[s.request.completion_id][len(s.tokens)] for s in members]
 
-    rows._drawn = choose  # type: ignore[method-assign]
-    passed, ids, last = rows.begin(units)
-    rows.cells.layers[0][0][: len(units), 0, 0, 0] = ids[0, last].float()
+    rows._draw_tokens = choose  # type: ignore[method-assign]
+    passed, ids, last = rows.add(prompts)
+    rows.cache.layers[0][0][: len(prompts), 0, 0, 0] = ids[0, last].float()
     done: dict[str, list[int]] = {}
 
     def ended(sample: Any) -> str:
@@ -403,11 +404,11 @@ def test_rows_keep_every_sample_on_its_own_path(draw: random.Random, prompts: in
 
     finish(0)
     while rows.count:
-        passed, tokens = rows.next()
-        rows.cells.layers[0][0][passed.rows, 0, passed.starts, 0] = tokens[0].float() + 100
-        rows.read()
+        passed, tokens = rows.next_pass()
+        rows.cache.layers[0][0][passed.rows, 0, passed.starts, 0] = tokens[0].float() + 100
+        rows.mark_written()
         for sample in rows.samples:
-            held = rows.cells.layers[0][0][sample.row, 0, : rows.lengths[sample.row], 0].tolist()
+            held = rows.cache.layers[0][0][sample.row, 0, : rows.lengths[sample.row], 0].tolist()
             assert held == [int(sample.request.prompt_id) + 1, *(t + 100 for t in sample.tokens)]
         assert {s.row for s in rows.samples} == set(range(rows.count))
         finish(0)
@@ -418,7 +419,7 @@ def test_the_model_attends_as_before_outside(parts: tuple[Any, Any]) -> None:
     model, tokenizer = parts
     ids = tokenizer(TEXTS[0], return_tensors="pt")["input_ids"]
     before = model(input_ids=ids).logits
-    with celled(model):
+    with using_cache(model):
         pass
     assert torch.equal(model(input_ids=ids).logits, before)
 

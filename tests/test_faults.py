@@ -89,7 +89,7 @@ def test_a_shard_that_always_fails_leaves_the_rest_whole_and_is_tried_again(
 
     data = study_in(tiny_base, tmp_path / "run")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
-    monkeypatch.setattr(HfEngine, "_units", failing)
+    monkeypatch.setattr(HfEngine, "_prompt_groups", failing)
     result = CliRunner().invoke(app, ["run", str(tmp_path / "study.yaml"), "--json"])
     assert result.exit_code == 3
     told = json.loads(result.stdout.splitlines()[-1])
@@ -174,7 +174,7 @@ def test_where_every_task_fails_our_own_error_is_raised(
     def failing(self: HfEngine, task: Any) -> Any:
         raise RuntimeError("broken for all")
 
-    monkeypatch.setattr(HfEngine, "_units", failing)
+    monkeypatch.setattr(HfEngine, "_prompt_groups", failing)
     with pytest.raises(RuntimeError, match="nothing of completions succeeds"):
         run_study(parsed(study_in(tiny_base, tmp_path / "run")))
     assert status(str(tmp_path / "run"))["state"] == "failed"

@@ -19,13 +19,13 @@ from stacks import configs, job, tiny_model, trained, tree_of_examples
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora, write_adapter
 from unharm.training.attention import check_packing, label_logits, packing, recomputing
-from unharm.training.loop import OutOfMemory, Watch, begin
+from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state
 from unharm.training.loss import label_losses
 from unharm.training.optimiser import adamw_step
-from unharm.training.prefix_tree import Weighed, lay_out
+from unharm.training.prefix_tree import WeightedExample, pack
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Lockstep
+from unharm.training.state import TrainingState
 from unharm.training.tokens import Tokens
 
 ARCHITECTURES = sorted(configs())
@@ -63,7 +63,7 @@ def peft_of(model: Any, stack: Stack, row: torch.Tensor, dropout: float = 0.0) -
     )
     adapted = get_peft_model(copy.deepcopy(model), config)
     own = dict(adapted.named_parameters())
-    for name, tensor in stack.tensors(row).items():
+    for name, tensor in stack.peft_tensors(row).items():
         own[name.replace(".weight", ".default.weight")].data.copy_(tensor)
     return adapted
 
@@ -85,15 +85,18 @@ def test_packed_gradients_equal_padded_ones(name: str, seed: int, count: int, he
     expected.backward()
     labels = sum(len(t.ids) - t.start for t in batch)
     with packing(model), stack.attached():
-        packed = lay_out([[Weighed(t, 1 / labels) for t in batch]])
+        packed = pack([[WeightedExample(t, 1 / labels) for t in batch]])
         loss = (label_losses(label_logits(model, packed), packed) * packed.label_weight).sum()
         loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     own = dict(adapted.named_parameters())
     theirs = torch.cat(
-        [own[n.replace(".weight", ".default.weight")].grad.flatten() for n in stack.tensors(stack.grads[0])]
+        [
+            own[n.replace(".weight", ".default.weight")].grad.flatten()
+            for n in stack.peft_tensors(stack.grads[0])
+        ]
     )
-    ours = torch.cat([t.flatten() for t in stack.tensors(stack.grads[0]).values()])
+    ours = torch.cat([t.flatten() for t in stack.peft_tensors(stack.grads[0]).values()])
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
     prefixes = {tuple(t.ids[: i + 1]) for t in batch for i in range(len(t.ids))}
     assert packed.tokens == len(prefixes)  # each distinct prefix ends in one token of the tree
@@ -101,7 +104,7 @@ def test_packed_gradients_equal_padded_ones(name: str, seed: int, count: int, he
 
 def test_shared_prefixes_are_computed_once() -> None:
     batch = [Tokens(str(i), _ids([1, 2, 3, 4, 10 + i]), 4) for i in range(5)]
-    packed = lay_out([[Weighed(t, 1.0) for t in batch], []])
+    packed = pack([[WeightedExample(t, 1.0) for t in batch], []])
     assert packed.tokens == 4 + 5
     assert packed.predictors == 1  # all labels follow the same token
     assert packed.ids.shape == (2, 9)
@@ -112,11 +115,11 @@ def test_the_same_example_twice_counts_twice() -> None:
     model = model_of("llama")
     batch = tree_of_examples(4, 2)
     with packing(model), torch.no_grad():
-        once = lay_out([[Weighed(t, 1.0) for t in batch]])
-        twice = lay_out([[Weighed(t, 1.0) for t in [*batch, batch[0]]]])
+        once = pack([[WeightedExample(t, 1.0) for t in batch]])
+        twice = pack([[WeightedExample(t, 1.0) for t in [*batch, batch[0]]]])
         own = label_losses(label_logits(model, once), once).sum()
         both = label_losses(label_logits(model, twice), twice).sum()
-        alone = lay_out([[Weighed(batch[0], 1.0)]])
+        alone = pack([[WeightedExample(batch[0], 1.0)]])
         first = label_losses(label_logits(model, alone), alone).sum()
     assert both.item() == pytest.approx((own + first).item(), rel=1e-5)
     assert twice.tokens == once.tokens
@@ -161,15 +164,15 @@ def test_stacked_adapters_equal_those_trained_alone(dropout: float) -> None:
 
 def plain_peft(model: Any, own: Any, stack: Stack, recipe: Recipe) -> dict[str, torch.Tensor]:
     """Plain PEFT and torch.optim.AdamW on the same batches."""
-    from unharm.training.loop import _Training
+    from unharm.training.loop import StackTraining
 
-    adapted = peft_of(model, stack, stack.fresh(own.seed))
+    adapted = peft_of(model, stack, stack.initial_weights(own.seed))
     weights = [p for p in adapted.parameters() if p.requires_grad]
     steps_per_epoch = -(-len(own.train) // (recipe.batch * recipe.accumulate))
     total = recipe.epochs * steps_per_epoch
     optimiser = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / total)
-    order = _Training(stack, None, [own], recipe, [steps_per_epoch], 1, Watch())  # type: ignore[arg-type]
+    order = StackTraining(stack, None, [own], recipe, [steps_per_epoch], 1, TrainingCallbacks())  # type: ignore[arg-type]
     for epoch in range(recipe.epochs):
         for group in order.steps_of(own, epoch):
             for batch in group:
@@ -189,7 +192,7 @@ def test_our_adapter_equals_plain_peft(batch: int, accumulate: int, row_tokens: 
     model, lora, own = model_of("qwen3"), Lora(r=4, dropout=0.0), job(1, valid=0)
     stack, state = trained(model, [own], lora, recipe, row_tokens=row_tokens)
     theirs = plain_peft(model, own, stack, recipe)
-    ours = stack.tensors(state.best[0])
+    ours = stack.peft_tensors(state.best[0])
     assert set(ours) == set(theirs)
     ours_flat, theirs_flat = (torch.cat([x[n].flatten() for n in sorted(x)]) for x in (ours, theirs))
     assert float((ours_flat - theirs_flat).norm() / theirs_flat.norm()) < 1e-4
@@ -220,13 +223,13 @@ def test_the_optimiser_equals_torch() -> None:
 def test_resumed_equals_uninterrupted_bit_by_bit(tmp_path: Path) -> None:
     model, lora, jobs = model_of("gemma2"), Lora(r=4, dropout=0.3), [job(1), job(2, count=27)]
     states: list[bytes] = []
-    watch = Watch(save=lambda state: states.append(state.to_bytes()))
+    watch = TrainingCallbacks(save=lambda state: states.append(state.to_bytes()))
     stack, whole = trained(model, jobs, lora, RECIPE, watch)
     assert len(states) == 13 * 4
     for number in (0, 6, 29, 51):
         path = tmp_path / f"{number}.safetensors"
         path.write_bytes(states[number])
-        _, resumed = trained(model, jobs, lora, RECIPE, state=Lockstep.read(path, stack.size))
+        _, resumed = trained(model, jobs, lora, RECIPE, state=TrainingState.read(path, stack.size))
         assert torch.equal(resumed.weights, whole.weights)
         assert torch.equal(resumed.best, whole.best)
         assert resumed.curves == whole.curves
@@ -238,7 +241,7 @@ def test_a_diverging_adapter_stops_and_spares_the_rest() -> None:
     stack = Stack(model, lora, 3)
     jobs[1].start = torch.full((stack.size,), torch.nan)
     told: list[str] = []
-    _, state = trained(model, jobs, lora, RECIPE, Watch(say=told.append))
+    _, state = trained(model, jobs, lora, RECIPE, TrainingCallbacks(say=told.append))
     assert told == ["adapter 2: training stopped, the loss is not a finite number in epoch 1, step 1"]
     assert [bool(c.stopped) for c in state.curves] == [False, True, False]
     for k in (0, 2):
@@ -252,7 +255,9 @@ def test_an_exploding_adapter_stops() -> None:
     model.lm_head.weight.data *= 6  # so sure of itself that a wild adapter costs more than guessing
     own = job(1)
     recipe = Recipe(lr=100.0, epochs=30, batch=4)
-    _, state = trained(model, [own], Lora(r=4, targets=["down_proj"]), recipe, Watch(say=told.append))
+    _, state = trained(
+        model, [own], Lora(r=4, targets=["down_proj"]), recipe, TrainingCallbacks(say=told.append)
+    )
     assert state.curves[0].stopped.startswith("the loss is ")
     assert state.weights.isfinite().all()
     assert len(told) == 1
@@ -274,7 +279,7 @@ def test_without_memory_the_state_is_that_before_the_step(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(loop, "label_logits", full)
     stack = Stack(model, lora, 4)
-    state = begin(stack, jobs)
+    state = initial_state(stack, jobs)
     with pytest.raises(OutOfMemory):
         trained(model, jobs, lora, RECIPE, state=state)
     assert (state.epoch, state.step) != (0, 0)
@@ -332,27 +337,29 @@ def test_exported_folders_load_in_peft_with_equal_logits(folder: Path, targets: 
     model, lora = model_of("mistral"), Lora(r=3, alpha=7, dropout=0.1, targets=targets)
     stack = Stack(model, lora, 2)
     stack.weights.copy_(random_rows(stack))
-    write_adapter(folder, stack.tensors(stack.weights[1]), lora, "some/base", "abc")
+    write_adapter(folder, stack.peft_tensors(stack.weights[1]), lora, "some/base", "abc")
     batch = tree_of_examples(9, 5)
     adapted = PeftModel.from_pretrained(copy.deepcopy(model), folder).eval()
     with packing(model), stack.attached(), torch.no_grad():
-        packed = lay_out([[], [Weighed(t, 1.0) for t in batch]])
+        packed = pack([[], [WeightedExample(t, 1.0) for t in batch]])
         ours = label_losses(label_logits(model, packed), packed)
         theirs = padded_loss(adapted, batch)
     assert ours.mean().item() == pytest.approx(theirs.item(), rel=1e-5)
     assert adapted.peft_config["default"].base_model_name_or_path == "some/base"
     from safetensors.torch import load_file
 
-    assert torch.equal(stack.row_of(load_file(folder / "adapter_model.safetensors")), stack.weights[1])
+    assert torch.equal(
+        stack.weights_from_peft(load_file(folder / "adapter_model.safetensors")), stack.weights[1]
+    )
 
 
 def test_an_adapter_of_another_shape_is_not_taken_up() -> None:
     model = model_of("llama")
     one, other = Stack(model, Lora(r=2), 1), Stack(model, Lora(r=3), 1)
     with pytest.raises(ValueError, match="expected"):
-        other.row_of(one.tensors(one.weights[0]))
+        other.weights_from_peft(one.peft_tensors(one.weights[0]))
     with pytest.raises(KeyError):
-        other.row_of({})
+        other.weights_from_peft({})
 
 
 def test_targets_that_match_nothing_or_no_linear_module() -> None:
@@ -377,10 +384,10 @@ def test_the_base_is_itself_afterwards() -> None:
 @given(seed=st.integers(0, 500), count=st.integers(0, 20), row_tokens=st.integers(1, 120))
 @settings(max_examples=40)
 def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, row_tokens: int) -> None:
-    from unharm.training.loop import _parts
+    from unharm.training.loop import split_rows
 
-    examples = [Weighed(t, 1.0) for t in tree_of_examples(seed, count)]
-    parts = _parts(examples, row_tokens)
+    examples = [WeightedExample(t, 1.0) for t in tree_of_examples(seed, count)]
+    parts = split_rows(examples, row_tokens)
     assert [e for part in parts for e in part] == examples
     for part in parts:
         size = sum(len(e.tokens.ids) for e in part)
@@ -391,13 +398,14 @@ def test_parts_keep_every_example_once_and_within_bounds(seed: int, count: int, 
 
 def test_the_size_of_a_stack_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from unharm.core.models import memory
+    from unharm.training import stack_size as sizes
 
     stack, jobs, recipe = Stack(model_of("llama"), Lora(), 1), [job(1)], Recipe(batch=8)
-    one = memory.bytes_per_adapter(stack, jobs, recipe, 4096, False)
-    assert memory.bytes_per_adapter(stack, jobs, recipe, 4096, True) < one
-    assert memory.bytes_per_adapter(stack, jobs, recipe, 20, False) < one
-    for free, expected in ((0, 1), (one, 1), (7 * one, 3), (10**15, memory.MOST["cpu"])):
-        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
-        assert memory.stack_size(stack, jobs, recipe, 4096, False) == expected
+    one = sizes.bytes_per_adapter(stack, jobs, recipe, 4096, False)
+    assert sizes.bytes_per_adapter(stack, jobs, recipe, 4096, True) < one
+    assert sizes.bytes_per_adapter(stack, jobs, recipe, 20, False) < one
+    for free, expected in ((0, 1), (one, 1), (7 * one, 3), (10**15, sizes.MAX_STACK["cpu"])):
+        monkeypatch.setattr(sizes, "free_memory", lambda device, free=free: free)
+        assert sizes.stack_size(stack, jobs, recipe, 4096, False) == expected
     monkeypatch.undo()
     assert memory.free_memory(stack.weights.device) > 0

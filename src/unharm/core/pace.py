@@ -18,7 +18,7 @@ class Dry:
     built_in_scorers: bool = False
 
 
-class Fault(RuntimeError):
+class SimulatedFault(RuntimeError):
     """An error that was asked for."""
 
 

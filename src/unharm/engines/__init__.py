@@ -1,1 +1,1 @@
-"""Engines: what turns prompts into completions."""
+"""Engines that complete prompts."""

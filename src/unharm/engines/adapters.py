@@ -1,4 +1,4 @@
-"""The adapters at hand: loaded, checked, and put beside the base for the rows that need them."""
+"""Load adapters, check them, and activate those that the next rows need."""
 
 from __future__ import annotations
 
@@ -12,36 +12,49 @@ import torch
 from peft import PeftModel
 
 from unharm.core.errors import UserError
-from unharm.engines.mixed_lora import Adapter, Mixer, load_adapter
+from unharm.engines.mixed_lora import Adapter, AdapterMixer, load_adapter
 
-MOST = 8
-"""Adapters in one batch; more would cost more than they save."""
+MAX_ADAPTERS = 8
+"""Most adapters in one batch. More would cost more than they save."""
 
 ROUNDING = 1e-5
-"""A change of logits, as a share of the largest, that rounding alone could make."""
+"""Largest change of logits, relative to the largest logit, that rounding alone could cause."""
 
 
-class Rack:
-    """Adapters by the path of their folder; an empty name is the plain base.
+class AdapterCache:
+    """Loaded adapters, by the path of their folder. An empty name is the plain base.
 
-    Plain LoRA adapters are mixed in a batch. Others (DoRA, trained biases or modules) are left to PEFT,
-    which puts one at a time into the base; `alone` names it.
+    Plain LoRA adapters are mixed in a batch. Others (DoRA, trained biases or modules) are exclusive: PEFT
+    puts one of them at a time into the base.
+
+    Attributes:
+        model: The base.
+        probe: Returns the logits of a harmless text with the adapter of a name.
+        mixer: The mixed adapters in use.
+        exclusive: Name of the exclusive adapter in use; empty if there is none.
     """
 
     def __init__(self, model: Any, probe: Callable[[str], torch.Tensor]):
         self.model, self.probe = model, probe
-        self.mixer = Mixer(model)
-        self.alone = ""
+        self.mixer = AdapterMixer(model)
+        self.exclusive = ""
         self._loaded: OrderedDict[str, Adapter | None] = OrderedDict()
         self._checked: set[str] = set()
         self._plain: torch.Tensor | None = None
         self._peft: Any = None
 
-    def ready(self, name: str, label: str, used: set[str]) -> None:
-        """Loads an adapter, and checks once that it changes the logits of the probe; forgets the
-        oldest ones that are not `used`.
+    def load(self, name: str, label: str, used: set[str]) -> None:
+        """Load an adapter, and check once that it changes the logits of the probe.
 
-        Raises `UserError` where it does not fit the base, or changes nothing. Nothing may stand alone.
+        No exclusive adapter may be active. The adapters unused for longest are dropped from memory.
+
+        Args:
+            name: Path of its folder; empty for the plain base.
+            label: Name for messages.
+            used: Names that must stay loaded.
+
+        Raises:
+            UserError: The adapter does not fit the base, or changes nothing.
         """
         if not name:
             return
@@ -53,24 +66,25 @@ class Rack:
             self._loaded[name] = adapter
         self._loaded.move_to_end(name)
         idle = [n for n in self._loaded if n not in used and n != name]
-        for old in idle[: max(0, len(self._loaded) - 2 * MOST)]:
+        for old in idle[: max(0, len(self._loaded) - 2 * MAX_ADAPTERS)]:
             del self._loaded[old]
 
     def _check(self, name: str, label: str, adapter: Adapter | None) -> None:
+        """Raise `UserError` if the logits with the adapter are not finite, or are those of the base."""
         before = dict(self.mixer.adapters)
         if self._plain is None:
             self._plain = self.probe("")
         try:
             if adapter is None:
-                self.put_alone(name)
+                self.activate_exclusive(name)
             else:
                 self.mixer.use({name: adapter})
             probed = self.probe(name)
         finally:
-            self.put_alone("")
+            self.activate_exclusive("")
             self.mixer.use(before)
         if not torch.isfinite(probed).all():
-            raise UserError("the adapter gives logits that are no numbers", label)
+            raise UserError("the adapter gives logits that are not finite numbers", label)
         change = float((probed - self._plain).abs().max()) / float(self._plain.abs().max())
         if change <= ROUNDING:
             raise UserError(
@@ -79,45 +93,45 @@ class Rack:
                 "train it longer or with a higher learning rate",
             )
 
-    def together(self, names: set[str]) -> bool:
-        """Whether rows of these adapters can stand in one batch."""
-        alone = [n for n in names if n and self._loaded[n] is None]
-        return len(names - {""}) <= MOST and (not alone or len(names) == 1)
+    def can_share_batch(self, names: set[str]) -> bool:
+        """Return whether rows of these adapters can be in one batch."""
+        exclusive = [n for n in names if n and self._loaded[n] is None]
+        return len(names - {""}) <= MAX_ADAPTERS and (not exclusive or len(names) == 1)
 
-    def put(self, names: set[str]) -> None:
-        """Puts these adapters, which can stand together, beside the base."""
-        alone = next((n for n in names if n and self._loaded[n] is None), "")
-        if alone != self.alone:
-            self.put_alone(alone)
-        if not alone:
-            found = {n: self._loaded[n] for n in sorted(names) if n}
-            self.mixer.use({n: a for n, a in found.items() if a is not None})
+    def activate(self, names: set[str]) -> None:
+        """Activate these adapters, which can share a batch, and no others."""
+        exclusive = next((n for n in names if n and self._loaded[n] is None), "")
+        if exclusive != self.exclusive:
+            self.activate_exclusive(exclusive)
+        if not exclusive:
+            adapters = {n: self._loaded[n] for n in sorted(names) if n}
+            self.mixer.use({n: a for n, a in adapters.items() if a is not None})
 
-    def put_alone(self, name: str) -> None:
-        """Puts an adapter that cannot be mixed into the base, or takes it out."""
+    def activate_exclusive(self, name: str) -> None:
+        """Put an adapter that cannot be mixed into the base; an empty name removes the current one."""
         if self._peft is not None:
             self._peft.unload()
             self._peft = None
-        self.alone = name
+        self.exclusive = name
         if not name:
             return
         self.mixer.use({})
         try:
             self._peft = PeftModel.from_pretrained(self.model, name).eval()
         except (ValueError, RuntimeError, KeyError) as error:
-            self.alone = ""
+            self.exclusive = ""
             raise UserError(f"the adapter does not fit the base: {error}", name) from None
 
     def assign(self, names: list[str], rows: torch.Tensor) -> None:
-        """The adapter of every row of the next pass, and the row of every token."""
-        if not self.alone:
+        """Set the adapter of every row of the next pass, and the row of every token [tokens]."""
+        if not self.exclusive:
             self.mixer.assign(names, rows)
 
     @contextmanager
-    def open(self) -> Iterator[None]:
-        """The base is as it was afterwards."""
+    def restoring_base(self) -> Iterator[None]:
+        """Restore the plain base on leaving the context."""
         try:
             yield
         finally:
-            self.put_alone("")
+            self.activate_exclusive("")
             self.mixer.use({})

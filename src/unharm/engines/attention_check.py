@@ -1,4 +1,4 @@
-"""Whether a base attends as the hf engine does: before anything is generated, its logits are compared."""
+"""Compare the logits of the hf engine with those of the model itself, before anything is generated."""
 
 from __future__ import annotations
 
@@ -8,46 +8,56 @@ import torch
 
 from unharm.core.errors import UserError
 from unharm.engines.option_probabilities import Forward
+from unharm.engines.prompt_groups import PromptGroup
 from unharm.engines.requests import Sampling, Task
-from unharm.engines.rows import Rows, Unit
+from unharm.engines.rows import Rows
 
-TODO = "serve it, for example with vLLM, and use the engine openai"
+REMEDY = "serve it, for example with vLLM, and use the engine openai"
 
 
 @torch.inference_mode()
-def own_logits(model: Any, ids: list[int]) -> torch.Tensor:
-    """The logits [vocabulary] after a text, by the model's own attention."""
+def reference_logits(model: Any, ids: list[int]) -> torch.Tensor:
+    """Return the logits [vocabulary] after a text, by the model's own attention."""
     tokens = torch.tensor([ids], device=model.device)
     logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits[0, -1]
     return logits.float()
 
 
 @torch.inference_mode()
-def check_attention(model: Any, ids: list[int], wanted: torch.Tensor, forward: Forward) -> None:
-    """Reads all of a text but its last token, then that one, and compares with `wanted`.
+def check_attention(model: Any, ids: list[int], expected: torch.Tensor, forward: Forward) -> None:
+    """Read all tokens of a text but the last, then the last one, and compare the logits.
 
-    Raises `UserError` where the logits differ by more than rounding, or the model does not take what
-    the engine gives it.
+    Args:
+        model: A model inside `using_cache`.
+        ids: Token ids of the text.
+        expected: Logits of `reference_logits` for the same text.
+        forward: The forward pass of the engine.
+
+    Raises:
+        UserError: The logits differ by more than rounding, or the model rejects what the engine passes to
+            it.
     """
     rows = Rows(model.device)
     task = Task("check", (), Sampling(2, 0.0, 1.0))
     try:
-        passed, tokens, last = rows.begin([Unit(task, [], ids[:-1], 0, "")])
-        forward(passed, tokens, [""], last)
+        forward_pass, tokens, last = rows.add([PromptGroup(task, [], ids[:-1], 0, "")])
+        forward(forward_pass, tokens, [""], last)
         rows.tokens = ids[-1:]
-        passed, tokens = rows.next()
-        logits = forward(passed, tokens, rows.adapters(0, passed.count), torch.zeros_like(last))[0].float()
+        forward_pass, tokens = rows.next_pass()
+        logits = forward(
+            forward_pass, tokens, rows.adapters(0, forward_pass.count), torch.zeros_like(last)
+        )[0].float()
     except torch.OutOfMemoryError:
         raise
     except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise UserError(
-            f"the hf engine cannot run {model.config.model_type} models: {error}", "base", TODO
+            f"the hf engine cannot run {model.config.model_type} models: {error}", "base", REMEDY
         ) from None
-    difference = float((logits - wanted).abs().max() / wanted.abs().max())
+    difference = float((logits - expected).abs().max() / expected.abs().max())
     if not difference < (1e-3 if model.dtype == torch.float32 else 5e-2):
         raise UserError(
             f"the hf engine cannot run {model.config.model_type} models: their logits differ by "
             f"{difference:.2g}",
             "base",
-            TODO,
+            REMEDY,
         )

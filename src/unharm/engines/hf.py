@@ -1,7 +1,7 @@
-"""The default engine: a base of transformers on this machine, loaded once, and adapters beside it.
+"""The default engine: a transformers model on this machine, loaded once, with adapters.
 
-Rows of all tasks and adapters are continued together; a row that is done makes room for the next
-prompt. What a completion is depends on its request alone: not on the batch, its order, or a resumed run.
+Rows of all tasks and adapters are continued together. When a row ends, the next prompt takes its place. A
+completion depends on its request alone: not on the batch, the order, or a resumed run.
 """
 
 from __future__ import annotations
@@ -16,278 +16,282 @@ from unharm.core.errors import UserError
 from unharm.core.models.memory import keep_freed_memory, tokens_that_fit
 from unharm.core.models.transformers import end_tokens, out_of_memory
 from unharm.core.records import Completion
-from unharm.engines.adapters import MOST, Rack
-from unharm.engines.attention_check import check_attention, own_logits
-from unharm.engines.kv_cache import ROUND, Cells, Pass, Prefix, celled
+from unharm.engines.adapters import MAX_ADAPTERS, AdapterCache
+from unharm.engines.attention_check import check_attention, reference_logits
+from unharm.engines.cached_attention import using_cache
+from unharm.engines.kv_cache import TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass
 from unharm.engines.option_probabilities import option_probabilities
+from unharm.engines.prompt_groups import PromptGroup, Sample, common_length
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
-from unharm.engines.rows import Rows, Sample, Unit, common, reading
+from unharm.engines.results import completion_of, finish_reason
+from unharm.engines.rows import Rows
 
 SHARED = 32
-"""A common beginning of fewer tokens is not worth a prefix of its own."""
+"""Fewest tokens for which a shared beginning is cached as a prefix."""
 PREFIXES = 8
-"""Prefixes that are kept for later rows."""
+"""Number of prefixes that stay cached for later rows."""
 ROWS = {"cpu": 128, "cuda": 512}
 PASS_TOKENS = {"cpu": 4096, "cuda": 16384}
 SHARE = 0.3
-"""The share of free memory that the rows' keys and values may take."""
+"""Share of the free memory that keys and values may take."""
 
-Made = tuple[Task, Completion]
+TaskCompletion = tuple[Task, Completion]
 
 
 class HfEngine:
-    """Completes tasks with one base. `batch` is how many rows to aim at (None: by device); `style` is
-    `base`, or `chat` where the texts already have the model's special tokens."""
+    """Completes tasks with one base.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        style: `base`, or `chat` where texts already contain the model's special tokens.
+        batch: Number of rows to aim at; chosen by device if None.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, style: str, batch: int | None = None):
         self.model, self.tokenizer, self.style = model, tokenizer, style
         self.device: torch.device = model.device
         self.batch = batch or ROWS.get(self.device.type, 128)
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-        self.ends = end_tokens(model, tokenizer)
-        self.rack = Rack(model, self._probe)
-        self._most_cells, self._pass_tokens = (
+        self.end_ids = end_tokens(model, tokenizer)
+        self.adapter_cache = AdapterCache(model, self._probe)
+        self._cache_limit, self._pass_tokens = (
             tokens_that_fit(model, SHARE),
             PASS_TOKENS.get(self.device.type, 4096),
         )
         self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Prefix] = OrderedDict()
         self._wanted: torch.Tensor | None = None
         self._rows = Rows(self.device)
-        self._waiting: deque[Unit] = deque()
-        self._open: dict[str, tuple[Unit, Request]] = {}
-        self._sound = False
+        self._waiting: deque[PromptGroup] = deque()
+        self._in_flight: dict[str, tuple[PromptGroup, Request]] = {}
+        self._attention_checked = False
         if self.device.type == "cpu":
             keep_freed_memory()
 
-    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[Made]:
-        """See `Engine`. A prompt that leaves no room for `max_tokens` in the context is `failed` with
-        its reason, never cut. Raises `UserError` where the base attends in a way that is not known."""
-        coming = iter(tasks)
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[TaskCompletion]:
+        """See `CompletionEngine`. Raises `UserError` if the base attends in an unsupported way.
+
+        A prompt that leaves no room for `max_tokens` in the context is `failed`, never cut.
+        """
+        upcoming = iter(tasks)
         ids = self._encode([PROBE])[0]
-        wanted = None if self._sound else own_logits(self.model, ids)
-        self._rows, self._waiting, self._open = Rows(self.device), deque(), {}
-        head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
+        reference = None if self._attention_checked else reference_logits(self.model, ids)
+        self._rows, self._waiting, self._in_flight = Rows(self.device), deque(), {}
+        head = self.model.get_output_embeddings().register_forward_pre_hook(self._select_wanted)
         try:
-            with celled(self.model), self.rack.open():
-                if wanted is not None:
-                    check_attention(self.model, ids, wanted, self._forward)
-                    self._sound = True
+            with using_cache(self.model), self.adapter_cache.restoring_base():
+                if reference is not None:
+                    check_attention(self.model, ids, reference, self._forward)
+                    self._attention_checked = True
                 while True:
-                    yield from self._pull(coming, refused)
+                    yield from self._take_tasks(upcoming, refused)
                     if not self._waiting and not self._rows.count:
                         return
                     yield from self._step()
         finally:
             head.remove()
 
-    # ---- tasks -------------------------------------------------------------------------
+    def _take_tasks(self, upcoming: Iterator[Task], refused: Refused) -> Iterator[TaskCompletion]:
+        """Take tasks until enough prompts wait. Yields completions of prompts that do not fit.
 
-    def _pull(self, coming: Iterator[Task], refused: Refused) -> Iterator[Made]:
-        """Takes tasks until enough prompts wait for the next passes, and puts what is new in order of
-        length; none while an adapter is alone."""
-        if len(self._waiting) >= self.batch or (self.rack.alone and (self._waiting or self._rows.count)):
+        Takes nothing while an exclusive adapter has rows, because it must not be mixed.
+        """
+        if len(self._waiting) >= self.batch or (
+            self.adapter_cache.exclusive and (self._waiting or self._rows.count)
+        ):
             return
-        self.rack.put_alone("")
-        new: list[Unit] = []
+        self.adapter_cache.activate_exclusive("")
+        new: list[PromptGroup] = []
         while len(self._waiting) + len(new) < 2 * self.batch:
-            used = {u.adapter for u in (*self._rows.units, *self._waiting, *new)}
-            if len({u.adapter for u in new}) >= MOST // 2 or (task := next(coming, None)) is None:
+            used = {u.adapter for u in (*self._rows.prompts, *self._waiting, *new)}
+            if len({u.adapter for u in new}) >= MAX_ADAPTERS // 2 or (task := next(upcoming, None)) is None:
                 break
             try:
-                self.rack.ready(str(task.adapter or ""), task.name, used)
+                self.adapter_cache.load(str(task.adapter or ""), task.name, used)
             except UserError as error:
                 refused(task, error)
                 continue
-            for unit in self._units(task):
-                if unit.ids:
-                    new.append(unit)
+            for prompt in self._prompt_groups(task):
+                if prompt.ids:
+                    new.append(prompt)
                 else:
-                    yield from ((task, failed(r, unit.reason, unit.shared)) for r in unit.requests)
-        if self.rack.together({u.adapter for u in new}):
-            new.sort(key=lambda u: (len(u.own), u.requests[0].text))
+                    yield from ((task, failed(r, prompt.reason, prompt.shared)) for r in prompt.requests)
+        if self.adapter_cache.can_share_batch({u.adapter for u in new}):
+            new.sort(key=lambda u: (len(u.suffix), u.requests[0].text))
         self._waiting.extend(new)
 
-    def _units(self, task: Task) -> list[Unit]:
-        """The prompts of a task by length, with the samples of each; without tokens where one cannot
-        be completed (`shared` is then the number that it has, and `reason` says why)."""
+    def _prompt_groups(self, task: Task) -> list[PromptGroup]:
+        """Return the prompts of a task by length, each with its samples.
+
+        A prompt that cannot be completed has no tokens; `reason` says why, and `shared` is its number of
+        tokens.
+        """
         by_text: dict[str, list[Request]] = {}
         for request in task.requests:
             by_text.setdefault(request.text, []).append(request)
         openings = dict.fromkeys(r[0].text[: r[0].prefix] for r in by_text.values())
         texts = [*by_text, *(o for o in openings if o not in by_text)]
         ids_of = dict(zip(texts, self._encode(texts), strict=True))
-        units = []
+        prompts = []
         for text, requests in by_text.items():
             ids = ids_of[text]
-            unit = Unit(task, requests, ids, 0, str(task.adapter or ""))
+            prompt = PromptGroup(task, requests, ids, 0, str(task.adapter or ""))
             if reason := unfit(text, len(ids), task.sampling, self.context):
-                unit.ids, unit.shared, unit.reason = [], len(ids), reason
+                prompt.ids, prompt.shared, prompt.reason = [], len(ids), reason
             else:
-                shared = common(ids_of[text[: requests[0].prefix]], ids)
-                unit.shared = shared if shared >= SHARED else 0
-            units.append(unit)
-        return sorted(units, key=lambda u: (len(u.own), u.requests[0].text))
+                shared = common_length(ids_of[text[: requests[0].prefix]], ids)
+                prompt.shared = shared if shared >= SHARED else 0
+            prompts.append(prompt)
+        return sorted(prompts, key=lambda u: (len(u.suffix), u.requests[0].text))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        """Token ids, without an end-of-text that some tokenizers append."""
-        found = self.tokenizer(texts, add_special_tokens=self.style == "base")["input_ids"]
+        """Return token ids of each text, without the end-of-text that some tokenizers append."""
+        encoded = self.tokenizer(texts, add_special_tokens=self.style == "base")["input_ids"]
         end = self.tokenizer.eos_token_id
-        return [list(ids[:-1]) if len(ids) > 1 and ids[-1] == end else list(ids) for ids in found]
+        return [list(ids[:-1]) if len(ids) > 1 and ids[-1] == end else list(ids) for ids in encoded]
 
     @torch.inference_mode()
     def _probe(self, name: str) -> torch.Tensor:
-        return self._read(self._encode([PROBE])[0], name)[1].float().cpu()
+        """Return the logits [1, vocabulary] after the probe text with an adapter."""
+        return self._prefill(self._encode([PROBE])[0], name)[1].float().cpu()
 
-    def _read(self, ids: list[int], adapter: str) -> tuple[Cells, torch.Tensor]:
-        """One text by itself: its cells, and the logits [1, vocabulary] after it."""
-        cells = Cells()
-        cells.reserve(1, len(ids))
-        none = torch.zeros(1, dtype=torch.long, device=self.device)
-        passed, tokens, last = reading(cells, 0, [ids], none, [])
-        return cells, self._forward(passed, tokens, [adapter], last)
+    def _prefill(self, ids: list[int], adapter: str) -> tuple[KeyValueCache, torch.Tensor]:
+        """Read one text alone. Returns its cache and the logits [1, vocabulary] after it."""
+        cache = KeyValueCache()
+        cache.reserve(1, len(ids))
+        no_offsets = torch.zeros(1, dtype=torch.long, device=self.device)
+        forward_pass, tokens, last = prompt_pass(cache, 0, [ids], no_offsets, [])
+        return cache, self._forward(forward_pass, tokens, [adapter], last)
 
-    # ---- passes ------------------------------------------------------------------------
-
-    def _step(self) -> Iterator[Made]:
-        """New prompts where there is room, then one token for every row."""
+    def _step(self) -> Iterator[TaskCompletion]:
+        """Start new prompts where there is room, then draw one token for every row."""
         try:
-            while units := self._admitted():
-                yield from self._begin(units)
+            while prompts := self._admit():
+                yield from self._start_rows(prompts)
             if self._rows.count:
-                yield from self._next()
+                yield from self._decode_step()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            self._halve()
+            self._halve_batch()
 
-    def _admitted(self) -> list[Unit]:
-        """The units that wait and go into the next pass; none where it is not worth one yet."""
-        rows, units = self._rows, list[Unit]()
-        room = self.batch - rows.count
-        if rows.count and room < min(self.batch // 4, len(self._waiting)):
+    def _admit(self) -> list[PromptGroup]:
+        """Take the waiting prompts that go into the next pass; none if a pass is not worth it yet."""
+        rows, prompts = self._rows, list[PromptGroup]()
+        free_rows = self.batch - rows.count
+        if rows.count and free_rows < min(self.batch // 4, len(self._waiting)):
             return []
-        names = {u.adapter for u in rows.units}
-        cells, longest = rows.most_cells, 0
-        while self._waiting and len(units) < room:
-            unit = self._waiting[0]
-            longest = max(longest, len(unit.own))
-            padded = longest * (len(units) + 1)  # in attention, rows are as long as the longest
-            if (rows.count or units) and (
-                cells + unit.most_cells > self._most_cells
-                or (units and padded > self._pass_tokens)
-                or not self.rack.together(names | {unit.adapter})
+        names = {u.adapter for u in rows.prompts}
+        cached_tokens, longest = rows.max_cached_tokens, 0
+        while self._waiting and len(prompts) < free_rows:
+            prompt = self._waiting[0]
+            longest = max(longest, len(prompt.suffix))
+            padded = longest * (len(prompts) + 1)  # attention pads rows to the longest
+            if (rows.count or prompts) and (
+                cached_tokens + prompt.max_cached_tokens > self._cache_limit
+                or (prompts and padded > self._pass_tokens)
+                or not self.adapter_cache.can_share_batch(names | {prompt.adapter})
             ):
                 break
-            units.append(self._waiting.popleft())
-            cells += unit.most_cells
-            names |= {unit.adapter}
-            self._open |= {r.completion_id: (unit, r) for r in unit.requests}
-        return units
+            prompts.append(self._waiting.popleft())
+            cached_tokens += prompt.max_cached_tokens
+            names |= {prompt.adapter}
+            self._in_flight |= {r.completion_id: (prompt, r) for r in prompt.requests}
+        return prompts
 
     @torch.inference_mode()
-    def _begin(self, units: list[Unit]) -> list[Made]:
-        """Reads prompts and draws their first tokens."""
-        self.rack.put({u.adapter for u in (*self._rows.units, *units)})
-        for unit in units:
-            unit.prefix = self._prefix(unit)
-        asked = [u for u in units if u.requests[0].options]
-        if asked:
-            answers = [self._encode([u.requests[0].text + o for o in u.requests[0].options]) for u in asked]
-            found = option_probabilities(asked, answers, self._forward, self.device)
-            for unit, options in zip(asked, found, strict=True):
-                unit.options = options
+    def _start_rows(self, prompts: list[PromptGroup]) -> list[TaskCompletion]:
+        """Read prompts and draw their first tokens."""
+        self.adapter_cache.activate({u.adapter for u in (*self._rows.prompts, *prompts)})
+        for prompt in prompts:
+            prompt.prefix = self._prefix(prompt)
+        asking = [u for u in prompts if u.requests[0].options]
+        if asking:
+            requests = [u.requests[0] for u in asking]
+            answers = [self._encode([r.text + option for option in r.options]) for r in requests]
+            probabilities = option_probabilities(asking, answers, self._forward, self.device)
+            for prompt, options in zip(asking, probabilities, strict=True):
+                prompt.options = options
         first = self._rows.count
-        passed, tokens, last = self._rows.begin(units)
-        logits = self._forward(passed, tokens, self._rows.adapters(first, self._rows.count), last)
-        return self._made(first, logits)
+        forward_pass, tokens, last = self._rows.add(prompts)
+        logits = self._forward(forward_pass, tokens, self._rows.adapters(first, self._rows.count), last)
+        return self._advance(first, logits)
 
     @torch.inference_mode()
-    def _next(self) -> list[Made]:
-        """One more token for every row."""
-        passed, tokens = self._rows.next()
-        logits = self._forward(passed, tokens, self._rows.adapters(0, passed.count), None)
-        self._rows.read()
-        return self._made(0, logits[: self._rows.count])
+    def _decode_step(self) -> list[TaskCompletion]:
+        """Draw one more token for every row."""
+        forward_pass, tokens = self._rows.next_pass()
+        logits = self._forward(forward_pass, tokens, self._rows.adapters(0, forward_pass.count), None)
+        self._rows.mark_written()
+        return self._advance(0, logits[: self._rows.count])
 
-    def _made(self, first: int, logits: torch.Tensor) -> list[Made]:
-        finished = self._rows.advance(first, logits, self._ended)
+    def _advance(self, first: int, logits: torch.Tensor) -> list[TaskCompletion]:
+        """Draw the next tokens of the rows from `first` on. Returns the completions that are done."""
+
+        def ended(sample: Sample) -> str:
+            return finish_reason(sample, self.end_ids, self.tokenizer)
+
+        finished = self._rows.advance(first, logits, ended)
         for sample, _ in finished:
-            del self._open[sample.request.completion_id]
-        return [(s.unit.task, self._completion(s, why)) for s, why in finished]
+            del self._in_flight[sample.request.completion_id]
+        return [(s.prompt.task, completion_of(s, reason, self.tokenizer)) for s, reason in finished]
 
-    def _prefix(self, unit: Unit) -> Prefix | None:
-        """The prefix of a unit, computed once and kept for others."""
-        if not unit.shared:
+    def _prefix(self, prompt: PromptGroup) -> Prefix | None:
+        """Return the cached prefix of a prompt, computing it on first use."""
+        if not prompt.shared:
             return None
-        at = unit.adapter, tuple(unit.ids[: unit.shared])
-        if at not in self._prefixes:
-            cells, _ = self._read(unit.ids[: unit.shared], unit.adapter)
-            self._prefixes[at] = Prefix(cells, unit.shared)
+        key = prompt.adapter, tuple(prompt.ids[: prompt.shared])
+        if key not in self._prefixes:
+            cache, _ = self._prefill(prompt.ids[: prompt.shared], prompt.adapter)
+            self._prefixes[key] = Prefix(cache, prompt.shared)
             while len(self._prefixes) > PREFIXES:
                 self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(at)
-        return self._prefixes[at]
+        self._prefixes.move_to_end(key)
+        return self._prefixes[key]
 
     def _forward(
-        self, passed: Pass, tokens: torch.Tensor, adapters: list[str], wanted: torch.Tensor | None
+        self,
+        forward_pass: ForwardPass,
+        tokens: torch.Tensor,
+        adapters: list[str],
+        wanted: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Logits [tokens, vocabulary]: of all tokens, or of the `wanted` ones."""
-        self.rack.assign(adapters, passed.rows)
+        """Return the logits [wanted, vocabulary] of one pass over `tokens` [1, tokens].
+
+        `adapters` has one name per row; `wanted` are the tokens whose logits are needed (None: all).
+        """
+        self.adapter_cache.assign(adapters, forward_pass.rows)
         count = tokens.shape[1] if wanted is None else len(wanted)
-        if wanted is not None and count < ROUND:
-            wanted = torch.cat([wanted, wanted[:1].expand(ROUND - count)])
+        if wanted is not None and count < TILE:
+            wanted = torch.cat([wanted, wanted[:1].expand(TILE - count)])
         self._wanted = wanted
         logits: torch.Tensor = self.model(
-            input_ids=tokens, position_ids=passed.positions, use_cache=False, cells=passed
+            input_ids=tokens,
+            position_ids=forward_pass.positions,
+            use_cache=False,
+            forward_pass=forward_pass,
         ).logits
         return logits[0, :count]
 
-    def _choose(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Before the output layer: only the wanted tokens."""
+    def _select_wanted(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Pass only the wanted tokens to the output layer."""
         return inputs if self._wanted is None else (inputs[0][:, self._wanted],)
 
-    # ---- what comes out ----------------------------------------------------------------
-
-    def _ended(self, sample: Sample) -> str:
-        sampling = sample.unit.task.sampling
-        if sample.tokens[-1] in self.ends:
-            return "end"
-        if sampling.stop:
-            tail = sample.tokens[-max(map(len, sampling.stop)) - 4 :]
-            text = self.tokenizer.decode(tail, skip_special_tokens=True)
-            if any(stop in text for stop in sampling.stop):
-                return "stop"
-        return "length" if len(sample.tokens) >= sampling.max_tokens else ""
-
-    def _completion(self, sample: Sample, why: str) -> Completion:
-        unit, request = sample.unit, sample.request
-        tokens = sample.tokens[:-1] if why == "end" else sample.tokens
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        cuts = [text.index(s) for s in unit.task.sampling.stop if s in text]
-        if cuts:
-            text, why = text[: min(cuts)], "stop"
-        return Completion(
-            request.completion_id, request.prompt_id, request.sample, text, why, len(unit.ids), len(tokens),
-            options=unit.options,
-        )  # fmt: skip
-
-    # ---- memory ------------------------------------------------------------------------
-
-    def _halve(self) -> None:
-        """Puts everything on its way back among what waits, and goes on with half as much at a time."""
-        left: dict[int, Unit] = {}
-        for unit, request in self._open.values():
-            again = Unit(unit.task, [], unit.ids, unit.shared, unit.adapter)
-            left.setdefault(id(unit), again).requests.append(request)
-        self._rows, self._open = Rows(self.device), {}
+    def _halve_batch(self) -> None:
+        """Put all unfinished requests back into the queue, and go on with half the batch."""
+        remaining: dict[int, PromptGroup] = {}
+        for prompt, request in self._in_flight.values():
+            restarted = PromptGroup(prompt.task, [], prompt.ids, prompt.shared, prompt.adapter)
+            remaining.setdefault(id(prompt), restarted).requests.append(request)
+        self._rows, self._in_flight = Rows(self.device), {}
         self._prefixes.clear()
-        self._waiting.extendleft(reversed(list(left.values())))
+        self._waiting.extendleft(reversed(list(remaining.values())))
         if self.batch == 1:
             raise UserError(
                 "no memory for a single row",
                 "engine",
                 "use a bfloat16 base, or lower benchmarks.*.max_tokens",
             )
-        self.batch, self._most_cells = self.batch // 2, self._most_cells // 2
+        self.batch, self._cache_limit = self.batch // 2, self._cache_limit // 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -1,60 +1,80 @@
-"""Keys and values of many rows at a time, and attention over them, for the models of transformers as
-they are.
+"""Cache keys and values of many rows, and describe the passes that read and write them.
 
-A row is one text that is being continued. Its own tokens stand in the cells from place 0 on; what
-several rows have in common at their beginning is a prefix, held once (as in Juravsky et al., 2024,
-"Hydragen"). Attention over a row's own cells and over its prefix is computed apart and joined by the
-sums of both, so every number of a row depends on that row alone: on a CPU in float32 the logits are the
-same bit by bit whatever stands beside it.
+A row is one text that is being continued. Its own tokens are cached at the places 0, 1, 2 …. A prefix that
+several rows have in common is cached once (as in Juravsky et al., 2024, "Hydragen"). Attention over a row's
+own places and over its prefix is computed separately and merged from the partial softmax sums. Every number
+of a row depends on that row alone: on a CPU in float32 its logits are the same bit by bit whatever other
+rows are in the batch.
+
+Worked example. Three rows with 2, 3 and 4 cached tokens (`.` is an empty place)::
+
+    place     0  1  2  3
+    row 0     a  b  .  .
+    row 1     c  d  e  .      <- its last sample has ended: a gap
+    row 2     f  g  h  i
+
+The last row is copied into the gap, and the number of rows falls to two. Nothing is erased::
+
+    row 0     a  b  .  .
+    row 1     f  g  h  i
+    row 2     f  g  h  i      <- no longer in use; the next prompt overwrites it
+
+`copy_rows(sources=[2], targets=[1], places=4)` does this. A token attends to the places up to its own, so a
+leftover key behind them is never read. The example is checked by
+`tests/engines/test_kv_cache_example.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from transformers import AttentionInterface
 
-from unharm.core.models.transformers import check_arguments
-
-NAME = "unharm_cells"
-ROUND = 16
-"""Lengths of prompts are rounded up to multiples of this, and no product has fewer rows: matrix
-libraries treat small shapes in ways of their own, with other rounding."""
+TILE = 16
+"""Round the lengths of prompts up to a multiple of this, and give no matrix product fewer rows. Matrix
+libraries have special code for small shapes, which rounds differently."""
 BLOCK = 32
-"""Own places are attended to in blocks of this size, so that no sum depends on how many there are."""
+"""Attend to own places in blocks of this size, so that no sum depends on the number of blocks."""
 
 
-def rounded(number: int, size: int = ROUND) -> int:
-    """The next multiple of `size`, at least one."""
+def round_up(number: int, size: int = TILE) -> int:
+    """Return the next multiple of `size`, at least `size`."""
     return max(1, -(-number // size)) * size
 
 
-class Cells:
-    """Keys and values per layer, [rows, key heads, places, width]; grows as it is needed."""
+class KeyValueCache:
+    """Keys and values per layer, each [rows, key heads, places, width]. Grows when needed.
+
+    Attributes:
+        layers: The pair of keys and values of every layer that has written.
+        rows: Number of rows allocated.
+        places: Number of places allocated per row.
+    """
 
     def __init__(self) -> None:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.rows = self.places = 0
 
     def reserve(self, rows: int, places: int) -> None:
-        """Makes room; what is there stays."""
+        """Make room for so many rows and places. What is cached stays."""
         if rows <= self.rows and places <= self.places:
             return
         self.rows = max(self.rows, rows, min(2 * self.rows, rows + 256))
-        self.places = max(self.places, rounded(places, BLOCK))
+        self.places = max(self.places, round_up(places, BLOCK))
         for layer, pair in self.layers.items():
             self.layers[layer] = (self._grown(pair[0]), self._grown(pair[1]))
 
     def _grown(self, old: torch.Tensor) -> torch.Tensor:
+        """Return a larger tensor with the same beginning."""
         new = old.new_zeros(self.rows, old.shape[1], self.places, old.shape[3])
         new[: old.shape[0], :, : old.shape[2]] = old
         return new
 
-    def of(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def layer_tensors(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and values of a layer. Allocates them on first use, shaped like `key` and
+        `value`."""
         if layer not in self.layers:
             self.layers[layer] = (
                 key.new_zeros(self.rows, key.shape[1], self.places, key.shape[3]),
@@ -62,8 +82,8 @@ class Cells:
             )
         return self.layers[layer]
 
-    def copy(self, sources: torch.Tensor, targets: torch.Tensor, places: int) -> None:
-        """Rows `targets` become what rows `sources` are, up to `places`."""
+    def copy_rows(self, sources: torch.Tensor, targets: torch.Tensor, places: int) -> None:
+        """Copy the first `places` places of the rows `sources` to the rows `targets`."""
         for pair in self.layers.values():
             for held in pair:
                 held[targets, :, :places] = held[sources, :, :places]
@@ -71,24 +91,31 @@ class Cells:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The beginning that rows share: cells with one row, `length` of whose places are filled."""
+    """The shared beginning of several rows: a cache with one row, of which `length` places are filled."""
 
-    cells: Cells
+    cache: KeyValueCache
     length: int
 
 
 @dataclass
-class Pass:
-    """What attention has to know of one forward pass over some tokens of `count` rows of `cells`, from
-    row `first` on. The tokens of all rows stand in one sequence, without padding.
+class ForwardPass:
+    """What attention needs to know about one forward pass.
 
-    `rows` [tokens] is the row of each token within the pass, `queries` [tokens] its number among the
-    tokens of its row here (`length` at most); `starts` [count] is the place of a row's first one among
-    its own tokens. `places` is how many own places are looked at (whole blocks); `offsets` [count] the
-    length of each row's prefix; `groups` the prefixes with the rows that begin with them.
+    The tokens of all rows form one sequence without padding.
+
+    Attributes:
+        cache: Where keys and values are stored.
+        first: The first row of the cache in this pass.
+        rows: Row of each token, counted from `first` [tokens].
+        queries: Number of each token among the new tokens of its row [tokens].
+        length: Most new tokens of a row, rounded up.
+        starts: Place of the first new token of each row [count].
+        places: Number of own places to attend to; a multiple of `BLOCK`.
+        offsets: Length of the prefix of each row [count].
+        groups: Prefixes, each with the rows that begin with it.
     """
 
-    cells: Cells
+    cache: KeyValueCache
     first: int
     rows: torch.Tensor
     queries: torch.Tensor
@@ -101,38 +128,49 @@ class Pass:
 
     @property
     def count(self) -> int:
+        """Number of rows."""
         return len(self.starts)
 
     @property
     def positions(self) -> torch.Tensor:
-        """The position of every token in its text [1, tokens]."""
+        """Position of every token in its text [1, tokens]."""
         return ((self.offsets + self.starts)[self.rows] + self.queries)[None]
 
     def write(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stores the new keys and values [1, heads, tokens, width]; gives those of all places."""
-        at = self.starts[self.rows] + self.queries
-        found = []
-        for whole, new in zip(self.cells.of(layer, key, value), (key, value), strict=True):
-            whole[self.first + self.rows, :, at] = new[0].transpose(0, 1)
-            found.append(whole[self.first : self.first + self.count, :, : self.places])
-        return found[0], found[1]
+        """Store new keys and values.
 
-    def by_row(self, query: torch.Tensor) -> torch.Tensor:
-        """From [1, heads, tokens, width] to [count, heads, length, width], zero where there is none."""
+        Args:
+            layer: Number of the layer.
+            key: [1, key heads, tokens, width].
+            value: [1, key heads, tokens, width].
+
+        Returns:
+            Keys and values of all own places [count, key heads, places, width].
+        """
+        places = self.starts[self.rows] + self.queries
+        stored = []
+        for cached, new in zip(self.cache.layer_tensors(layer, key, value), (key, value), strict=True):
+            cached[self.first + self.rows, :, places] = new[0].transpose(0, 1)
+            stored.append(cached[self.first : self.first + self.count, :, : self.places])
+        return stored[0], stored[1]
+
+    def pad_rows(self, query: torch.Tensor) -> torch.Tensor:
+        """Spread [1, heads, tokens, width] over rows [count, heads, length, width], zero where a row is
+        shorter."""
         if self.length == 1:
             return query[0].transpose(0, 1)[:, :, None]
-        apart = query.new_zeros(self.count, query.shape[1], self.length, query.shape[3])
-        apart[self.rows, :, self.queries] = query[0].transpose(0, 1)
-        return apart
+        padded = query.new_zeros(self.count, query.shape[1], self.length, query.shape[3])
+        padded[self.rows, :, self.queries] = query[0].transpose(0, 1)
+        return padded
 
-    def in_line(self, out: torch.Tensor) -> torch.Tensor:
-        """From [count, heads, length, width] back to [1, tokens, heads, width]."""
+    def unpad_rows(self, out: torch.Tensor) -> torch.Tensor:
+        """Undo `pad_rows`: from [count, heads, length, width] to [1, tokens, heads, width]."""
         return (out[:, :, 0] if self.length == 1 else out[self.rows, :, self.queries])[None]
 
-    def hidden(self, window: int | None) -> torch.Tensor:
-        """Which own places a query must not see [count, 1, 1, length, places]."""
+    def causal_mask(self, window: int | None) -> torch.Tensor:
+        """Return the own places that a query must not see [count, 1, 1, length, places]."""
         if window not in self._masks:
             queries = self.starts[:, None] + torch.arange(self.length, device=self.starts.device)
             keys = torch.arange(self.places, device=self.starts.device)
@@ -142,118 +180,51 @@ class Pass:
             self._masks[window] = mask[:, None, None]
         return self._masks[window]
 
-    def outside(self, members: torch.Tensor, prefix: Prefix, window: int) -> torch.Tensor:
-        """Which places of a prefix are beyond the window of its members' queries."""
+    def window_mask(self, members: torch.Tensor, prefix: Prefix, window: int) -> torch.Tensor:
+        """Return the places of a prefix that are outside the sliding window of its members [members, 1, 1,
+        length, places]."""
         queries = (self.offsets + self.starts)[members][:, None]
         queries = queries + torch.arange(self.length, device=members.device)
         places = torch.arange(prefix.length, device=members.device)
         return (places <= queries[..., None] - window)[:, None, None]
 
 
-Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Of one part of the keys: the largest score, the sum of weights, and the weighted values."""
+def prompt_pass(
+    cache: KeyValueCache,
+    first: int,
+    texts: list[list[int]],
+    offsets: torch.Tensor,
+    groups: list[tuple[Prefix, torch.Tensor]],
+) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
+    """Return the pass that reads whole texts into the rows from `first` on.
 
+    All tokens form one sequence. A sequence shorter than `TILE` is padded with the last token of the first
+    text, written to the same place again.
 
-def cell_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    cells: Pass,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **others: Any,
-) -> tuple[torch.Tensor, None]:
-    """Shapes: `query` [1, heads, tokens, width], `key` and `value` with their own number of heads;
-    gives [1, tokens, heads, width]. Raises `UserError` for arguments that it does not know."""
-    check_arguments(module, others, "the hf engine", "serve this model and use the engine openai")
-    heads, shared, width = query.shape[1], key.shape[1], query.shape[3]
-    scale = width**-0.5 if scaling is None else scaling
-    rows = cells.by_row(query * scale)
-    grouped = rows.reshape(cells.count, shared, heads // shared, cells.length, width)
-    keys, values = cells.write(module.layer_idx, key, value)
-    hidden = cells.hidden(sliding_window)
-    whole = _part(grouped, keys[:, :, :BLOCK], values[:, :, :BLOCK], softcap, hidden[..., :BLOCK])
-    for start in range(BLOCK, cells.places, BLOCK):
-        own = slice(start, start + BLOCK)
-        part = _part(grouped, keys[:, :, own], values[:, :, own], softcap, hidden[..., own])
-        whole = _joined(whole, part)
-    for prefix, members in cells.groups:
-        everyone = len(members) == cells.count
-        asked = grouped if everyone else grouped[members]
-        outside = None if sliding_window is None else cells.outside(members, prefix, sliding_window)
-        part = _prefix_part(asked, prefix, module.layer_idx, softcap, outside)
-        before: Part = whole if everyone else tuple(x[members] for x in whole)  # type: ignore[assignment]
-        joined = _joined(before, part)
-        if everyone:
-            whole = joined
-        else:
-            for target, new in zip(whole, joined, strict=True):
-                target[members] = new
-    out = (whole[2] / whole[1]).to(query.dtype).view(cells.count, heads, cells.length, -1)
-    return cells.in_line(out).contiguous(), None
+    Args:
+        cache: Where keys and values go.
+        first: The row of the first text.
+        texts: Token ids of each text, without its prefix.
+        offsets: Length of the prefix of each text [texts].
+        groups: Prefixes, each with the texts that begin with it, counted from `first`.
 
-
-def _part(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    softcap: float | None,
-    hidden: torch.Tensor | None,
-) -> Part:
-    """`query` [rows, key heads, group, length, width] over `keys` [rows, key heads, places, width]."""
-    rows, shared, group, length, width = query.shape
-    scores = torch.matmul(query.reshape(rows, shared, group * length, width), keys.transpose(2, 3))
-    scores = scores.float().view(rows, shared, group, length, -1)
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if hidden is not None:
-        scores = scores.masked_fill_(hidden, -torch.inf)
-    largest = scores.amax(dim=-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).min)
-    weights = scores.sub_(largest).exp_()
-    total = weights.sum(dim=-1, keepdim=True)
-    out = torch.matmul(weights.view(rows, shared, group * length, -1).to(values.dtype), values)
-    return largest, total, out.float().view(rows, shared, group, length, -1)
-
-
-def _prefix_part(
-    query: torch.Tensor, prefix: Prefix, layer: int, softcap: float | None, outside: torch.Tensor | None
-) -> Part:
-    """All rows against one prefix: one product per key head instead of one per row."""
-    rows, shared, group, length, width = query.shape
-    keys, values = (x[:1, :, : prefix.length] for x in prefix.cells.layers[layer])
-    flat = query.permute(1, 0, 2, 3, 4).reshape(1, shared, 1, rows * group * length, width)
-    missing = ROUND - flat.shape[3]
+    Returns:
+        The pass, its tokens [1, tokens], and the place of each text's last token among them [texts].
+    """
+    sizes = torch.tensor([len(text) for text in texts])
+    rows = torch.repeat_interleave(torch.arange(len(texts)), sizes)
+    queries = torch.cat([torch.arange(size) for size in sizes.tolist()])
+    tokens = torch.tensor([token for text in texts for token in text])
+    last = sizes.cumsum(0) - 1
+    missing = TILE - len(tokens)
     if missing > 0:
-        flat = torch.nn.functional.pad(flat, (0, 0, 0, missing))
-    if outside is not None:
-        outside = outside.expand(rows, 1, group, length, -1).reshape(1, 1, 1, -1, prefix.length)
-        outside = torch.nn.functional.pad(outside, (0, 0, 0, max(0, missing)))
-    return tuple(  # type: ignore[return-value]
-        x[0, :, 0, : rows * group * length].view(shared, rows, group, length, -1).permute(1, 0, 2, 3, 4)
-        for x in _part(flat, keys, values, softcap, outside)
-    )
-
-
-def _joined(one: Part, other: Part) -> Part:
-    """Softmax over both parts, from each part's own."""
-    largest = torch.maximum(one[0], other[0])
-    left, right = (one[0] - largest).exp(), (other[0] - largest).exp()
-    return largest, one[1] * left + other[1] * right, one[2] * left + other[2] * right
-
-
-AttentionInterface.register(NAME, cell_attention)
-
-
-@contextmanager
-def celled(model: Any) -> Iterator[None]:
-    """The model attends over cells inside, and as before outside."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
+        rows, queries, tokens = (
+            torch.cat([x, x[last[:1]].expand(missing)]) for x in (rows, queries, tokens)
+        )
+    length, longest = round_up(int(sizes.max())), round_up(int(sizes.max()), BLOCK)
+    device = offsets.device
+    forward_pass = ForwardPass(
+        cache, first, rows.to(device), queries.to(device), length, torch.zeros_like(offsets), longest,
+        offsets, groups,
+    )  # fmt: skip
+    return forward_pass, tokens[None].to(device), last.to(device)

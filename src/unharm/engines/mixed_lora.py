@@ -1,8 +1,22 @@
-"""LoRA adapters mixed in a batch: every row goes through its own (Hu et al., 2021, equation 3).
+"""Mix LoRA adapters in one batch: every row goes through its own adapter (Hu et al., 2021, equation 3).
 
-The matrices A of all adapters in use stand below each other, so one product serves every row; what is
-not of a row's own adapter is set to zero before the product with the matrices B. Each stands at a multiple
-of eight: small or crooked products are rounded in other ways.
+The matrices A of all adapters are stacked, so one product serves every row. A mask then sets the columns of
+other adapters to zero before the product with the stacked matrices B. Each adapter starts at a multiple of
+eight columns, because matrix libraries round small or uneven products differently.
+
+Worked example. A batch of three rows: row 0 uses the adapter `x` (rank 1), row 1 the adapter `y` (rank 2),
+row 2 is the plain base. The stacked A has 16 columns, `x` in 0 to 7 and `y` in 8 to 15::
+
+    column           0   1-7   8   9   10-15
+    stacked A        x    0    y   y     0
+
+    row_mask row 0   1    1    0   0     0       only x passes
+    row_mask row 1   0    0    1   1     1       only y passes
+    row_mask row 2   0    0    0   0     0       nothing is added to the base
+
+    output = base(input) + ((input · A) * row_mask) · B
+
+The example is checked by `tests/engines/test_mixed_lora_example.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +31,7 @@ from torch import nn
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import configuration, read_weights
 from unharm.core.models.transformers import replace_module
-from unharm.engines.kv_cache import ROUND, rounded
+from unharm.engines.kv_cache import TILE, round_up
 
 PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -33,19 +47,25 @@ PLAIN: dict[str, tuple[Any, ...]] = {
     "arrow_config": (None,),
     "use_qalora": (False, None),
 }
-"""What the configuration of an adapter must say so that its rows can stand beside others."""
+"""Allowed configuration values of an adapter that can be mixed. Others need PEFT, one adapter at a time."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """The matrices of one adapter by module: A [r, in] and B [out, r] with the scaling in it."""
+    """The matrices of one adapter by module: A [r, in], and B [out, r] multiplied by the scaling."""
 
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 def load_adapter(folder: Path, model: Any) -> Adapter | None:
-    """Reads an adapter; None where it is more than pairs of matrices beside linear modules. Raises
-    `UserError` where it does not fit the base."""
+    """Read an adapter from a PEFT folder.
+
+    Returns:
+        The adapter; None if it has more than pairs of matrices on linear modules, so it cannot be mixed.
+
+    Raises:
+        UserError: It does not fit the base.
+    """
     config, weights = configuration(folder), read_weights(folder)
     plain = all(config.get(name) in allowed for name, allowed in PLAIN.items())
     if not plain or not all(".lora_A." in name or ".lora_B." in name for name in weights):
@@ -58,12 +78,12 @@ def load_adapter(folder: Path, model: Any) -> Adapter | None:
         base = modules.get(module)
         base = base.base if isinstance(base, MixedLinear) else base
         if base is None or not hasattr(base, "in_features"):
-            problems.append(f"it has weights for {module}, which the base has not")
+            problems.append(f"it has weights for {module}, which the base does not have")
             continue
-        wanted, found = (base.out_features, base.in_features), (b.shape[0], a.shape[1])
-        if wanted != found:
+        expected, shape = (base.out_features, base.in_features), (b.shape[0], a.shape[1])
+        if expected != shape:
             problems.append(
-                f"{module} is {found[0]} × {found[1]} in it, {wanted[0]} × {wanted[1]} in the base"
+                f"{module} is {shape[0]} × {shape[1]} in it, {expected[0]} × {expected[1]} in the base"
             )
             continue
         pairs[module] = (a.to(model.device), (b * _scaling(config, module, a.shape[0])).to(model.device))
@@ -78,7 +98,7 @@ def load_adapter(folder: Path, model: Any) -> Adapter | None:
 
 
 def _scaling(config: dict[str, Any], module: str, r: int) -> float:
-    """alpha / r, or alpha / √r for rank-stabilised adapters."""
+    """Return alpha / r, or alpha / √r for rank-stabilised adapters."""
     from peft.utils.other import get_pattern_key
 
     patterns = config.get("alpha_pattern") or {}
@@ -87,10 +107,13 @@ def _scaling(config: dict[str, Any], module: str, r: int) -> float:
 
 
 class MixedLinear(nn.Module):
-    """A linear module of the base with the adapters in use beside it.
+    """A linear module of the base, with the stacked matrices of the adapters in use.
 
-    `a` is [in, Σ r] and `b` [Σ r, out] over all adapters; `own` [tokens, Σ r] is 1 at a token's
-    own adapter, or None where nothing is added.
+    Attributes:
+        base: The module of the base.
+        a: A of all adapters, transposed [in, columns].
+        b: B of all adapters, transposed [columns, out].
+        row_mask: 1 in the columns of a token's adapter [tokens, columns]; None if no token has an adapter.
     """
 
     def __init__(self, base: nn.Module):
@@ -98,18 +121,25 @@ class MixedLinear(nn.Module):
         self.base = base
         self.a: torch.Tensor | None = None
         self.b: torch.Tensor | None = None
-        self.own: torch.Tensor | None = None
+        self.row_mask: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output [1, tokens, out] for the input [1, tokens, in]."""
         out: torch.Tensor = self.base(x)
-        if self.own is None or self.a is None or self.b is None:
+        if self.row_mask is None or self.a is None or self.b is None:
             return out
-        inner = (x.to(self.a.dtype) @ self.a) * self.own
+        inner = (x.to(self.a.dtype) @ self.a) * self.row_mask
         return (out + inner @ self.b).to(out.dtype)
 
 
-class Mixer:
-    """The adapters in use on a model, and which row goes through which."""
+class AdapterMixer:
+    """The adapters in use on a model, and the adapter of every row.
+
+    Attributes:
+        adapters: The adapters in use, by name.
+        modules: The replaced modules of the model, by name.
+        spans: The columns of each adapter (start, end), by module.
+    """
 
     def __init__(self, model: nn.Module):
         self.model = model
@@ -118,43 +148,47 @@ class Mixer:
         self.spans: dict[str, list[tuple[int, int]]] = {}
 
     def use(self, adapters: dict[str, Adapter]) -> None:
-        """Puts these adapters, and no others, beside the modules of the base."""
+        """Put these adapters, and no others, on the modules of the base."""
         if list(adapters) == list(self.adapters):
             return
         self.adapters = adapters
-        wanted = {m for adapter in adapters.values() for m in adapter.pairs}
-        for name in sorted(set(self.modules) - wanted):
+        adapted = {m for adapter in adapters.values() for m in adapter.pairs}
+        for name in sorted(set(self.modules) - adapted):
             replace_module(self.model, name, self.modules.pop(name).base)
-        for name in sorted(wanted - set(self.modules)):
+        for name in sorted(adapted - set(self.modules)):
             self.modules[name] = MixedLinear(self.model.get_submodule(name))
             replace_module(self.model, name, self.modules[name])
         for name, module in self.modules.items():
             pairs = [adapter.pairs.get(name) for adapter in adapters.values()]
-            some = next(p for p in pairs if p)
-            ends = torch.tensor([rounded(p[0].shape[0], 8) if p else 0 for p in pairs]).cumsum(0).tolist()
+            example = next(p for p in pairs if p)
+            ends = torch.tensor([round_up(p[0].shape[0], 8) if p else 0 for p in pairs]).cumsum(0).tolist()
             self.spans[name] = list(zip([0, *ends[:-1]], ends, strict=True))
-            module.a = some[0].new_zeros(some[0].shape[1], max(ROUND, ends[-1]))
-            module.b = some[1].new_zeros(max(ROUND, ends[-1]), some[1].shape[0])
+            module.a = example[0].new_zeros(example[0].shape[1], max(TILE, ends[-1]))
+            module.b = example[1].new_zeros(max(TILE, ends[-1]), example[1].shape[0])
             for pair, (start, _) in zip(pairs, self.spans[name], strict=True):
                 if pair:
-                    own = slice(start, start + pair[0].shape[0])
-                    module.a[:, own], module.b[own] = pair[0].T, pair[1].T
+                    columns = slice(start, start + pair[0].shape[0])
+                    module.a[:, columns], module.b[columns] = pair[0].T, pair[1].T
 
     def assign(self, names: list[str], rows: torch.Tensor) -> None:
-        """The adapter of every row of the next pass, by name (an empty one is the plain base), and the
-        row of every token [tokens]."""
+        """Set the adapter of every row of the next pass.
+
+        Args:
+            names: Adapter of each row; empty for the plain base.
+            rows: Row of each token [tokens].
+        """
         order = {name: number for number, name in enumerate(self.adapters)}
         numbers = torch.tensor([order[n] if n else -1 for n in names], device=rows.device)
-        anything = any(names)
+        any_adapter = any(names)
         masks: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         for name, module in self.modules.items():
-            if not anything:
-                module.own = None
+            if not any_adapter:
+                module.row_mask = None
                 continue
             spans = tuple(self.spans[name])
             if spans not in masks:
-                owner = torch.full((max(ROUND, spans[-1][1]),), -2)
+                owner = torch.full((max(TILE, spans[-1][1]),), -2)
                 for number, (start, end) in enumerate(spans):
                     owner[start:end] = number
                 masks[spans] = (numbers[:, None] == owner.to(rows.device)).float()[rows]
-            module.own = masks[spans]
+            module.row_mask = masks[spans]

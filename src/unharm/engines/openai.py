@@ -1,7 +1,7 @@
-"""Completions from any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, hosted ones.
+"""Complete prompts on any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, hosted ones.
 
-Retries with backoff and jitter, and the server's Retry-After, are those of the openai library; what it
-does not try again (an answer that is no JSON, or has no choice in it) is tried again here.
+The openai library retries with backoff and jitter and follows Retry-After. This module also retries
+responses that are not JSON or have no choice, which the library does not.
 """
 
 from __future__ import annotations
@@ -29,29 +29,35 @@ from unharm.engines.requests import (
     Task,
     failed,
 )
-from unharm.engines.server_adapters import Answer, ServedAdapters, read_answer
+from unharm.engines.server_adapters import ServedAdapters, ServerAnswer, read_answer
 from unharm.engines.settings import Server
 
-OPTIONS_AT = 5
-"""Most likely tokens that are asked for at each place: the most that all servers give."""
+TOP_LOGPROBS = 5
+"""Most likely tokens to ask for at each place: the most that all servers give."""
 WAIT = 0.5
-"""Seconds before an answer that cannot be read is asked for again; doubled each time."""
-SILENT = 8
-"""So many requests without any answer, one after another, mean that the server is gone."""
+"""Seconds before the first retry of an unreadable answer. Doubles with each retry."""
+MAX_SILENT = 8
+"""Treat the server as gone after this many requests in a row without any answer."""
 
-Made = tuple[Task, Completion]
+TaskCompletion = tuple[Task, Completion]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request has no completion; `silent` where the server did not answer at all."""
+    """Why a request has no completion. `silent` if the server did not answer at all."""
 
     reason: str
     silent: bool = False
 
 
 class OpenAIEngine:
-    """Completes tasks through a server. `where` is the field of the spec that describes it."""
+    """Completes tasks through a server.
+
+    Args:
+        server: The server and its model.
+        base: The study's base, used as the model's name if the server has none.
+        where: The field of the study that describes the server, for messages.
+    """
 
     def __init__(self, server: Server, base: str, where: str):
         self.server, self.where = server, where
@@ -65,40 +71,43 @@ class OpenAIEngine:
         self.adapters = ServedAdapters(server, self.client, lambda name: self._probe(name or self.model))
         self.logprobs = True
 
-    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[Made]:
-        """See `Engine`. Raises `UserError` where the server is not there, or does not know the key or
-        the model; what was on its way then is still given."""
-        self._try_out()
-        coming = self._requests(tasks, refused)
-        going: dict[Future[Completion | Failure], tuple[Task, Request]] = {}
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[TaskCompletion]:
+        """See `CompletionEngine`. Requests that were sent before an error are still answered.
+
+        Raises:
+            UserError: The server does not answer, or does not know the key or the model.
+        """
+        self._check_server()
+        upcoming = self._requests(tasks, refused)
+        pending: dict[Future[Completion | Failure], tuple[Task, Request]] = {}
         stop: UserError | None = None
         silent = 0
         pool = ThreadPoolExecutor(self.server.concurrency)
         try:
             while True:
-                while stop is None and len(going) < 2 * self.server.concurrency:
-                    found = next(coming, None)
-                    if found is None:
+                while stop is None and len(pending) < 2 * self.server.concurrency:
+                    asked_next = next(upcoming, None)
+                    if asked_next is None:
                         break
-                    going[pool.submit(self._answer, *found)] = found
-                if not going:
+                    pending[pool.submit(self._answer, *asked_next)] = asked_next
+                if not pending:
                     break
-                for future in wait(going, return_when=FIRST_COMPLETED).done:
-                    task, request = going.pop(future)
-                    self.adapters.done(task)
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    task, request = pending.pop(future)
+                    self.adapters.release(task)
                     try:
-                        made = future.result()
+                        result = future.result()
                     except UserError as error:
                         stop = stop or error
                         continue
-                    silent = silent + 1 if isinstance(made, Failure) and made.silent else 0
-                    if isinstance(made, Failure):
-                        made = failed(request, made.reason)
-                    yield task, made
-                if silent >= max(SILENT, self.server.concurrency):
+                    silent = silent + 1 if isinstance(result, Failure) and result.silent else 0
+                    if isinstance(result, Failure):
+                        result = failed(request, result.reason)
+                    yield task, result
+                if silent >= max(MAX_SILENT, self.server.concurrency):
                     stop = stop or self._gone("it stopped answering")
-                if stop:  # what has not been sent is not sent any more
-                    going = {f: asked for f, asked in going.items() if not f.cancel()}
+                if stop:  # do not send what is still waiting
+                    pending = {f: asked for f, asked in pending.items() if not f.cancel()}
             if stop:
                 raise stop
             self.adapters.unload_all()
@@ -106,9 +115,10 @@ class OpenAIEngine:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _requests(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Request]]:
+        """Yield the requests of all tasks whose adapter the server can load."""
         for task in tasks:
             try:
-                self.adapters.ready(task)
+                self.adapters.load(task)
             except UserError as error:
                 refused(task, error)
                 continue
@@ -118,14 +128,18 @@ class OpenAIEngine:
     # ---- one request -------------------------------------------------------------------
 
     def _answer(self, task: Task, request: Request) -> Completion | Failure:
-        """What the server says to a request. Raises `UserError` where no request can succeed."""
+        """Send one request.
+
+        Raises:
+            UserError: No request can succeed.
+        """
         if not request.text.strip():
             return Failure(EMPTY)
         try:
             model = self.adapters.name(task) or self.model
             answer = self._ask(model, request, task.sampling, bool(request.options) and self.logprobs)
         except openai.APIStatusError as error:
-            return self._status(error)
+            return self._failure_of(error)
         except openai.APITimeoutError:
             return Failure(f"server: no answer within {self.server.timeout:g} s", silent=True)
         except openai.APIConnectionError:
@@ -140,8 +154,13 @@ class OpenAIEngine:
             answer.prompt_tokens, answer.tokens, options=answer.options(request.options),
         )  # fmt: skip
 
-    def _ask(self, model: str, request: Request, sampling: Sampling, logprobs: bool) -> Answer:
-        """One answer; raises `ValueError` after so many that cannot be read, and errors of openai."""
+    def _ask(self, model: str, request: Request, sampling: Sampling, logprobs: bool) -> ServerAnswer:
+        """Return one answer.
+
+        Raises:
+            ValueError: All attempts gave unreadable answers.
+            openai.OpenAIError: The server refused, or the connection broke.
+        """
         settings: dict[str, Any] = {
             "model": model,
             "max_tokens": sampling.max_tokens,
@@ -155,11 +174,11 @@ class OpenAIEngine:
         if self.server.endpoint == "chat":
             chat = request.messages or (("user", request.text),)
             settings["messages"] = [{"role": role, "content": content} for role, content in chat]
-            settings |= {"logprobs": True, "top_logprobs": OPTIONS_AT} if logprobs else {}
+            settings |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
             create = self.client.chat.completions.create
         else:
             settings["prompt"] = request.text
-            settings |= {"logprobs": OPTIONS_AT} if logprobs else {}
+            settings |= {"logprobs": TOP_LOGPROBS} if logprobs else {}
             create = self.client.completions.create
         for attempt in range(1, self.server.attempts + 1):
             try:
@@ -170,9 +189,14 @@ class OpenAIEngine:
                 time.sleep(min(16, 2**attempt) * WAIT * random.uniform(0.75, 1))
         raise AssertionError("unreachable")
 
-    def _status(self, error: openai.APIStatusError) -> Failure:
-        """A failure of this one request, or `UserError` where it would be the same for all. What the
-        server writes is not repeated: it may quote the prompt or the key."""
+    def _failure_of(self, error: openai.APIStatusError) -> Failure:
+        """Return the failure of this one request.
+
+        The text of the server is not repeated, because it may quote the prompt or the key.
+
+        Raises:
+            UserError: Every request would fail the same way.
+        """
         code = code_of(error)
         if error.status_code in (401, 403):
             raise self._wrong_key()
@@ -180,7 +204,7 @@ class OpenAIEngine:
             raise self._unknown_model()
         if code == "insufficient_quota":
             raise UserError(
-                "the quota of this key is used up", self.where, "the same command goes on later"
+                "the quota of this key is used up", self.where, "run the same command again later"
             )
         if by_filter(error):
             return Failure(FILTERED)
@@ -190,9 +214,12 @@ class OpenAIEngine:
 
     # ---- the server as a whole ---------------------------------------------------------
 
-    def _try_out(self) -> None:
-        """One harmless request. Raises `UserError` where the server cannot be used; notes whether it
-        tells how likely tokens are."""
+    def _check_server(self) -> None:
+        """Send one harmless request, and note whether the server gives token probabilities.
+
+        Raises:
+            UserError: The server cannot be used.
+        """
         try:
             self._probe(self.model)
         except (openai.AuthenticationError, openai.PermissionDeniedError):
@@ -216,7 +243,9 @@ class OpenAIEngine:
                 "the URL usually ends with /v1",
             ) from None
 
-    def _probe(self, model: str) -> Answer:
+    def _probe(self, model: str) -> ServerAnswer:
+        """Return the answer to a harmless request; without token probabilities if the server refuses
+        them."""
         request = Request("", "", 0, PROBE, 1, messages=(("user", PROBE),))
         for logprobs in (True, False) if self.logprobs else (False,):
             try:
@@ -229,31 +258,35 @@ class OpenAIEngine:
         raise AssertionError("unreachable")
 
     def _unknown(self, error: openai.APIStatusError) -> bool:
-        """Whether a refusal may be one of an unknown model: the server has a list without it."""
+        """Return whether the server may be refusing an unknown model: it has a list without it."""
         names = self._names()
         return error.status_code in (400, 422, 500) and bool(names) and self.model not in names
 
     def _names(self) -> list[str]:
+        """Return the names of the models on the server; empty if it has no list."""
         try:
             return [m.id for m in self.client.with_options(max_retries=0).models.list().data]
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
             return []
 
     def _unknown_model(self) -> UserError:
+        """Return the error for a model that the server does not know."""
         names = self._names()
-        todo = nearest(self.model, names[:20]) if names else "check the model's name and the URL"
-        return UserError(f"the server does not know the model {self.model!r}", self.where, todo)
+        remedy = nearest(self.model, names[:20]) if names else "check the model's name and the URL"
+        return UserError(f"the server does not know the model {self.model!r}", self.where, remedy)
 
     def _wrong_key(self) -> UserError:
+        """Return the error for a key that the server does not accept."""
         if self.server.key:
-            what = f"the server does not accept the key in {self.server.key} for this model"
+            message = f"the server does not accept the key in {self.server.key} for this model"
         else:
-            what = "the server wants a key"
-        return UserError(what, self.where, "name the environment variable that has it in 'key'")
+            message = "the server wants a key"
+        return UserError(message, self.where, "set 'key' to the environment variable that holds it")
 
     def _gone(self, why: str) -> UserError:
+        """Return the error for a server that does not answer."""
         return UserError(
             f"no server answers ({why})",
             f"{self.where}, {self.server.url}",
-            "start it, or check the URL; the same command goes on from here",
+            "start it, or check the URL; the same command then resumes",
         )

@@ -1,4 +1,4 @@
-"""How likely each of some answers is, before anything is sampled."""
+"""Compute the probability of given answers before anything is sampled."""
 
 from __future__ import annotations
 
@@ -7,48 +7,56 @@ from collections.abc import Callable
 
 import torch
 
-from unharm.engines.kv_cache import Cells, Pass
-from unharm.engines.rows import Unit, common, reading
+from unharm.engines.kv_cache import ForwardPass, KeyValueCache, prompt_pass
+from unharm.engines.prompt_groups import PromptGroup, common_length
 
-Forward = Callable[[Pass, torch.Tensor, list[str], torch.Tensor | None], torch.Tensor]
-"""From a pass, its tokens, adapters by row and the wanted tokens to logits [wanted, vocabulary]."""
+Forward = Callable[[ForwardPass, torch.Tensor, list[str], torch.Tensor | None], torch.Tensor]
+"""Maps a pass, its tokens, the adapter of each row and the wanted tokens to logits [wanted, vocabulary]."""
 
 
 def option_probabilities(
-    units: list[Unit], answers: list[list[list[int]]], forward: Forward, device: torch.device
+    prompts: list[PromptGroup], answers: list[list[list[int]]], forward: Forward, device: torch.device
 ) -> list[tuple[float, ...]]:
-    """For every unit the probability of each of its answers as the beginning of what follows.
+    """Return the probability of each answer as the beginning of the completion.
 
-    `answers` are the tokens of the prompt with each answer after it. An answer's probability is the
-    product over its tokens from where it leaves the prompt's; answers that share all tokens but the
-    last, as numbers do, are read off one row.
+    The probability of an answer is the product over its tokens from where it leaves the prompt. Answers
+    that share all tokens but the last, such as digits, are read from one row.
+
+    Args:
+        prompts: The prompts.
+        answers: Per prompt and answer, the token ids of prompt and answer together.
+        forward: The forward pass of the engine.
+        device: Where to compute.
+
+    Returns:
+        Per prompt, the probability of each of its answers.
     """
-    rows: list[tuple[Unit, list[int]]] = []
+    rows: list[tuple[PromptGroup, list[int]]] = []
     wanted: list[tuple[int, int, int]] = []  # row, place, token
-    terms: list[list[list[int]]] = []  # by unit, by answer: numbers into `wanted`
-    for unit, found in zip(units, answers, strict=True):
-        at: dict[tuple[int, ...], int] = {}
-        mine = []
-        for ids in found:
-            path = tuple(ids[unit.shared : -1])
-            if path not in at:
-                at[path] = len(rows)
-                rows.append((unit, list(path)))
-            start = common(unit.ids, ids)
-            mine.append(list(range(len(wanted), len(wanted) + len(ids) - start)))
-            wanted += [(at[path], place - 1 - unit.shared, ids[place]) for place in range(start, len(ids))]
-        terms.append(mine)
+    terms: list[list[list[int]]] = []  # by prompt, by answer: numbers into `wanted`
+    for prompt, texts in zip(prompts, answers, strict=True):
+        row_of: dict[tuple[int, ...], int] = {}
+        of_prompt = []
+        for ids in texts:
+            path = tuple(ids[prompt.shared : -1])
+            if path not in row_of:
+                row_of[path] = len(rows)
+                rows.append((prompt, list(path)))
+            start = common_length(prompt.ids, ids)
+            of_prompt.append(list(range(len(wanted), len(wanted) + len(ids) - start)))
+            wanted += [(row_of[path], n - 1 - prompt.shared, ids[n]) for n in range(start, len(ids))]
+        terms.append(of_prompt)
     prefixes = {id(u.prefix): u.prefix for u, _ in rows if u.prefix is not None}
     members = {p: [n for n, (u, _) in enumerate(rows) if id(u.prefix) == p] for p in prefixes}
-    cells = Cells()
-    cells.reserve(len(rows), max(len(path) for _, path in rows))
+    cache = KeyValueCache()
+    cache.reserve(len(rows), max(len(path) for _, path in rows))
     groups = [(prefixes[p], torch.tensor(m, device=device)) for p, m in members.items()]
     offsets = torch.tensor([u.shared for u, _ in rows], device=device)
-    passed, tokens, last = reading(cells, 0, [path for _, path in rows], offsets, groups)
+    forward_pass, tokens, last = prompt_pass(cache, 0, [path for _, path in rows], offsets, groups)
     ends = last.tolist()
     places = [ends[row] + 1 - len(rows[row][1]) + place for row, place, _ in wanted]
     adapters = [u.adapter for u, _ in rows]
-    logits = forward(passed, tokens, adapters, torch.tensor(places, device=device))
+    logits = forward(forward_pass, tokens, adapters, torch.tensor(places, device=device))
     chosen = torch.tensor([w[2] for w in wanted], device=device)
     logs = torch.log_softmax(logits.float(), dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
-    return [tuple(math.exp(sum(logs[n] for n in answer)) for answer in mine) for mine in terms]
+    return [tuple(math.exp(sum(logs[n] for n in answer)) for answer in of_prompt) for of_prompt in terms]

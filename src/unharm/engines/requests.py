@@ -1,4 +1,4 @@
-"""What an engine is asked: requests, how to sample, and the seed of every sample."""
+"""Requests to an engine: prompts, sampling, and the seed of every sample."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from unharm.core.errors import UserError
 from unharm.core.records import Completion
 
 PROBE = "The people in this town think that"
-"""A harmless text, to try a server with, and to see whether an adapter changes anything."""
+"""A harmless text. Used to try out a server, and to see whether an adapter changes anything."""
 
 TOO_LONG, EMPTY, FILTERED = "prompt too long", "empty prompt", "content filter"
 PERMANENT = (TOO_LONG, EMPTY, FILTERED)
-"""Reasons of failures that asking again does not mend."""
+"""Reasons of failures that a second try cannot mend."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to make; `seed` fixes its draws.
+    """One completion to make.
 
-    `text` goes to the model as it is, and its first `prefix` characters are the same in every prompt
-    of its subject. A chat endpoint gets `messages` (role, content) instead. The probabilities of
-    `options` as the beginning of the answer are asked for besides.
+    Attributes:
+        completion_id: Id of the completion.
+        prompt_id: Id of the prompt.
+        sample: Number of the sample.
+        text: The prompt as the model gets it.
+        seed: Fixes the draws of this sample.
+        prefix: Number of characters at the beginning that all prompts of the subject share.
+        messages: (role, content) for chat endpoints, in place of `text`.
+        options: Answers whose probability as the beginning of the completion is also wanted.
     """
 
     completion_id: str
@@ -45,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Decoding: temperature 0 is greedy; `top_p` in (0, 1]; `stop` ends a completion."""
+    """How to decode. Temperature 0 is greedy; `top_p` is in (0, 1]; a `stop` text ends a completion."""
 
     max_tokens: int
     temperature: float
@@ -55,7 +61,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Task:
-    """Requests to one model: the base, or the base with `adapter` (a PEFT folder named by content)."""
+    """Requests to one model: the base, or the base with `adapter` (a PEFT folder named by its content)."""
 
     name: str
     requests: tuple[Request, ...]
@@ -64,24 +70,34 @@ class Task:
 
 
 Refused = Callable[[Task, UserError], None]
+"""Called with a task whose adapter is refused, and the reason."""
 
 
-class Engine(Protocol):
-    """What completes tasks.
+class CompletionEngine(Protocol):
+    """Anything that completes tasks."""
 
-    `complete` takes tasks as it gets to them and gives each completion as soon as it is final, with
-    its task, in any order. A task whose adapter is refused (it does not fit, or changes nothing) is
-    told to `refused` and gets no completion. Raises `UserError` where nothing can go on.
-    """
+    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
+        """Yield completions, each with its task, as soon as they are final and in any order.
 
-    def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]: ...
+        Args:
+            tasks: Taken one by one as the engine gets to them.
+            refused: Called with a task whose adapter does not fit or changes nothing. The task gets no
+                completion.
+
+        Raises:
+            UserError: Nothing can go on.
+        """
+        ...
 
 
 def generate(
-    engine: Engine, requests: list[Request], sampling: Sampling, adapter: Path | None = None
+    engine: CompletionEngine, requests: list[Request], sampling: Sampling, adapter: Path | None = None
 ) -> list[Completion]:
-    """One completion per request, in the order of the requests. Raises `UserError` where the adapter
-    is refused."""
+    """Return one completion per request, in the order of the requests.
+
+    Raises:
+        UserError: The adapter is refused.
+    """
 
     def refused(task: Task, error: UserError) -> None:
         raise error
@@ -92,24 +108,31 @@ def generate(
 
 
 def failed(request: Request, reason: str, prompt_tokens: int = 0) -> Completion:
-    """The record of a request that got no completion."""
+    """Return the record of a request that got no completion."""
     return Completion(
         request.completion_id, request.prompt_id, request.sample, "", "", prompt_tokens, 0, "failed", reason
     )
 
 
 def unfit(text: str, tokens: int, sampling: Sampling, context: int) -> str:
-    """Why a prompt of so many tokens cannot be completed in a context; empty where it can."""
+    """Return why a prompt cannot be completed; empty if it can.
+
+    Args:
+        text: The prompt.
+        tokens: Its number of tokens.
+        sampling: How to decode.
+        context: Most tokens of prompt and completion together.
+    """
     if not text.strip() or not tokens:
         return EMPTY
     return TOO_LONG if tokens + sampling.max_tokens > context else ""
 
 
 def identify(subject_key: str, benchmark: str, prompt_id: str, sample: int, seed: int) -> tuple[str, int]:
-    """The id of a completion and the seed of its draws.
+    """Return the id of a completion and the seed of its draws.
 
-    Both depend on subject, prompt, sample and the study's seed alone, so that neither the
-    batch nor a resumed run changes what is drawn.
+    Both depend on subject, benchmark, prompt, sample and the seed of the study alone. So neither the batch
+    nor a resumed run changes what is drawn.
     """
     text = f"{subject_key}/{benchmark}/{prompt_id}/{sample}/{seed}"
     digest = hashlib.sha256(text.encode()).digest()

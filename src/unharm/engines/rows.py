@@ -1,279 +1,249 @@
-"""The rows that are being continued, and the samples that follow each of them.
+"""Keep track of the rows that are being continued, and of the samples that follow each row.
 
-All samples of a prompt begin as one row. As long as they draw the same tokens they stay one row, and
-each token is computed once for all of them; where they part, the row is copied.
+All samples of a prompt begin as one row. While they draw the same tokens they stay one row, and each token
+is computed once for all of them. When they draw different tokens, the row is copied.
+
+Worked example. The prompt `p q` with three samples::
+
+    read the prompt             row 0: p q          samples 0 1 2
+
+    all three draw x            row 0: p q x        samples 0 1 2
+
+    0 and 1 draw y, 2 draws z   row 0: p q x y      samples 0 1
+                                row 1: p q x z      sample  2        (`p q x` was copied)
+
+    2 draws the end token       row 0: p q x y …    samples 0 1      (row 1 is free again)
+
+The last token of a row is drawn, but not yet in the cache: the next pass reads it. The example is checked
+by `tests/engines/test_rows_example.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from unharm.engines.kv_cache import BLOCK, ROUND, Cells, Pass, Prefix, rounded
-from unharm.engines.requests import Request, Sampling, Task
+from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass, round_up
+from unharm.engines.prompt_groups import PromptGroup, Sample
+from unharm.engines.requests import Request, Sampling
 from unharm.engines.sampling import pick
 
-
-@dataclass
-class Unit:
-    """A prompt of a task and the requests for its samples. `ids` are its tokens, of which the first
-    `shared` are its prefix; `options` what was found out about its answers; `reason` why it cannot be
-    completed."""
-
-    task: Task
-    requests: list[Request]
-    ids: list[int]
-    shared: int
-    adapter: str
-    prefix: Prefix | None = None
-    options: tuple[float, ...] = ()
-    reason: str = ""
-
-    @property
-    def own(self) -> list[int]:
-        return self.ids[self.shared :]
-
-    @property
-    def most_cells(self) -> int:
-        """Own tokens of all samples, should they all part at once."""
-        return len(self.requests) * (len(self.ids) - self.shared + self.task.sampling.max_tokens)
-
-
-@dataclass
-class Sample:
-    """One sample on its way: the row that it follows, its draws [max_tokens], its tokens so far."""
-
-    unit: Unit
-    request: Request
-    row: int
-    draws: np.ndarray
-    tokens: list[int] = field(default_factory=list)
-
-
 Finished = tuple[Sample, str]
-"""A sample that is done, and why: `end`, `length` or `stop`."""
+"""A finished sample, and why it ended: `end`, `length` or `stop`."""
 
 
 class Rows:
-    """Rows 0 to `count` of `cells` are being continued; `units`, `lengths` (own tokens so far) and
-    `tokens` (the next input) say what each is."""
+    """The rows that are being continued: rows 0 to `count` of the cache.
+
+    Attributes:
+        cache: Keys and values of all rows.
+        prompts: The prompt of each row.
+        lengths: Number of own tokens of each row in the cache.
+        tokens: Next input token of each row.
+        samples: All samples in progress.
+    """
 
     def __init__(self, device: torch.device):
-        self.cells = Cells()
+        self.cache = KeyValueCache()
         self.device = device
-        self.units: list[Unit] = []
+        self.prompts: list[PromptGroup] = []
         self.lengths: list[int] = []
         self.tokens: list[int] = []
         self.samples: list[Sample] = []
-        self._still: tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]] | None = None
+        self._prefix_groups: tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]] | None = None
 
     @property
     def count(self) -> int:
-        return len(self.units)
+        """Number of rows in use."""
+        return len(self.prompts)
 
     @property
-    def most_cells(self) -> int:
-        """The own tokens of all samples, should they all part and run to their end."""
-        return sum(len(s.unit.own) + s.unit.task.sampling.max_tokens for s in self.samples)
+    def max_cached_tokens(self) -> int:
+        """Most own tokens in the cache, should all samples differ and run to their end."""
+        return sum(len(s.prompt.suffix) + s.prompt.task.sampling.max_tokens for s in self.samples)
 
-    def begin(self, units: list[Unit]) -> tuple[Pass, torch.Tensor, torch.Tensor]:
-        """Adds units as rows; gives the pass that reads their prompts, the tokens [1, tokens] and where
-        among them the last one of each row is [rows]. The caller then calls `advance` with those rows."""
+    def add(self, prompts: list[PromptGroup]) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
+        """Add prompts as new rows.
+
+        The caller runs the pass and then calls `advance` with the first of these rows.
+
+        Returns:
+            The pass that reads the prompts, its tokens [1, tokens], and the place of each row's last token
+            among them [rows].
+        """
         first = self.count
-        for row, unit in enumerate(units, start=first):
-            self.units.append(unit)
-            self.lengths.append(len(unit.own))
+        for row, prompt in enumerate(prompts, start=first):
+            self.prompts.append(prompt)
+            self.lengths.append(len(prompt.suffix))
             self.tokens.append(0)
-            for request in unit.requests:
-                self.samples.append(Sample(unit, request, row, _draws(request, unit.task.sampling)))
-        most = max(len(u.own) + u.task.sampling.max_tokens for u in units)
-        self.cells.reserve(max(self.count, ROUND), most)
-        self._still = None
+            for request in prompt.requests:
+                self.samples.append(Sample(prompt, request, row, _draws(request, prompt.task.sampling)))
+        most = max(len(u.suffix) + u.task.sampling.max_tokens for u in prompts)
+        self.cache.reserve(max(self.count, TILE), most)
+        self._prefix_groups = None
         offsets, groups = self._prefixes(first, self.count)
-        return reading(self.cells, first, [u.own for u in units], offsets, groups)
+        return prompt_pass(self.cache, first, [u.suffix for u in prompts], offsets, groups)
 
-    def next(self) -> tuple[Pass, torch.Tensor]:
-        """The pass that reads the next token of every row, and these tokens [1, rows]. There are at
-        least `ROUND` rows: those beyond `count` are of no one."""
-        number = max(self.count, ROUND)
-        spare = number - self.count
-        places = rounded(max(self.lengths) + 1, BLOCK)
-        self.cells.reserve(number, places)
-        starts = torch.tensor(self.lengths + [0] * spare, device=self.device)
-        tokens = torch.tensor([self.tokens + [0] * spare], device=self.device)
-        if self._still is None:
-            self._still = self._prefixes(0, number)
-        each, none = torch.arange(number, device=self.device), torch.zeros_like(starts)
-        return Pass(self.cells, 0, each, none, 1, starts, places, *self._still), tokens
+    def next_pass(self) -> tuple[ForwardPass, torch.Tensor]:
+        """Return the pass that reads the next token of every row, and these tokens [1, rows].
+
+        There are at least `TILE` rows; those beyond `count` are padding.
+        """
+        row_count = max(self.count, TILE)
+        padding = row_count - self.count
+        places = round_up(max(self.lengths) + 1, BLOCK)
+        self.cache.reserve(row_count, places)
+        starts = torch.tensor(self.lengths + [0] * padding, device=self.device)
+        tokens = torch.tensor([self.tokens + [0] * padding], device=self.device)
+        if self._prefix_groups is None:
+            self._prefix_groups = self._prefixes(0, row_count)
+        numbers, zeros = torch.arange(row_count, device=self.device), torch.zeros_like(starts)
+        return ForwardPass(self.cache, 0, numbers, zeros, 1, starts, places, *self._prefix_groups), tokens
 
     def _prefixes(self, first: int, last: int) -> tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]]:
-        """The length of each row's prefix, and the rows of every prefix, counted from `first`."""
+        """Return the prefix length of each row, and the rows of every prefix, counted from `first`."""
         members: dict[int, tuple[Prefix, list[int]]] = {}
         offsets = [0] * (last - first)
-        for row, unit in enumerate(self.units[first:last]):
-            if unit.prefix is not None:
-                members.setdefault(id(unit.prefix), (unit.prefix, []))[1].append(row)
-                offsets[row] = unit.prefix.length
+        for row, prompt in enumerate(self.prompts[first:last]):
+            if prompt.prefix is not None:
+                members.setdefault(id(prompt.prefix), (prompt.prefix, []))[1].append(row)
+                offsets[row] = prompt.prefix.length
         groups = [(p, torch.tensor(rows, device=self.device)) for p, rows in members.values()]
         return torch.tensor(offsets, device=self.device), groups
 
     def adapters(self, first: int, last: int) -> list[str]:
-        """The adapter of each row; rows of no one have none."""
-        named = [u.adapter for u in self.units[first:last]]
+        """Return the adapter of each row. Padding rows have no adapter."""
+        named = [u.adapter for u in self.prompts[first:last]]
         return named + [""] * (last - first - len(named))
 
-    def read(self) -> None:
-        """The input token of every row is now in its cells."""
+    def mark_written(self) -> None:
+        """Count the input token of every row as cached. Call it after the pass of `next_pass`."""
         self.lengths = [n + 1 for n in self.lengths]
 
     def advance(self, first: int, logits: torch.Tensor, ended: Callable[[Sample], str]) -> list[Finished]:
-        """Draws the next token of every sample that follows one of the rows from `first` on, for
-        which `logits` are given; copies rows whose samples part; gives the samples that are done.
-        `ended` says whether a sample is (why, or nothing)."""
+        """Draw the next token of every sample that follows a row from `first` on.
+
+        Rows are copied where their samples draw different tokens, and freed when nobody follows them.
+
+        Args:
+            first: The first row that `logits` belong to.
+            logits: [rows, vocabulary].
+            ended: Returns why a sample has ended; empty if it goes on.
+
+        Returns:
+            The samples that have ended.
+        """
         following = [s for s in self.samples if s.row >= first]
-        for sample, token in zip(following, self._drawn(following, first, logits), strict=True):
+        for sample, token in zip(following, self._draw_tokens(following, first, logits), strict=True):
             sample.tokens.append(token)
-        finished, left = [], []
+        finished, unfinished = [], []
         for sample in following:
-            why = ended(sample)
-            if why:
-                finished.append((sample, why))
+            reason = ended(sample)
+            if reason:
+                finished.append((sample, reason))
             else:
-                left.append(sample)
-        self.samples = [s for s in self.samples if s.row < first] + left
-        self._part(left, first)
+                unfinished.append(sample)
+        self.samples = [s for s in self.samples if s.row < first] + unfinished
+        self._split_rows(unfinished, first)
         return finished
 
-    def _drawn(self, samples: list[Sample], first: int, logits: torch.Tensor) -> list[int]:
-        samplings = [u.task.sampling for u in self.units[first : first + len(logits)]]
-        spare = len(logits) - len(samplings)
-        numbers = np.array(
-            [[s.temperature, s.top_p] for s in samplings] + [[0.0, 1.0]] * spare, dtype=np.float64
+    def _draw_tokens(self, samples: list[Sample], first: int, logits: torch.Tensor) -> list[int]:
+        """Draw the next token of each sample from the logits [rows, vocabulary] of its row."""
+        samplings = [u.task.sampling for u in self.prompts[first : first + len(logits)]]
+        padding = len(logits) - len(samplings)
+        settings = np.array(
+            [[s.temperature, s.top_p] for s in samplings] + [[0.0, 1.0]] * padding, dtype=np.float64
         )
-        heat, top_p = torch.from_numpy(numbers).to(self.device).unbind(1)
+        temperatures, top_p = torch.from_numpy(settings).to(self.device).unbind(1)
         rows = torch.tensor([s.row - first for s in samples], device=self.device)
         draws = torch.from_numpy(np.array([s.draws[len(s.tokens)] for s in samples])).to(self.device)
-        found: list[int] = pick(logits.float(), heat, top_p, rows, draws).tolist()
-        return found
+        drawn_tokens: list[int] = pick(logits.float(), temperatures, top_p, rows, draws).tolist()
+        return drawn_tokens
 
-    def _part(self, samples: list[Sample], first: int) -> None:
-        """Gives every row its next token; samples of a row with another one get a copy of it. Rows
-        that nobody follows are taken by others."""
-        taken: dict[tuple[int, int], int] = {}
+    def _split_rows(self, samples: list[Sample], first: int) -> None:
+        """Give every row its next token, and copy rows whose samples drew different tokens.
+
+        The first sample of a row decides the token of the row. Samples with another token get a copy of
+        the row; copies fill free rows first.
+        """
+        fork_of: dict[tuple[int, int], int] = {}
         followed: set[int] = set()
         forks: list[tuple[int, list[Sample]]] = []
         for sample in samples:
-            at = (sample.row, sample.tokens[-1])
-            if at in taken:
-                number = taken[at]
-                if number >= 0:
-                    forks[number][1].append(sample)
+            drawn = (sample.row, sample.tokens[-1])
+            if drawn in fork_of:
+                fork = fork_of[drawn]
+                if fork >= 0:
+                    forks[fork][1].append(sample)
             elif sample.row not in followed:
                 followed.add(sample.row)
-                taken[at] = -1
+                fork_of[drawn] = -1
                 self.tokens[sample.row] = sample.tokens[-1]
             else:
-                taken[at] = len(forks)
+                fork_of[drawn] = len(forks)
                 forks.append((sample.row, [sample]))
         free = [row for row in range(first, self.count) if row not in followed]
         if not forks and not free:
             return
-        self._still = None
+        self._prefix_groups = None
         moves: list[tuple[int, int]] = []
         for source, members in forks:
             target = free.pop(0) if free else self.count
             moves.append((source, target))
-            self._put(source, target, members)
-        self._copy(moves)
-        self._close_up(free)
+            self._copy_entry(source, target, members)
+        self._copy_cache(moves)
+        self._close_gaps(free)
 
-    def _close_up(self, free: list[int]) -> None:
-        """The last rows move to where rows became free."""
+    def _close_gaps(self, free: list[int]) -> None:
+        """Move the last rows into free rows, so that rows 0 to `count` are all in use."""
         gaps, moves = set(free), []
-        where: dict[int, list[Sample]] = {}
+        followers: dict[int, list[Sample]] = {}
         for sample in self.samples:
-            where.setdefault(sample.row, []).append(sample)
+            followers.setdefault(sample.row, []).append(sample)
         for gap in sorted(free):
             while self.count and self.count - 1 in gaps:
                 self._drop_last(gaps)
             if gap >= self.count:
                 break
             moves.append((self.count - 1, gap))
-            self._put(self.count - 1, gap, where.get(self.count - 1, []))
+            self._copy_entry(self.count - 1, gap, followers.get(self.count - 1, []))
             gaps.discard(gap)
             self._drop_last(gaps)
-        self._copy(moves)
+        self._copy_cache(moves)
 
     def _drop_last(self, gaps: set[int]) -> None:
+        """Remove the last row."""
         gaps.discard(self.count - 1)
-        for column in (self.units, self.lengths, self.tokens):
+        for column in (self.prompts, self.lengths, self.tokens):
             column.pop()
 
-    def _put(self, source: int, target: int, members: list[Sample]) -> None:
-        """Row `target` becomes a copy of `source` that `members` follow."""
+    def _copy_entry(self, source: int, target: int, members: list[Sample]) -> None:
+        """Make row `target` an entry like `source`, followed by `members`. The cache is copied later."""
         token = members[0].tokens[-1]
         if target == self.count:
-            self.units.append(self.units[source])
+            self.prompts.append(self.prompts[source])
             self.lengths.append(self.lengths[source])
             self.tokens.append(token)
         else:
-            self.units[target], self.lengths[target] = self.units[source], self.lengths[source]
+            self.prompts[target], self.lengths[target] = self.prompts[source], self.lengths[source]
             self.tokens[target] = token
         for sample in members:
             sample.row = target
 
-    def _copy(self, moves: list[tuple[int, int]]) -> None:
+    def _copy_cache(self, moves: list[tuple[int, int]]) -> None:
+        """Copy cached rows: (source, target) of each."""
         if not moves:
             return
         sources, targets = (torch.tensor(x, device=self.device) for x in zip(*moves, strict=True))
         places = max(self.lengths[target] for _, target in moves if target < self.count)
-        self.cells.reserve(int(targets.max()) + 1, places)
-        self.cells.copy(sources, targets, places)
-
-
-def reading(
-    cells: Cells,
-    first: int,
-    texts: list[list[int]],
-    offsets: torch.Tensor,
-    groups: list[tuple[Prefix, torch.Tensor]],
-) -> tuple[Pass, torch.Tensor, torch.Tensor]:
-    """The pass that reads whole texts into the rows from `first` on, all tokens [1, tokens] in one line,
-    and where the last token of each text is [rows]. Short lines end with tokens that count for nothing:
-    the first text's last one again."""
-    sizes = torch.tensor([len(text) for text in texts])
-    rows = torch.repeat_interleave(torch.arange(len(texts)), sizes)
-    queries = torch.cat([torch.arange(size) for size in sizes.tolist()])
-    tokens = torch.tensor([token for text in texts for token in text])
-    last = sizes.cumsum(0) - 1
-    missing = ROUND - len(tokens)
-    if missing > 0:
-        rows, queries, tokens = (
-            torch.cat([x, x[last[:1]].expand(missing)]) for x in (rows, queries, tokens)
-        )
-    length, longest = rounded(int(sizes.max())), rounded(int(sizes.max()), BLOCK)
-    device = offsets.device
-    passed = Pass(
-        cells, first, rows.to(device), queries.to(device), length, torch.zeros_like(offsets), longest,
-        offsets, groups,
-    )  # fmt: skip
-    return passed, tokens[None].to(device), last.to(device)
-
-
-def common(one: list[int], other: list[int]) -> int:
-    """How many tokens two texts share at their beginning, leaving the other at least one."""
-    count = 0
-    for a, b in zip(one, other[:-1], strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+        self.cache.reserve(int(targets.max()) + 1, places)
+        self.cache.copy_rows(sources, targets, places)
 
 
 def _draws(request: Request, sampling: Sampling) -> np.ndarray:
+    """Return the uniform numbers of a request [max_tokens]; zeros for greedy decoding."""
     if sampling.temperature <= 0:
         return np.zeros(sampling.max_tokens)
     return np.random.Generator(np.random.Philox(request.seed)).random(sampling.max_tokens)

@@ -1,15 +1,15 @@
-"""Drawing tokens: nucleus sampling (Holtzman et al., 2020) with draws that belong to each sample."""
+"""Draw tokens by nucleus sampling (Holtzman et al., 2020), with uniform numbers that belong to each
+sample."""
 
 from __future__ import annotations
 
 import torch
 
-LEAST = -80.0
-"""Below this an exponential counts as nothing: such tiny numbers would slow a CPU down."""
-
+MIN_LOG_MASS = -80.0
+"""Treat smaller log masses as zero: denormal numbers slow a CPU down."""
 
 HALVINGS = 24
-"""So many times the largest mass is halved in search of the nucleus."""
+"""How many halvings of the largest mass to try when bounding the nucleus."""
 
 
 def pick(
@@ -19,11 +19,17 @@ def pick(
     row_of: torch.Tensor,
     draws: torch.Tensor,
 ) -> torch.Tensor:
-    """One token [samples] for every sample.
+    """Draw one token for every sample. A token depends on its own row and draw alone.
 
-    `logits` [rows, vocabulary]; `temperatures` (0 is greedy) and `top_p` in (0, 1] are [rows];
-    `row_of` [samples] is the row of each sample, `draws` [samples] its uniform number in [0, 1).
-    A token depends on its own row and draw alone.
+    Args:
+        logits: [rows, vocabulary].
+        temperatures: Temperature of each row; 0 is greedy [rows].
+        top_p: Mass of the nucleus of each row, in (0, 1] [rows].
+        row_of: Row of each sample [samples].
+        draws: Uniform number of each sample, in [0, 1) [samples].
+
+    Returns:
+        Token ids [samples].
     """
     tokens = logits.argmax(dim=-1)[row_of]
     warm = temperatures > 0
@@ -31,58 +37,61 @@ def pick(
         if not bool(chosen.any()):
             continue
         rows = chosen.nonzero()[:, 0]
-        mine = chosen[row_of].nonzero()[:, 0]
-        place = torch.zeros_like(chosen, dtype=torch.long)
-        place[rows] = torch.arange(len(rows), device=rows.device)
+        samples = chosen[row_of].nonzero()[:, 0]
+        number_of = torch.zeros_like(chosen, dtype=torch.long)
+        number_of[rows] = torch.arange(len(rows), device=rows.device)
         some = logits if len(rows) == len(logits) else logits[rows]
         mass = (some - some.amax(dim=-1, keepdim=True)) / temperatures[rows, None].to(some.dtype)
-        mass = torch.threshold_(mass, LEAST, -torch.inf).exp_()
-        tokens[mine] = draw(mass, top_p[rows, None], place[row_of[mine]], draws[mine, None])
+        mass = torch.threshold_(mass, MIN_LOG_MASS, -torch.inf).exp_()
+        tokens[samples] = draw(mass, top_p[rows, None], number_of[row_of[samples]], draws[samples, None])
     return tokens
 
 
 def _from_all(
     mass: torch.Tensor, top_p: torch.Tensor, row_of: torch.Tensor, draws: torch.Tensor
 ) -> torch.Tensor:
-    reached = mass.cumsum(dim=-1, dtype=torch.float64)[row_of]
-    found = torch.searchsorted(reached, draws * reached[:, -1:], right=True)[:, 0]
-    return found.clamp(max=mass.shape[1] - 1)
+    """Draw from all tokens, by the cumulated mass."""
+    cumulated = mass.cumsum(dim=-1, dtype=torch.float64)[row_of]
+    drawn = torch.searchsorted(cumulated, draws * cumulated[:, -1:], right=True)[:, 0]
+    return drawn.clamp(max=mass.shape[1] - 1)
 
 
 def _from_nucleus(
     mass: torch.Tensor, top_p: torch.Tensor, row_of: torch.Tensor, draws: torch.Tensor
 ) -> torch.Tensor:
-    """The nucleus is the fewest most likely tokens with a mass of at least top_p. Few tokens have to be
-    sorted to find it: one with less than (1 - top_p) / vocabulary of the mass is never in it (half of
-    that is kept, against rounding), nor one that is smaller by a factor of two or more than the last of
-    those that suffice."""
+    """Draw from the nucleus: the fewest most likely tokens whose mass is at least `top_p`.
+
+    Few tokens have to be sorted to find it. A token with less than (1 - top_p) / vocabulary of the mass is
+    never in it; half of that is the limit here, against rounding. Nor is a token at most half as likely as
+    the smallest of a set of tokens that suffices.
+    """
     total = mass.sum(dim=-1, keepdim=True, dtype=torch.float64)
-    kept = mass >= ((1 - top_p) / mass.shape[1] * total / 2).to(mass.dtype)
-    rows, tokens = kept.nonzero(as_tuple=True)
-    held = mass[rows, tokens]
-    enough = _halvings(rows, held, len(mass)) >= top_p * total
-    smallest = torch.exp2(-(enough.int().argmax(dim=-1) + 1).to(held.dtype))
-    within = held > torch.where(enough.any(dim=-1), smallest, 0.0)[rows]
-    rows, tokens, held = rows[within], tokens[within], held[within]
+    candidates = mass >= ((1 - top_p) / mass.shape[1] * total / 2).to(mass.dtype)
+    rows, tokens = candidates.nonzero(as_tuple=True)
+    masses = mass[rows, tokens]
+    suffices = _halvings(rows, masses, len(mass)) >= top_p * total
+    smallest = torch.exp2(-(suffices.int().argmax(dim=-1) + 1).to(masses.dtype))
+    in_reach = masses > torch.where(suffices.any(dim=-1), smallest, 0.0)[rows]
+    rows, tokens, masses = rows[in_reach], tokens[in_reach], masses[in_reach]
     counts = torch.bincount(rows, minlength=len(mass))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    chances = mass.new_zeros(len(mass), int(counts.max()))
-    named = tokens.new_zeros(chances.shape)
-    chances[rows, places], named[rows, places] = held, tokens
-    sorted_chances, order = chances.sort(dim=-1, descending=True, stable=True)
-    sorted_chances = sorted_chances.double()
-    before = sorted_chances.cumsum(dim=-1) - sorted_chances
-    sorted_chances = sorted_chances.masked_fill(before >= top_p * total, 0.0)
-    reached = sorted_chances.cumsum(dim=-1)[row_of]
-    drawn = (reached <= draws * reached[:, -1:]).sum(dim=-1)
-    drawn = torch.minimum(drawn, (sorted_chances > 0).sum(dim=-1)[row_of] - 1)
-    return named.gather(1, order)[row_of, drawn]
+    probabilities = mass.new_zeros(len(mass), int(counts.max()))
+    token_ids = tokens.new_zeros(probabilities.shape)
+    probabilities[rows, places], token_ids[rows, places] = masses, tokens
+    sorted_masses, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    sorted_masses = sorted_masses.double()
+    before = sorted_masses.cumsum(dim=-1) - sorted_masses
+    sorted_masses = sorted_masses.masked_fill(before >= top_p * total, 0.0)
+    cumulated = sorted_masses.cumsum(dim=-1)[row_of]
+    drawn = (cumulated <= draws * cumulated[:, -1:]).sum(dim=-1)
+    drawn = torch.minimum(drawn, (sorted_masses > 0).sum(dim=-1)[row_of] - 1)
+    return token_ids.gather(1, order)[row_of, drawn]
 
 
-def _halvings(rows: torch.Tensor, held: torch.Tensor, count: int) -> torch.Tensor:
-    """Sums [count, HALVINGS]: of a row's masses that are more than 1/2, 1/4, 1/8 … of the largest."""
-    halving = (-torch.log2(held)).floor().long().clamp_(0, HALVINGS)
-    whole = torch.bincount(
-        rows * (HALVINGS + 1) + halving, weights=held.double(), minlength=count * (HALVINGS + 1)
+def _halvings(rows: torch.Tensor, masses: torch.Tensor, count: int) -> torch.Tensor:
+    """Return per row the mass of tokens above 1/2, 1/4, 1/8 … of the largest [count, HALVINGS]."""
+    halving = (-torch.log2(masses)).floor().long().clamp_(0, HALVINGS)
+    by_halving = torch.bincount(
+        rows * (HALVINGS + 1) + halving, weights=masses.double(), minlength=count * (HALVINGS + 1)
     )
-    return whole.view(count, HALVINGS + 1)[:, :HALVINGS].cumsum(dim=-1)
+    return by_halving.view(count, HALVINGS + 1)[:, :HALVINGS].cumsum(dim=-1)

@@ -1,4 +1,4 @@
-"""What comes from a server: answers read, and adapters that it loads while it runs."""
+"""Read the answers of a server, and have it load adapters while it runs."""
 
 from __future__ import annotations
 
@@ -14,56 +14,72 @@ from unharm.core.errors import UserError
 from unharm.engines.requests import Task
 from unharm.engines.settings import Server
 
-KEPT = 8
-"""Adapters that stay loaded on a server although nothing asks for them."""
+IDLE_LIMIT = 8
+"""Number of idle adapters that stay loaded on a server."""
 
-Likely = list[tuple[str, float]]
-"""The most likely tokens at one place, with the logarithms of their probabilities."""
+TopTokens = list[tuple[str, float]]
+"""The most likely tokens at one place, with their log probabilities."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One choice of a server: `likely` has an entry for every place where it tells."""
+class ServerAnswer:
+    """The first choice of a server.
+
+    Attributes:
+        text: The completion.
+        finish: Why it ended, in the server's words.
+        prompt_tokens: Tokens of the prompt.
+        tokens: Tokens of the completion.
+        top_tokens: The most likely tokens of each place, where the server gives them.
+    """
 
     text: str
     finish: str
     prompt_tokens: int
     tokens: int
-    likely: list[Likely]
+    top_tokens: list[TopTokens]
 
     def options(self, wanted: tuple[str, ...]) -> tuple[float, ...]:
-        """The probability of every wanted answer at the first place of the answer where any is among
-        the most likely tokens; empty where there is no such place. Those beyond them count as 0."""
+        """Return the probability of every wanted answer.
+
+        Read at the first place where any of them is among the most likely tokens. Others count as 0. Empty
+        if there is no such place.
+        """
         names = [w.strip() for w in wanted]
-        for place in self.likely:
-            found = [
+        for place in self.top_tokens:
+            probabilities = [
                 math.fsum(math.exp(p) for token, p in place if token.strip() == name) for name in names
             ]
-            if sum(found) > 0:
-                return tuple(found)
+            if sum(probabilities) > 0:
+                return tuple(probabilities)
         return ()
 
 
-def read_answer(response: Any) -> Answer:
-    """The first choice of a completion or chat completion. Raises `ValueError` where there is none."""
+def read_answer(response: Any) -> ServerAnswer:
+    """Return the first choice of a completion or chat completion.
+
+    Raises:
+        ValueError: There is no choice, or it has no text.
+    """
     try:
         choice, usage = response.choices[0], response.usage
         chat = getattr(choice, "message", None)
         text = (chat.content or chat.refusal or "") if chat is not None else choice.text
         if not isinstance(text, str):
             raise ValueError("no text")
-        return Answer(
+        return ServerAnswer(
             text,
             str(choice.finish_reason or ""),
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,
-            _likely(getattr(choice, "logprobs", None)),
+            _top_tokens(getattr(choice, "logprobs", None)),
         )
     except (AttributeError, IndexError, TypeError) as error:
         raise ValueError(f"not an answer: {error}") from None
 
 
-def _likely(logprobs: Any) -> list[Likely]:
+def _top_tokens(logprobs: Any) -> list[TopTokens]:
+    """Return the most likely tokens of each place; empty if the server gives none."""
     if logprobs is None:
         return []
     if getattr(logprobs, "content", None):  # chat
@@ -74,21 +90,22 @@ def _likely(logprobs: Any) -> list[Likely]:
 class ServedAdapters:
     """Adapters that a server loads through `/load_lora_adapter` (vLLM), named by their content."""
 
-    def __init__(self, server: Server, client: openai.OpenAI, probe: Callable[[str], Answer]):
+    def __init__(self, server: Server, client: openai.OpenAI, probe: Callable[[str], ServerAnswer]):
         self.server, self.client, self.probe = server, client, probe
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._asked: Counter[str] = Counter()
         self._checked: set[str] = set()
-        self._plain: Answer | None = None
+        self._plain: ServerAnswer | None = None
 
     def name(self, task: Task) -> str:
-        """The model's name of a task's adapter on the server; empty for the plain base."""
+        """Return the model name of a task's adapter on the server; empty for the plain base."""
         return f"unharm-{task.adapter.name}" if task.adapter else ""
 
-    def ready(self, task: Task) -> None:
-        """Has the server load the adapter of a task, and checks once that it changes what it says.
+    def load(self, task: Task) -> None:
+        """Have the server load the adapter of a task, and check once that it changes the answers.
 
-        Raises `UserError` where the server cannot load it, or it changes nothing.
+        Raises:
+            UserError: The server cannot load the adapter, or it changes nothing.
         """
         name = self.name(task)
         if not name:
@@ -102,20 +119,21 @@ class ServedAdapters:
             if self._plain is None:
                 self._plain = self.probe("")
             adapted = self.probe(name)
-            if (adapted.text, adapted.likely) == (self._plain.text, self._plain.likely):
+            if (adapted.text, adapted.top_tokens) == (self._plain.text, self._plain.top_tokens):
                 raise UserError(
-                    "the adapter changes nothing: the server says what the base says", task.name
+                    "the adapter changes nothing: the server answers as the base does", task.name
                 )
             self._checked.add(name)
         idle = [n for n in self._loaded if not self._asked[n] and n != name]
-        for old in idle[: max(0, len(self._loaded) - KEPT)]:
+        for old in idle[: max(0, len(self._loaded) - IDLE_LIMIT)]:
             self._unload(old)
 
-    def done(self, task: Task) -> None:
-        """One more request of a task has ended."""
+    def release(self, task: Task) -> None:
+        """Count one request of a task as ended. An adapter without requests may be unloaded."""
         self._asked[self.name(task)] -= 1
 
     def unload_all(self) -> None:
+        """Have the server unload all adapters."""
         for name in list(self._loaded):
             self._unload(name)
 
@@ -139,4 +157,4 @@ class ServedAdapters:
         try:
             self.client.post("/unload_lora_adapter", body={"lora_name": name}, cast_to=str)
         except openai.OpenAIError:
-            return  # it stays loaded, which costs memory of the server alone
+            return  # it stays loaded, which costs only the server's memory

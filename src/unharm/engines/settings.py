@@ -1,4 +1,4 @@
-"""The parts of the spec that say which engine completes the prompts."""
+"""Settings of the engine that completes prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unharm.core.spec import Positive, Spec
 
 
 class Server(Connection):
-    """An OpenAI-compatible server and the model on it."""
+    """An OpenAI-compatible server, and the model on it."""
 
     model: str | None = Field(None, description="as the server names it; the base where left out")
     endpoint: Literal["completions", "chat"] = "completions"
@@ -19,7 +19,7 @@ class Server(Connection):
 
 
 class Engine(Spec):
-    """Which engine, and how: `server` for openai; the rest for those on this machine."""
+    """Which engine to use. `server` belongs to openai, the other fields to engines on this machine."""
 
     name: Literal["hf", "openai", "vllm"] = "hf"
     server: Server | None = None

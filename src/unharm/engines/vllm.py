@@ -1,7 +1,7 @@
-"""vLLM in this process: one start for all adapters and benchmarks, adapters named by content.
+"""vLLM in this process: one start for all adapters and benchmarks, adapters named by their content.
 
-It needs an NVIDIA GPU and the extra `vllm`. What is around it is tested with a stand-in; the library
-itself has not been run with this module.
+Needs an NVIDIA GPU and the extra `vllm`. The tests run this module against a stand-in for vLLM; it has not
+been run with vLLM itself.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from unharm.core.records import Completion
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
 from unharm.engines.settings import Engine
 
-MOST_LORAS = 8
-"""Adapters that the GPU holds at a time; vLLM's own default is 1."""
+MAX_LORAS = 8
+"""Adapters on the GPU at a time. The default of vLLM is 1."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks that vLLM makes room for."""
+"""The maximum ranks that vLLM accepts."""
 
 
 class VllmEngine:
     """Completes tasks with vLLM.
 
     Args:
-        base: The model's folder.
-        settings: The study's engine settings.
+        base: Folder of the model.
+        settings: Engine settings of the study.
         chat: Whether prompts are in the model's chat template, which has its own first token.
-        rank: The largest rank of an adapter that will be asked for.
-        seed: The seed of the study.
+        rank: Largest rank of the adapters.
+        seed: Seed of the study.
+
+    Raises:
+        UserError: vLLM is not installed.
     """
 
     def __init__(self, base: Path, settings: Engine, chat: bool, rank: int, seed: int):
@@ -48,7 +51,7 @@ class VllmEngine:
             dtype="auto" if settings.dtype in ("auto", "4bit") else settings.dtype,
             quantization="bitsandbytes" if settings.dtype == "4bit" else None,
             enable_lora=True,
-            max_loras=MOST_LORAS,
+            max_loras=MAX_LORAS,
             max_lora_rank=next((r for r in RANKS if r >= rank), RANKS[-1]),
             enable_prefix_caching=True,
             trust_remote_code=settings.trust_remote_code,
@@ -60,7 +63,7 @@ class VllmEngine:
         self._checked: set[str] = set()
 
     def complete(self, tasks: Iterable[Task], refused: Refused) -> Iterator[tuple[Task, Completion]]:
-        """See `Engine`: task by task; vLLM batches the requests of each."""
+        """See `CompletionEngine`. Tasks run one by one; vLLM batches the requests of each."""
         tokenizer = self.engine.get_tokenizer()
         for task in tasks:
             try:
@@ -83,6 +86,7 @@ class VllmEngine:
                 yield task, _completion(request, answer)
 
     def _settings(self, request: Request, task: Task) -> Any:
+        """Return the sampling settings of a request for vLLM."""
         sampling = task.sampling
         return self.vllm.SamplingParams(
             max_tokens=sampling.max_tokens,
@@ -94,7 +98,7 @@ class VllmEngine:
         )
 
     def _lora(self, task: Task) -> Any:
-        """The adapter of a task for vLLM, checked once to change what the base says."""
+        """Return the adapter of a task for vLLM, after checking once that it changes the logits."""
         if task.adapter is None:
             return None
         name = task.adapter.name
@@ -115,11 +119,12 @@ class VllmEngine:
 
 
 def _completion(request: Request, answer: Any) -> Completion:
-    from unharm.engines.server_adapters import Answer
+    """Return the completion of an output of vLLM."""
+    from unharm.engines.server_adapters import ServerAnswer
 
     output = answer.outputs[0]
-    likely = [[(x.decoded_token, x.logprob) for x in place.values()] for place in output.logprobs or []]
-    whole = Answer(output.text, "", 0, 0, likely)
+    top_tokens = [[(x.decoded_token, x.logprob) for x in place.values()] for place in output.logprobs or []]
+    whole = ServerAnswer(output.text, "", 0, 0, top_tokens)
     finish = "length" if output.finish_reason == "length" else "stop" if output.stop_reason else "end"
     return Completion(
         request.completion_id, request.prompt_id, request.sample, output.text, finish,

@@ -10,7 +10,7 @@ from typing import Any
 
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash
-from unharm.core.models.transformers import PARTS, folder_key, quiet_libraries
+from unharm.core.models.transformers import HASHED_FILES, folder_key, quiet_libraries
 from unharm.study.spec import TOY, Study
 
 
@@ -73,7 +73,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(PARTS)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HASHED_FILES)))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
             f"the hub has no model {name!r} for you, or cannot be reached ({type(error).__name__})",

@@ -1,1 +1,1 @@
-"""Training: LoRA adapters on a frozen base."""
+"""Train LoRA adapters on a frozen base."""

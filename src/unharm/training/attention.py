@@ -1,8 +1,21 @@
-"""Attention over packed trees, for the models of transformers as they are.
+"""Attend over packed prefix trees with unmodified transformers models.
 
-It is registered with transformers under `NAME` and gets the tree of the current pass as the keyword
-`packed` of the model's forward. Scaling, grouped key heads, sliding windows and soft-capped scores
-follow the arguments that the model itself gives to its attention.
+`tree_attention` is registered with transformers under `NAME`. The model's forward passes the current batch
+to it as the keyword `packed`. Scaling, grouped key heads, sliding windows and soft-capped scores follow the
+arguments that the model gives.
+
+Worked example. The row of `training/prefix_tree.py` holds six tokens at the places ::
+
+    place    0  1  2  3  4  5
+    token    A  D  E  F  B  C
+
+The example `A B C E` adds one block: the query at place 2 (E) and the keys at places 0 4 5 2 (A B C E).
+The block's queries, keys and values are gathered from those places, attention runs within the block, and
+the output goes back to place 2. E never meets D, which follows the same prefix::
+
+    out[2] = softmax(q[2] · k[0 4 5 2]) · v[0 4 5 2]
+
+The example is checked by `tests/training/test_attention_example.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +30,7 @@ from transformers import AttentionInterface
 
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import check_arguments
-from unharm.training.prefix_tree import Packed, Weighed, lay_out
+from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
 from unharm.training.tokens import Tokens
 
 NAME = "unharm_tree"
@@ -32,15 +45,31 @@ def tree_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    packed: Packed,
+    packed: PackedBatch,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Shapes: `query` [rows, heads, length, width], `key` and `value` with their own number of
-    heads; gives [rows, length, heads, width]. Raises `UserError` for arguments that it does not
-    know, so that no kind of attention is computed wrongly in silence."""
+    """Compute attention over the packed trees.
+
+    Args:
+        module: The attention module that calls.
+        query: [rows, heads, length, width].
+        key: [rows, key heads, length, width].
+        value: [rows, key heads, length, width].
+        attention_mask: Ignored; the trees say who attends to whom.
+        packed: The trees of this pass.
+        scaling: Factor of the scores; 1 / √width if None.
+        sliding_window: Number of positions that a token sees, itself included.
+        softcap: Bound of the scores, as in Gemma 2.
+
+    Returns:
+        The output [rows, length, heads, width], and None for the attention weights.
+
+    Raises:
+        UserError: An argument is unknown, so the result could be wrong.
+    """
     check_arguments(module, others, "packing", SUPPORTED)
     rows, heads, length, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
@@ -54,7 +83,7 @@ def tree_attention(
         bias = bucket.bias(query.dtype, sliding_window)
         if softcap is None and q.is_cuda:
             out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-        else:  # on CPUs the fused kernel's backward is slower than these few lines
+        else:  # on a CPU the backward pass of the fused kernel is slower than this
             scores = (q * scale) @ k.transpose(2, 3).contiguous()
             if softcap is not None:
                 scores = torch.tanh(scores / softcap) * softcap
@@ -69,11 +98,11 @@ AttentionInterface.register(NAME, tree_attention)
 
 @contextmanager
 def packing(model: Any) -> Iterator[None]:
-    """The model attends over trees inside, and as before outside."""
+    """Make the model attend over packed trees inside the context."""
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     head = model.get_output_embeddings()
-    hooks = [head.register_forward_pre_hook(lambda _, x: (_whole(x[0]),)), *_trim_last_layer(model)]
+    hooks = [head.register_forward_pre_hook(lambda _, x: (_contiguous(x[0]),)), *_trim_last_layer(model)]
     try:
         yield
     finally:
@@ -84,12 +113,12 @@ def packing(model: Any) -> Iterator[None]:
 
 @contextmanager
 def recomputing(model: Any, wanted: bool) -> Iterator[None]:
-    """Activations are computed again in the backward pass inside, where `wanted`."""
+    """Recompute activations in the backward pass inside the context, if `wanted`."""
     if not wanted:
         yield
         return
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model.train()  # transformers recomputes in this mode alone; a base without dropout acts the same
+    model.train()  # transformers recomputes in training mode only; without dropout nothing else changes
     try:
         yield
     finally:
@@ -98,21 +127,21 @@ def recomputing(model: Any, wanted: bool) -> Iterator[None]:
 
 
 def check_packing(model: Any, examples: list[Tokens]) -> None:
-    """Compares logits at label positions over packed trees with those of the model's own attention.
+    """Compare the logits of packed examples with those of the model's own attention.
 
-    Raises `UserError` where they differ by more than rounding: then the architecture attends in a
-    way that packing does not know.
+    Raises:
+        UserError: They differ by more than rounding, so the architecture attends in an unsupported way.
     """
-    examples = sorted(examples, key=lambda tokens: tokens.ids)  # labels come in the order of the tree
+    examples = sorted(examples, key=lambda tokens: tokens.ids)  # the tree orders the labels this way
     with torch.inference_mode():
-        own = []
+        reference = []
         for tokens in examples:
             ids = torch.tensor([list(tokens.ids)], device=model.device)
-            own.append(model(input_ids=ids, use_cache=False).logits[0, tokens.start - 1 : -1])
-        wanted = torch.cat(own).float()
+            reference.append(model(input_ids=ids, use_cache=False).logits[0, tokens.start - 1 : -1])
+        wanted = torch.cat(reference).float()
         try:
             with packing(model):
-                packed = lay_out([[Weighed(t, 1.0) for t in examples]]).to(model.device)
+                packed = pack([[WeightedExample(t, 1.0) for t in examples]]).to(model.device)
                 logits = label_logits(model, packed).float()
         except torch.OutOfMemoryError:
             raise
@@ -129,8 +158,8 @@ def check_packing(model: Any, examples: list[Tokens]) -> None:
         )
 
 
-def label_logits(model: Any, packed: Packed) -> torch.Tensor:
-    """The logits [rows × predictors, vocabulary] of the tokens that predict a label."""
+def label_logits(model: Any, packed: PackedBatch) -> torch.Tensor:
+    """Return the logits [rows × predictors, vocabulary] of the tokens that predict a label."""
     logits: torch.Tensor = model(
         input_ids=packed.ids,
         position_ids=packed.positions,
@@ -141,14 +170,17 @@ def label_logits(model: Any, packed: Packed) -> torch.Tensor:
     return logits.flatten(0, 1)
 
 
-def _whole(x: torch.Tensor) -> torch.Tensor:
-    """The same numbers without gaps between rows: products with a slice take a slower way."""
+def _contiguous(x: torch.Tensor) -> torch.Tensor:
+    """Return a copy without gaps between rows. Matrix products with a slice are slower."""
     return x.reshape(-1, x.shape[-1]).view(x.shape)
 
 
 def _trim_last_layer(model: Any) -> list[Any]:
-    """Hooks that compute the feed-forward part of the last layer for predictors alone: nothing
-    reads the other tokens any more. Models without a plain `layers[-1].mlp` go without."""
+    """Compute the feed-forward part of the last layer for predictors alone. Nothing reads other tokens.
+
+    Returns:
+        The hooks that do it; none for models without a plain `layers[-1].mlp`.
+    """
     layer = getattr(model.get_decoder(), "layers", [None])[-1]
     mlp = getattr(layer, "mlp", None)
     if not isinstance(mlp, torch.nn.Module):
@@ -160,7 +192,7 @@ def _trim_last_layer(model: Any) -> list[Any]:
 
     def cut(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         state["length"] = arguments[0].shape[1]
-        return (_whole(arguments[0][:, -state["predictors"] :]), *arguments[1:])
+        return (_contiguous(arguments[0][:, -state["predictors"] :]), *arguments[1:])
 
     def fill(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
         return pad(output, (0, 0, state["length"] - output.shape[1], 0))

@@ -1,4 +1,4 @@
-"""Checkpoints of stacks in training: the last two of each in the run folder."""
+"""Checkpoints of stacks in training. The last two of each stack stay in the run folder."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from dataclasses import dataclass, field
 from unharm.core.hashing import content_key
 from unharm.core.progress import say
 from unharm.store.store import Artefact, Store
-from unharm.training.state import Lockstep
+from unharm.training.state import TrainingState
 
 FOLDER = "checkpoints"
-KEPT = 2
+KEEP_LAST = 2
 
 
 @dataclass
 class Checkpoints:
-    """Stores the state of one stack every `seconds`. The adapters' content keys name it."""
+    """Stores the state of one stack every `seconds`, under the content keys of its adapters."""
 
     store: Store
     keys: list[str]
     seconds: float
     _last: float = field(default_factory=time.monotonic)
 
-    def offer(self, state: Lockstep) -> None:
-        """Writes the state where it is time to."""
+    def write_if_due(self, state: TrainingState) -> None:
+        """Write the state if the last checkpoint is `seconds` old."""
         if time.monotonic() - self._last >= self.seconds:
             self.write(state)
 
-    def write(self, state: Lockstep) -> None:
-        about = {"adapters": self.keys, "epoch": state.epoch, "step": state.step}
+    def write(self, state: TrainingState) -> None:
+        """Write the state and remove all but the last checkpoints of the stack."""
+        metadata = {"adapters": self.keys, "epoch": state.epoch, "step": state.step}
         path = f"{self._folder}/{state.epoch:03d}-{state.step:06d}.safetensors"
-        self.store.put_bytes(Artefact(path, stack_key(self.keys), about), state.to_bytes())
-        for old in self.store.artefacts(self._folder)[:-KEPT]:
+        self.store.put_bytes(Artefact(path, stack_key(self.keys), metadata), state.to_bytes())
+        for old in self.store.artefacts(self._folder)[:-KEEP_LAST]:
             self.store.remove(old)
         self._last = time.monotonic()
 
     def clear(self) -> None:
-        """Removes what was stored, when all adapters of the stack are done."""
+        """Remove the checkpoints of the stack. Call it when all its adapters are stored."""
         for artefact in self.store.artefacts(self._folder):
             self.store.remove(artefact)
 
@@ -47,40 +48,47 @@ class Checkpoints:
 
 
 def stack_key(keys: list[str]) -> str:
+    """Return the content key of a stack: a hash of the keys of its adapters."""
     return content_key("checkpoint", 1, {}, *keys)
 
 
-def stacks_begun(store: Store) -> list[list[str]]:
-    """The adapters' keys of every stack that has a checkpoint."""
-    found = {a.key: list(a.about.get("adapters", [])) for a in store.artefacts(FOLDER)}
-    return [keys for keys in found.values() if keys]
+def checkpointed_stacks(store: Store) -> list[list[str]]:
+    """Return the adapter keys of every stack that has a checkpoint."""
+    keys_by_stack = {a.key: list(a.about.get("adapters", [])) for a in store.artefacts(FOLDER)}
+    return [keys for keys in keys_by_stack.values() if keys]
 
 
-def unfinished(store: Store, size: int, among: list[str]) -> list[Lockstep]:
-    """The last sound state of every unfinished stack of these adapters, which have `size` numbers.
+def load_states(store: Store, size: int, among: list[str]) -> list[TrainingState]:
+    """Load the last readable state of every unfinished stack.
 
     A damaged checkpoint is set aside with a message, and the one before it is used.
+
+    Args:
+        store: The run's store.
+        size: Number of weights of one adapter; states of another size are not used.
+        among: Keys of adapters. Stacks with any other adapter are skipped.
     """
     stacks: dict[str, list[Artefact]] = {}
     for artefact in store.artefacts(FOLDER):
         if set(artefact.about.get("adapters", [None])) <= set(among):
             stacks.setdefault(artefact.key, []).append(artefact)
-    found = []
-    for slots in stacks.values():
-        for artefact in sorted(slots, key=lambda a: a.path, reverse=True):
+    states = []
+    for checkpoints in stacks.values():
+        for artefact in sorted(checkpoints, key=lambda a: a.path, reverse=True):
             state = _read(store, artefact, size)
             if state is not None:
-                found.append(state)
+                states.append(state)
                 break
-    return found
+    return states
 
 
-def _read(store: Store, artefact: Artefact, size: int) -> Lockstep | None:
+def _read(store: Store, artefact: Artefact, size: int) -> TrainingState | None:
+    """Read one checkpoint. Returns None with a message if it is damaged or does not fit."""
     if store.marker(artefact) is None:
-        say(f"{artefact.path}: this checkpoint is damaged and set aside; the one before it is used, if any")
+        say(f"{artefact.path}: this checkpoint is damaged and set aside; an older one is used, if any")
         return None
     try:
-        return Lockstep.read(store.locate(artefact), size)
+        return TrainingState.read(store.locate(artefact), size)
     except ValueError as error:
-        say(f"{artefact.path}: this checkpoint is not used ({error}); the one before it is, if any")
+        say(f"{artefact.path}: this checkpoint is not used ({error}); an older one is, if any")
         return None

@@ -1,8 +1,36 @@
-"""Shared-prefix packing: examples laid out as trees, one row per adapter.
+r"""Pack examples that share prefixes into one tree per adapter.
 
-Each distinct prefix of a row's examples stands once. A token attends to the tokens before it in its
-own examples and to nothing else, and has the position that it has when its example stands alone, so
-that losses and gradients are those of the padded batch up to rounding.
+Every distinct prefix of a row's examples is computed once. A token attends only to the earlier tokens of
+its own example, at the position it would have if the example stood alone. Losses and gradients therefore
+equal those of a padded batch, up to rounding.
+
+Worked example. Three examples with the prompt `A B` and the answers `C D`, `C E` and `F`. Padded they take
+12 places; as a tree they are six tokens::
+
+    A --- B --- C --- D      A B C D
+    0     1 \   2 \   3
+             \     E          A B C E        the numbers are positions:
+              \    3                         D and E both stand at 3, F and C at 2
+               F             A B F
+               2
+
+Tokens that predict a label (here B and C) go to the end of the row, so that the model computes logits for
+the last two columns alone::
+
+    ids          A  D  E  F  B  C
+    positions    0  3  3  2  1  2
+    predictors               ^  ^     B predicts C (twice) and F; C predicts D and E
+
+Who attends to whom: each example adds one block, which holds its new tokens as queries and its whole path
+as keys::
+
+    example      queries    keys           allowed
+    A B C D      A B C D    A B C D        lower triangle
+    A B C E      E          A B C E        all four
+    A B F        F          A B F          all three
+
+Blocks of similar length are padded to one shape, a bucket, and attend in one batched product. Checked by
+`tests/training/test_prefix_tree_example.py`.
 """
 
 from __future__ import annotations
@@ -18,22 +46,30 @@ import numpy as np
 from unharm.training.tokens import Tokens
 
 BLOCKS_PER_BUCKET = 2
-"""About so many blocks of queries share one padded shape."""
-MOST_BUCKETS = 4
+"""Aim at this many blocks per bucket: more buckets mean less padding, but more kernel calls."""
+MAX_BUCKETS = 4
+"""Upper bound on the number of buckets of one forward pass."""
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """An example of a step and the weight of each of its label tokens in the loss."""
+class WeightedExample:
+    """An example of a step, with the weight of each of its label tokens in the loss."""
 
     tokens: Tokens
     weight: float
 
 
 @dataclass
-class _Tree:
-    """The tree of one row: `ids` and `depth` of every distinct token; for every example its `path`
-    (all its tokens) and its `new` ones, a range; `labels` are (token before, label, weight)."""
+class PrefixTree:
+    """The prefix tree of one row.
+
+    Attributes:
+        ids: Token ids, each distinct prefix once.
+        depth: The position of each token in its example.
+        paths: Per example, the tree's numbers of all its tokens.
+        new: Per example, the tokens that earlier examples did not have.
+        labels: (number of the predicting token, label id, weight) of every label.
+    """
 
     ids: list[int] = field(default_factory=list)
     depth: list[int] = field(default_factory=list)
@@ -44,11 +80,13 @@ class _Tree:
 
 @dataclass
 class Bucket:
-    """Blocks of queries of similar length, padded to the longest.
+    """Blocks of similar length, padded to the longest. Places count tokens in the flattened rows.
 
-    A block is what one example adds to its tree: `queries` [blocks, q] and the `keys`
-    [blocks, k] on its path, as places in the flattened rows; `allowed` [blocks, q, k]; and the
-    distance in positions of each query from each key, for sliding windows.
+    Attributes:
+        queries: Places of the new tokens [blocks, q].
+        keys: Places of the tokens on the example's path [blocks, k].
+        allowed: Whether a query may attend to a key [blocks, q, k].
+        distance: Position of the query minus that of the key [blocks, q, k], for sliding windows.
     """
 
     queries: Any
@@ -59,8 +97,10 @@ class Bucket:
     _places: dict[tuple[int, int], tuple[Any, Any]] = field(default_factory=dict, init=False)
 
     def places(self, heads: int, key_heads: int) -> tuple[Any, Any]:
-        """Queries [blocks, heads, q] and keys [blocks, heads, k] as places in the flattened rows ×
-        heads of queries and of keys; several heads may share one of the keys."""
+        """Return the places of queries [blocks, heads, q] and keys [blocks, heads, k] in rows × heads.
+
+        Each key head is shared by `heads // key_heads` query heads.
+        """
         import torch
 
         if (heads, key_heads) not in self._places:
@@ -72,7 +112,7 @@ class Bucket:
         return self._places[heads, key_heads]
 
     def bias(self, dtype: Any, window: int | None) -> Any:
-        """What is added to the attention scores: 0 or minus infinity, [blocks, 1, q, k]."""
+        """Return the attention bias [blocks, 1, q, k]: 0 where allowed, else minus infinity."""
         import torch
 
         if (dtype, window) not in self._bias:
@@ -85,17 +125,27 @@ class Bucket:
 
 
 @dataclass
-class Packed:
-    """Rows of one forward pass. Shapes: `ids`, `positions` [rows, length]; `back` [3, rows × length],
-    where to find every token among the queries of all buckets: its block's first query, its number
-    in the block, the block's length; the last `predictors` columns hold
-    the tokens that predict a label. Of each label: `label_row` (place among rows × predictors),
-    `label`, `label_weight` and `label_adapter` (the row it belongs to)."""
+class PackedBatch:
+    """The input of one forward pass: one row per adapter.
+
+    Attributes:
+        ids: Token ids [rows, length].
+        positions: Position ids [rows, length].
+        buckets: The attention blocks of all rows.
+        gather: Where each token stands among the queries of all buckets [3, rows × length]: the first query
+            of its block, its number in the block, the padded length of the block.
+        predictors: The last columns of each row, which hold the tokens that predict a label.
+        label_row: Per label, the row of the logits that predicts it, of rows × predictors.
+        label: Per label, its token id.
+        label_weight: Per label, its weight in the loss.
+        label_adapter: Per label, the adapter (row) it belongs to.
+        tokens: Number of tokens without padding.
+    """
 
     ids: Any
     positions: Any
     buckets: list[Bucket]
-    back: Any
+    gather: Any
     predictors: int
     label_row: Any
     label: Any
@@ -105,43 +155,45 @@ class Packed:
     _outputs: dict[int, Any] = field(default_factory=dict, init=False)
 
     def outputs(self, heads: int) -> Any:
-        """Where the output of every token and head [rows × length × heads] lies among those of all
-        buckets, each [blocks, heads, q]."""
+        """Return where each output [rows × length × heads] lies among those of all buckets."""
         import torch
 
         if heads not in self._outputs:
-            first, number, length = self.back[:, :, None]
-            head = torch.arange(heads, device=self.back.device)
+            first, number, length = self.gather[:, :, None]
+            head = torch.arange(heads, device=self.gather.device)
             self._outputs[heads] = (first * heads + head * length + number).flatten()
         return self._outputs[heads]
 
-    def to(self, device: Any) -> Packed:
+    def to(self, device: Any) -> PackedBatch:
+        """Return the batch on another device."""
+
         def move(x: Any) -> Any:
             return x.to(device, non_blocking=True) if hasattr(x, "to") else x
 
         buckets = [Bucket(*(move(getattr(b, n)) for n in _BUCKET)) for b in self.buckets]
-        own = {n: move(v) for n, v in vars(self).items() if not n.startswith("_")}
-        return Packed(**own | {"buckets": buckets})
+        fields = {n: move(v) for n, v in vars(self).items() if not n.startswith("_")}
+        return PackedBatch(**fields | {"buckets": buckets})
 
 
 _BUCKET = ("queries", "keys", "allowed", "distance")
 
 
-def _shared(one: array[int], other: array[int]) -> int:
-    """The length of the longest common prefix."""
-    least = min(len(one), len(other))
-    if one[:least] == other[:least]:
-        return least
-    return next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+def common_prefix_length(first: array[int], second: array[int]) -> int:
+    """Return the length of the longest common prefix."""
+    shortest = min(len(first), len(second))
+    if first[:shortest] == second[:shortest]:
+        return shortest
+    return next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
 
 
-def _grow(examples: Sequence[Weighed]) -> _Tree:
-    tree = _Tree()
-    before = array("i")
+def _build_tree(examples: Sequence[WeightedExample]) -> PrefixTree:
+    """Build the tree of one row. Sorted examples differ from their neighbour as late as possible."""
+    tree = PrefixTree()
+    previous = array("i")
     path = np.empty(0, dtype=np.int64)
     for example in sorted(examples, key=lambda e: e.tokens.ids):
         ids, start = example.tokens.ids, example.tokens.start
-        shared = _shared(before, ids)
+        shared = common_prefix_length(previous, ids)
         first = len(tree.ids)
         new = range(first, first + len(ids) - shared)
         path = np.concatenate([path[:shared], np.arange(new.start, new.stop)])
@@ -153,53 +205,52 @@ def _grow(examples: Sequence[Weighed]) -> _Tree:
         tree.labels += [
             (int(path[i - 1]), label, example.weight) for i, label in enumerate(ids[start:], start)
         ]
-        before = ids
+        previous = ids
     return tree
 
 
-def _nothing() -> _Tree:
-    """One token without labels, in place of a row that has no examples in this pass."""
-    return _Tree([0], [0], [np.zeros(1, dtype=np.int64)], [range(1)])
+def _placeholder_tree() -> PrefixTree:
+    """Return a tree of one token without labels, for a row that has no examples in this pass."""
+    return PrefixTree([0], [0], [np.zeros(1, dtype=np.int64)], [range(1)])
 
 
-def lay_out(rows: Sequence[Sequence[Weighed]]) -> Packed:
-    """One forward pass over `rows`, one tree each; a row may be empty.
+def pack(rows: Sequence[Sequence[WeightedExample]]) -> PackedBatch:
+    """Pack the examples of each adapter into the input of one forward pass. A row may be empty.
 
-    Tokens that predict a label stand at the end of each row, so that the model computes logits for
-    its last `predictors` columns alone; rows are padded in between.
+    Tokens that predict a label stand at the end of each row, padding before them.
     """
     import torch
 
-    trees = [_grow(row) if row else _nothing() for row in rows]
+    trees = [_build_tree(row) if row else _placeholder_tree() for row in rows]
     predicting = [np.unique(np.array([p for p, _, _ in t.labels], dtype=np.int64)) for t in trees]
     predictors = max(1, *map(len, predicting))
     length = predictors + max(len(t.ids) - len(p) for t, p in zip(trees, predicting, strict=True))
     ids = np.zeros((len(rows), length), dtype=np.int64)
     positions = np.zeros_like(ids)
-    places, labels = [], []
-    for row, (tree, ends) in enumerate(zip(trees, predicting, strict=True)):
-        place = np.empty(len(tree.ids), dtype=np.int64)
-        ending = np.zeros(len(tree.ids), dtype=bool)
-        ending[ends] = True
-        place[~ending] = np.arange(len(tree.ids) - len(ends))
-        place[ending] = np.arange(length - len(ends), length)
-        ids[row, place], positions[row, place] = tree.ids, tree.depth
-        places.append(place + row * length)
-        first = length - predictors
-        labels += [(row * predictors + place[p] - first, y, w, row) for p, y, w in tree.labels]
-    back = np.ones((3, ids.size), dtype=np.int64) * [[0], [0], [1]]
-    buckets = list(_buckets(trees, places, positions.ravel(), back))
-    for row, place in enumerate(places):  # padding looks at its own row: no number leaves its adapter
-        padding = np.setdiff1d(np.arange(row * length, (row + 1) * length), place)
-        back[:, padding] = back[:, place[:1]]
-    at, label, weight, adapter = zip(*labels, strict=True) if labels else ((), (), (), ())
-    return Packed(
+    row_places, labels = [], []
+    for row, (tree, predictor_numbers) in enumerate(zip(trees, predicting, strict=True)):
+        place_of = np.empty(len(tree.ids), dtype=np.int64)
+        is_predictor = np.zeros(len(tree.ids), dtype=bool)
+        is_predictor[predictor_numbers] = True
+        place_of[~is_predictor] = np.arange(len(tree.ids) - len(predictor_numbers))
+        place_of[is_predictor] = np.arange(length - len(predictor_numbers), length)
+        ids[row, place_of], positions[row, place_of] = tree.ids, tree.depth
+        row_places.append(place_of + row * length)
+        first_predictor = length - predictors
+        labels += [(row * predictors + place_of[p] - first_predictor, y, w, row) for p, y, w in tree.labels]
+    gather = np.ones((3, ids.size), dtype=np.int64) * [[0], [0], [1]]
+    buckets = list(_buckets(trees, row_places, positions.ravel(), gather))
+    for row, place_of in enumerate(row_places):  # padding reads its own row: adapters stay independent
+        padding = np.setdiff1d(np.arange(row * length, (row + 1) * length), place_of)
+        gather[:, padding] = gather[:, place_of[:1]]
+    label_row, label, weight, adapter = zip(*labels, strict=True) if labels else ((), (), (), ())
+    return PackedBatch(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
         buckets,
-        torch.from_numpy(back),
+        torch.from_numpy(gather),
         predictors,
-        torch.tensor(at, dtype=torch.long),
+        torch.tensor(label_row, dtype=torch.long),
         torch.tensor(label, dtype=torch.long),
         torch.tensor(weight, dtype=torch.float32),
         torch.tensor(adapter, dtype=torch.long),
@@ -208,40 +259,41 @@ def lay_out(rows: Sequence[Sequence[Weighed]]) -> Packed:
 
 
 def _buckets(
-    trees: list[_Tree], places: list[np.ndarray], positions: np.ndarray, back: np.ndarray
+    trees: list[PrefixTree], places: list[np.ndarray], positions: np.ndarray, gather: np.ndarray
 ) -> Iterator[Bucket]:
-    """The blocks of all rows, sorted by length into buckets; fills `back` as it goes."""
+    """Sort the blocks of all rows by length into buckets. Fills `gather` on the way."""
     blocks = [
         (place[new.start : new.stop], place[path])
         for tree, place in zip(trees, places, strict=True)
         for new, path in zip(tree.new, tree.paths, strict=True)
     ]
     blocks.sort(key=lambda block: (len(block[0]), len(block[1])))
-    count = min(MOST_BUCKETS, max(1, len(blocks) // BLOCKS_PER_BUCKET))
+    count = min(MAX_BUCKETS, max(1, len(blocks) // BLOCKS_PER_BUCKET))
     cuts = [round(i * len(blocks) / count) for i in range(count + 1)]
     offset = 0
     for first, last in pairwise(cuts):
         bucket = _bucket(blocks[first:last], positions)
         width = bucket.queries.shape[1]
         for number, (queries, _) in enumerate(blocks[first:last]):
-            back[0, queries] = offset + number * width
-            back[1:, queries] = np.arange(len(queries)), np.full(len(queries), width)
+            gather[0, queries] = offset + number * width
+            gather[1:, queries] = np.arange(len(queries)), np.full(len(queries), width)
         offset += bucket.queries.numel()
         yield bucket
 
 
 def _bucket(blocks: list[tuple[np.ndarray, np.ndarray]], positions: np.ndarray) -> Bucket:
+    """Pad blocks (query places, key places) to one shape."""
     import torch
 
     most_queries, most_keys = (max(len(block[i]) for block in blocks) for i in (0, 1))
     queries = np.zeros((len(blocks), most_queries), dtype=np.int64)
     keys = np.zeros((len(blocks), most_keys), dtype=np.int64)
-    reach = np.zeros_like(queries)  # how many keys of its path a query may see; padding sees one
-    for number, (own, path) in enumerate(blocks):
-        queries[number], keys[number] = own[0], path[0]
-        queries[number, : len(own)], keys[number, : len(path)] = own, path
-        reach[number, : len(own)] = len(path) - len(own) + np.arange(len(own))
+    reach = np.zeros_like(queries)  # the last key that a query may see; padding sees one key
+    for number, (new_places, path) in enumerate(blocks):
+        queries[number], keys[number] = new_places[0], path[0]
+        queries[number, : len(new_places)], keys[number, : len(path)] = new_places, path
+        reach[number, : len(new_places)] = len(path) - len(new_places) + np.arange(len(new_places))
     allowed = np.arange(most_keys) <= reach[:, :, None]
     distance = positions[queries][:, :, None] - positions[keys][:, None, :]
-    distance[:, :, 0] = np.where(reach == 0, 0, distance[:, :, 0])  # padding sees its first key
+    distance[:, :, 0] = np.where(reach == 0, 0, distance[:, :, 0])  # padding keeps its only key
     return Bucket(*(torch.from_numpy(x) for x in (queries, keys, allowed, distance)))

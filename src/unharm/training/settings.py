@@ -1,4 +1,4 @@
-"""The parts of the spec that say how adapters are trained, and which are taken from elsewhere."""
+"""Settings of training: LoRA shape, recipes, and what changes only speed and memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Tracker = Annotated[str, one_of(TRACKERS)]
 
 
 class Recipe(Spec):
-    """How one stage is trained: AdamW, linear decay without warm-up, best epoch kept.
+    """How one stage is trained: AdamW, linear decay without warm-up, best epoch by validation loss.
 
-    `max_length` counts tokens of prompt and answer; longer examples are left out whole.
+    `max_length` counts the tokens of prompt and answer. Longer examples are left out, never cut.
     """
 
     lr: Annotated[float, Field(gt=0)] = 2e-5
@@ -31,6 +31,8 @@ class Recipe(Spec):
 
 
 class BenignRecipe(Recipe):
+    """The recipe of fine-tuning on benign instructions, with the published defaults."""
+
     epochs: Positive = 1
     batch: Positive = 1
     accumulate: Positive = 16
@@ -38,7 +40,7 @@ class BenignRecipe(Recipe):
 
 
 class Training(Spec):
-    """How adapters are trained; only `lora`, `vim` and `benign` change what comes out."""
+    """How adapters are trained. Only `lora`, `vim` and `benign` change the resulting adapters."""
 
     lora: Lora = Lora()
     vim: Recipe = Recipe()

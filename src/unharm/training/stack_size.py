@@ -1,43 +1,55 @@
-"""How many adapters fit beside each other, from free memory and the shape of the base."""
+"""Estimate how many adapters fit into memory at a time."""
 
 from __future__ import annotations
 
 from unharm.core.models.memory import free_memory
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Job
+from unharm.training.state import AdapterJob
 
 SHARE = 0.5
-"""The share of free memory that is planned for; what is freed and taken again needs some besides."""
+"""Share of the free memory to plan for. The allocator needs the rest for fragments."""
+
+MAX_STACK = {"cpu": 8, "cuda": 64}
+"""Largest stack by device. Beyond it matrix products are large enough and more adapters gain no speed."""
 
 
-MOST = {"cpu": 8, "cuda": 64}
-"""Beyond these, stacking more gives no more speed: matrix products are large enough."""
+def stack_size(
+    stack: Stack, jobs: list[AdapterJob], recipe: Recipe, row_tokens: int, checkpointing: bool
+) -> int:
+    """Return how many adapters like `jobs` to train at a time.
 
-
-def stack_size(stack: Stack, jobs: list[Job], recipe: Recipe, row_tokens: int, checkpointing: bool) -> int:
-    """How many adapters like `jobs` to train at a time; `stack` tells their shape."""
+    Args:
+        stack: A stack of the same shape; only its shape is read.
+        jobs: Typical adapters to train.
+        recipe: How they are trained.
+        row_tokens: Most tokens of one row of a forward pass.
+        checkpointing: Whether activations are recomputed in the backward pass.
+    """
     device = stack.weights.device
-    own = bytes_per_adapter(stack, jobs, recipe, row_tokens, checkpointing)
-    fitting = int(SHARE * free_memory(device) / own)
-    return max(1, min(fitting, MOST.get(device.type, 8)))
+    bytes_each = bytes_per_adapter(stack, jobs, recipe, row_tokens, checkpointing)
+    fits = int(SHARE * free_memory(device) / bytes_each)
+    return max(1, min(fits, MAX_STACK.get(device.type, 8)))
 
 
 def bytes_per_adapter(
-    stack: Stack, jobs: list[Job], recipe: Recipe, row_tokens: int, checkpointing: bool
+    stack: Stack, jobs: list[AdapterJob], recipe: Recipe, row_tokens: int, checkpointing: bool
 ) -> int:
-    """An estimate from above: weights, gradients, moments and copies, and the activations of the
-    largest pass that could come, without any shared prefix."""
+    """Return an upper bound on the bytes that one more adapter needs.
+
+    Counts weights, gradients, moments and copies, and the activations of the largest possible pass
+    without shared prefixes.
+    """
     config = stack.model.config.get_text_config()
     width = stack.model.dtype.itemsize
     examples = recipe.batch * recipe.accumulate
-    largest = [sorted((len(t.ids) for t in j.train), reverse=True)[:examples] for j in jobs]
-    labels = [sorted((len(t.ids) - t.start for t in j.train), reverse=True)[:examples] for j in jobs]
-    longest = max((x[0] for x in largest if x), default=0)
-    most = max(row_tokens, longest)
-    tokens, predictors = (min(most, max(map(sum, x), default=0)) for x in (largest, labels))
+    lengths = [sorted((len(t.ids) for t in j.train), reverse=True)[:examples] for j in jobs]
+    label_counts = [sorted((len(t.ids) - t.start for t in j.train), reverse=True)[:examples] for j in jobs]
+    longest_example = max((x[0] for x in lengths if x), default=0)
+    row_limit = max(row_tokens, longest_example)
+    tokens, predictors = (min(row_limit, max(map(sum, x), default=0)) for x in (lengths, label_counts))
     per_layer = 14 * config.hidden_size + 5 * getattr(config, "intermediate_size", 4 * config.hidden_size)
-    scores = 3 * config.num_attention_heads * longest
+    scores = 3 * config.num_attention_heads * longest_example
     layers = config.num_hidden_layers
     if checkpointing:
         activations = tokens * (layers * config.hidden_size + per_layer + scores)

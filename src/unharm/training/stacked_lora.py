@@ -1,9 +1,23 @@
 """LoRA adapters of one shape, stacked over one frozen base (Hu et al., 2021, equation 3).
 
-All numbers of K adapters stand in one tensor [K, size]; every target module has views of it,
-A [K, r, in] and the transpose of B [K, r, out]. Row k of a batch goes through adapter k: one batched
-product per matrix instead of one per adapter. The scaling is alpha / r, A begins uniform as in PEFT,
-B zero.
+All weights of K adapters are one tensor [K, size]. Each target module has views of it: A [K, r, in] and the
+transpose of B [K, r, out]. Row k of a batch goes through adapter k, in one batched product per matrix.
+The scaling is alpha / r. A starts uniform as in PEFT, B starts at zero.
+
+Worked example. Two adapters of rank 1 on two modules, `q` (3 inputs, 2 outputs) and `v` (3 inputs,
+1 output). One adapter has (3 + 2) + (3 + 1) = 9 weights::
+
+    column       0    1    2     3    4     5    6    7     8
+    weights[0]   q.A  q.A  q.A   q.B  q.B   v.A  v.A  v.A   v.B      adapter 0
+    weights[1]   q.A  q.A  q.A   q.B  q.B   v.A  v.A  v.A   v.B      adapter 1
+
+    modules["q"].a = weights[:, 0:3]   as [2, 1, 3]
+    modules["q"].b = weights[:, 3:5]   as [2, 1, 2]
+    modules["v"].a = weights[:, 5:8]   as [2, 1, 3]
+    modules["v"].b = weights[:, 8:9]   as [2, 1, 1]
+
+So one optimiser step on `weights` updates every matrix of every adapter. The example is checked by
+`tests/training/test_stacked_lora_example.py`.
 """
 
 from __future__ import annotations
@@ -23,11 +37,10 @@ from unharm.core.models.transformers import replace_module
 
 
 class LoraDelta(torch.autograd.Function):
-    """`base + scaling · B A (keep · x)` for K stacked adapters, in the type of `x` [K, length, in].
+    """Compute `base + scaling · B A (keep · x)` for K stacked adapters.
 
-    Gradients of A and B are added to `module.grad_a` and `module.grad_b`; `token` requires a
-    gradient and gets none, so that autograd comes here even where `x` needs none. The products are
-    ordered so that no tall thin matrix is transposed, which costs CPUs several times as much.
+    Gradients of A and B are added to `module.grad_a` and `module.grad_b`. The products are ordered so that
+    no tall thin matrix is transposed, which is several times slower on a CPU.
     """
 
     @staticmethod
@@ -38,6 +51,16 @@ class LoraDelta(torch.autograd.Function):
         module: StackedLinear,
         token: torch.Tensor,
     ) -> torch.Tensor:
+        """Return the output [K, length, out] in the type of `x`.
+
+        Args:
+            ctx: State for the backward pass.
+            base: Output of the frozen module [K, length, out].
+            x: Its input [K, length, in].
+            module: The module with the stacked matrices.
+            token: A scalar that requires a gradient, so that autograd calls `backward` even if `x` needs
+                none.
+        """
         keep = None if module.keep is None else module.keep[:, -x.shape[1] :]  # the last layer is trimmed
         low_a, low_b = module.a.to(x.dtype), module.b.to(x.dtype)
         inner = torch.bmm(x if keep is None else x * keep, low_a.transpose(1, 2))
@@ -47,6 +70,7 @@ class LoraDelta(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """Add the gradients of A and B to the module; return those of `base` and `x`."""
         x, a, b, inner, keep = ctx.saved_tensors
         module: StackedLinear = ctx.module
         grad = grad.contiguous()
@@ -62,9 +86,17 @@ class LoraDelta(torch.autograd.Function):
 
 
 class StackedLinear(nn.Module):
-    """A frozen linear module with K adapters; row k of its input [K, length, in] goes through
-    adapter k. `a`, `b` and their gradients are views of the stack's tensors; `keep` is the dropout
-    mask with its scaling, which broadcasts over the input, or None."""
+    """A frozen linear module with K adapters: row k of the input [K, length, in] goes through adapter k.
+
+    Attributes:
+        base: The frozen module.
+        scaling: alpha / r.
+        a: A of every adapter [K, r, in], a view of the stack's weights.
+        b: B transposed [K, r, out], a view of the stack's weights.
+        grad_a: Gradients of `a`, a view of the stack's gradients.
+        grad_b: Gradients of `b`, a view of the stack's gradients.
+        keep: Dropout mask with its scaling, broadcast over the input; None without dropout.
+    """
 
     def __init__(
         self, base: nn.Module, pair: list[torch.Tensor], grads: list[torch.Tensor], scaling: float
@@ -77,36 +109,46 @@ class StackedLinear(nn.Module):
         self.token = torch.zeros((), requires_grad=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output [K, length, out] for the input [K, length, in]."""
         out: torch.Tensor = LoraDelta.apply(self.base(x), x, self, self.token)  # type: ignore[no-untyped-call]
         return out
 
 
 def target_modules(model: nn.Module, targets: list[str]) -> dict[str, nn.Linear]:
-    """The linear modules whose name is, or ends with, one of `targets`, as PEFT matches them.
+    """Return the linear modules whose name is, or ends with, one of `targets`, as PEFT matches them.
 
-    Raises `UserError` naming every target that matches nothing, or something that is not linear.
+    Raises:
+        UserError: Some targets match nothing, or a module that is not linear. All are named.
     """
-    found: dict[str, nn.Linear] = {}
+    linear_modules: dict[str, nn.Linear] = {}
     problems = []
     for target in targets:
         matched = [n for n, _ in model.named_modules() if n == target or n.endswith("." + target)]
-        wrong = [n for n in matched if not isinstance(model.get_submodule(n), nn.Linear)]
+        not_linear = [n for n in matched if not isinstance(model.get_submodule(n), nn.Linear)]
         if not matched:
             problems.append(f"{target!r} matches no module of the base")
-        elif wrong:
-            problems.append(f"{target!r} matches {wrong[0]}, which is no linear module")
-        found |= {n: model.get_submodule(n) for n in matched if n not in wrong}
+        elif not_linear:
+            problems.append(f"{target!r} matches {not_linear[0]}, which is no linear module")
+        linear_modules |= {n: model.get_submodule(n) for n in matched if n not in not_linear}
     if problems:
         linear = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)}
         raise UserError(
             "; ".join(problems), "training.lora.targets", "expected some of: " + ", ".join(sorted(linear))
         )
-    order = [n for n, _ in model.named_modules() if n in found]
-    return {n: found[n] for n in order}
+    order = [n for n, _ in model.named_modules() if n in linear_modules]
+    return {n: linear_modules[n] for n in order}
 
 
 class Stack:
-    """K adapters of one base: `weights` and `grads` [K, size], and views of them per module."""
+    """K adapters of one base.
+
+    Attributes:
+        weights: Weights of all adapters [K, size].
+        grads: Their gradients [K, size].
+        modules: The stacked modules by name, with views of `weights` and `grads`.
+        targets: The frozen modules by name.
+        size: Number of weights of one adapter.
+    """
 
     def __init__(self, model: Any, lora: Lora, count: int):
         self.model, self.lora = model, lora
@@ -126,9 +168,12 @@ class Stack:
                 grads.append(self.grads[:, part].view(count, *shape))
             self.modules[name] = StackedLinear(self.targets[name], pair, grads, lora.alpha / lora.r)
 
-    def fresh(self, seed: int) -> torch.Tensor:
-        """The weights [size] that an adapter of this seed begins with: A uniform within
-        1/sqrt(in), which is PEFT's (and Kaiming's with a = √5), B zero."""
+    def initial_weights(self, seed: int) -> torch.Tensor:
+        """Return the initial weights [size] for a seed.
+
+        A is uniform within ±1/√in, as in PEFT (Kaiming with a = √5). B is zero, so the adapter changes
+        nothing yet.
+        """
         generator = torch.Generator().manual_seed(seed)
         parts = []
         for module in self.modules.values():
@@ -137,19 +182,24 @@ class Stack:
             parts += [(torch.rand(a.numel(), generator=generator) * 2 - 1) * bound, torch.zeros(b.numel())]
         return torch.cat(parts)
 
-    def tensors(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Weights [size] of one adapter by their names in a PEFT folder."""
+    def peft_tensors(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the weights [size] of one adapter by tensor name in a PEFT folder."""
         named, offset = {}, 0
         for name, module in self.modules.items():
-            for letter, own in (("A", module.a[0]), ("B", module.b[0])):
-                part = row[offset : offset + own.numel()].view(own.shape)
+            for letter, matrix in (("A", module.a[0]), ("B", module.b[0])):
+                part = weights[offset : offset + matrix.numel()].view(matrix.shape)
                 named[f"base_model.model.{name}.lora_{letter}.weight"] = part if letter == "A" else part.T
                 offset += part.numel()
         return named
 
-    def row_of(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The inverse of `tensors`. Raises `KeyError` or `ValueError` where names or shapes differ."""
-        expected = self.tensors(torch.empty(self.size, device="meta"))
+    def weights_from_peft(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the weights [size] for the tensors of a PEFT folder: the inverse of `peft_tensors`.
+
+        Raises:
+            KeyError: A tensor is missing.
+            ValueError: A tensor is unexpected or has another shape.
+        """
+        expected = self.peft_tensors(torch.empty(self.size, device="meta"))
         if set(tensors) - set(expected):
             raise ValueError(f"unexpected tensors, for example {min(set(tensors) - set(expected))}")
         for name, shape in ((n, t.shape) for n, t in expected.items()):
@@ -164,7 +214,7 @@ class Stack:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """The target modules of the model carry the stack inside, and are themselves outside."""
+        """Replace the target modules of the model by the stacked ones inside the context."""
         try:
             for name, module in self.modules.items():
                 replace_module(self.model, name, module)
@@ -174,22 +224,27 @@ class Stack:
                 replace_module(self.model, name, base)
 
     def set_dropout(self, seeds: list[int], draw: tuple[int, ...], length: int, tail: int) -> None:
-        """New dropout masks for one pass over rows of `length` tokens, the last `tail` of them
-        predictors; no seeds, no dropout.
+        """Draw new dropout masks for one forward pass.
 
-        A mask depends on the adapter's seed, the `draw` (epoch, step, pass), the module, and the
-        token's place counted from its end of the row, so not on how many adapters are stacked.
-        Adapters of one seed share their masks, as they would in runs of their own.
+        A mask depends on the adapter's seed, the draw, the module, and the token's place counted from its
+        end of the row. It does not depend on how many adapters are stacked. Adapters of one seed share
+        their masks, as they would in separate runs.
+
+        Args:
+            seeds: Seed of each adapter; empty for no dropout.
+            draw: Numbers of epoch, step and pass.
+            length: Tokens in a row.
+            tail: How many of them, at the end, are predictors.
         """
-        p, widths = self.lora.dropout, [module.a.shape[2] for module in self.modules.values()]
+        rate, widths = self.lora.dropout, [module.a.shape[2] for module in self.modules.values()]
         keep = None
-        if p and seeds:
-            drawn = {s: _mask((s, *draw), length, tail, sum(widths), p) for s in dict.fromkeys(seeds)}
-            masks = [drawn[s] for s in (seeds if len(drawn) > 1 else seeds[:1])]
+        if rate and seeds:
+            mask_of = {s: _mask((s, *draw), length, tail, sum(widths), rate) for s in dict.fromkeys(seeds)}
+            masks = [mask_of[s] for s in (seeds if len(mask_of) > 1 else seeds[:1])]
             keep = torch.from_numpy(np.stack(masks)).to(self.weights.device, self._dtype)
         for number, module in enumerate(self.modules.values()):
-            own = slice(sum(widths[:number]), sum(widths[: number + 1]))
-            module.keep = None if keep is None else keep[:, :, own]
+            columns = slice(sum(widths[:number]), sum(widths[: number + 1]))
+            module.keep = None if keep is None else keep[:, :, columns]
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -198,7 +253,11 @@ class Stack:
 
 
 def _mask(seed: tuple[int, ...], length: int, tail: int, width: int, p: float) -> np.ndarray:
-    """0 where dropped, else 1 / (1 - p) [length, width]; 16-bit draws, so p is exact to 1/65536."""
+    """Return a mask [length, width]: 0 where dropped, else 1 / (1 - p).
+
+    Draws have 16 bits, so `p` is exact to 1/65536. Places count from the start of the row for the first
+    `length - tail` tokens and from its end for the others.
+    """
     parts = []
     for end, count in enumerate((length - tail, tail)):
         draw = np.random.Generator(np.random.SFC64(np.random.SeedSequence((*seed, end))))

@@ -1,4 +1,4 @@
-"""Where the training of a stack stands: everything that it needs to go on, to split, to be stored."""
+"""The state of a stack in training: all that is needed to resume, split or store it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ import torch
 
 from unharm.training.tokens import Tokens
 
-WINDOWS = 10
+CURVE_POINTS = 10
 """Points of the training curve per epoch."""
 
 TENSORS = ("weights", "first", "second", "best")
 
 
 @dataclass
-class Job:
-    """One adapter to be trained: its name, data, seed, and the weights [size] it begins with (None:
-    fresh ones), and how many examples were too long for it."""
+class AdapterJob:
+    """One adapter to train.
+
+    Attributes:
+        key: Content key of the adapter.
+        label: Name for messages.
+        train: Training examples.
+        valid: Validation examples; may be empty.
+        seed: Seed of initial weights, order and dropout.
+        start: Initial weights [size]; random ones if None.
+        left_out: Number of examples that were too long.
+    """
 
     key: str
     label: str
@@ -34,10 +43,15 @@ class Job:
 
 @dataclass
 class Curve:
-    """The losses of one adapter in nats per label token.
+    """The losses of one adapter, in nats per label token.
 
-    `train` holds [optimiser steps done, mean loss since the point before]; `valid` the loss on the
-    validation set after every epoch; `stopped` says why training ended early, if it did.
+    Attributes:
+        train: (optimiser steps done, mean loss since the point before).
+        valid: Validation loss after every epoch.
+        best_epoch: The epoch whose weights are kept, from 1; 0 before the first has ended.
+        stopped: Why training ended early; empty if it did not.
+        open_loss: Sum of losses since the last point.
+        open_labels: Number of labels since the last point.
     """
 
     train: list[tuple[int, float]] = field(default_factory=list)
@@ -48,18 +62,30 @@ class Curve:
     open_labels: int = 0
 
     def add(self, loss: float, labels: int) -> None:
+        """Add the summed loss of some labels to the current point."""
         self.open_loss, self.open_labels = self.open_loss + loss, self.open_labels + labels
 
     def close_window(self, steps: int) -> None:
+        """Append the mean loss since the point before to the curve."""
         if self.open_labels:
             self.train.append((steps, self.open_loss / self.open_labels))
         self.open_loss, self.open_labels = 0.0, 0
 
 
 @dataclass
-class Lockstep:
-    """K adapters in training. `weights`, moments `first` and `second`, and the weights of the
-    `best` epoch are [K, size]; `epoch` and `step` are the next to be made."""
+class TrainingState:
+    """The state of K adapters in training.
+
+    Attributes:
+        keys: Content keys of the adapters.
+        weights: Current weights [K, size].
+        first: First moments [K, size].
+        second: Second moments [K, size].
+        best: Weights of the best epoch so far [K, size].
+        curves: Losses of each adapter.
+        epoch: The epoch of the next step, from 0.
+        step: The next step within it, from 0.
+    """
 
     keys: list[str]
     weights: torch.Tensor
@@ -71,28 +97,34 @@ class Lockstep:
     step: int = 0
 
     @classmethod
-    def begin(cls, keys: list[str], weights: torch.Tensor) -> Lockstep:
+    def begin(cls, keys: list[str], weights: torch.Tensor) -> TrainingState:
+        """Return the state before the first step."""
         zeros = torch.zeros_like(weights)
         return cls(keys, weights, zeros, zeros.clone(), weights.clone(), [Curve() for _ in keys])
 
     def move_to(self, weights: torch.Tensor) -> None:
-        """Takes `weights`, which hold the same numbers, as its own, and goes to their device."""
+        """Use `weights` as the current weights, and move everything else to their device.
+
+        Args:
+            weights: A tensor with the same numbers as the current weights.
+        """
         self.weights = weights
         for name in TENSORS[1:]:
             setattr(self, name, getattr(self, name).to(weights.device))
 
-    def part(self, chosen: slice) -> Lockstep:
-        """Some of the adapters, with all they have so far."""
+    def select(self, chosen: slice) -> TrainingState:
+        """Return the state of some of the adapters."""
         tensors = {n: getattr(self, n)[chosen].clone() for n in TENSORS}
         keys, curves = self.keys[chosen], self.curves[chosen]
-        return Lockstep(keys, curves=curves, epoch=self.epoch, step=self.step, **tensors)
+        return TrainingState(keys, curves=curves, epoch=self.epoch, step=self.step, **tensors)
 
-    def halves(self) -> tuple[Lockstep, Lockstep]:
+    def halves(self) -> tuple[TrainingState, TrainingState]:
+        """Split the stack in two."""
         middle = len(self.keys) // 2
-        return self.part(slice(None, middle)), self.part(slice(middle, None))
+        return self.select(slice(None, middle)), self.select(slice(middle, None))
 
     def to_bytes(self) -> bytes:
-        """A safetensors file with the whole state."""
+        """Return the state as a safetensors file."""
         from safetensors.torch import save
 
         state = {
@@ -106,8 +138,16 @@ class Lockstep:
         return data
 
     @classmethod
-    def read(cls, path: Path, size: int) -> Lockstep:
-        """The state in a file. Raises `ValueError` where it is none, or of another shape."""
+    def read(cls, path: Path, size: int) -> TrainingState:
+        """Read a state from a file.
+
+        Args:
+            path: A safetensors file.
+            size: Expected number of weights of one adapter.
+
+        Raises:
+            ValueError: The file is no checkpoint, or one of another adapter size.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -125,5 +165,5 @@ class Lockstep:
 
 
 def steps_per_epoch(examples: int, batch: int, accumulate: int) -> int:
-    """Optimiser steps of one epoch; the last may have fewer examples."""
+    """Return the optimiser steps of one epoch. The last step may have fewer examples."""
     return math.ceil(math.ceil(examples / batch) / accumulate)

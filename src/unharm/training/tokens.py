@@ -1,4 +1,4 @@
-"""From examples to token ids with labels on the answer alone."""
+"""Tokenize training examples. Only the answer has labels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from unharm.prompting.compose import format_text
 
 @dataclass(frozen=True)
 class Tokens:
-    """One example: `ids` of prompt, answer and end of text; labels begin at `start`. `source` is
-    what it was made from (an argument, a row)."""
+    """One tokenized example.
+
+    Attributes:
+        example_id: The example's id.
+        ids: Token ids of prompt, answer and end of text.
+        start: Number of the first label, which is the first token of the answer.
+        source: What the example was made from, such as an argument.
+    """
 
     example_id: str
     ids: array[int]
@@ -24,9 +30,13 @@ class Tokens:
 
 @dataclass
 class Tokenizer:
-    """Tokenizes examples for training and remembers them: profiles share most of theirs.
+    """Tokenizes examples and caches the result, because profiles share most examples.
 
-    `style` is `base` or `chat`, where `system` is the system prompt.
+    Attributes:
+        tokenizer: A tokenizer of transformers.
+        style: `base` or `chat`.
+        system: The system prompt of the style `chat`.
+        max_length: Most tokens of one example.
     """
 
     tokenizer: Any
@@ -36,33 +46,36 @@ class Tokenizer:
     _known: dict[tuple[str, str], Tokens] = field(default_factory=dict)
 
     def __call__(self, examples: list[Example]) -> tuple[list[Tokens], list[str]]:
-        """As `tokenize`."""
+        """Tokenize examples. Returns those that fit, and the ids of those that are too long."""
         unknown = {(e.prompt, e.answer): e for e in examples if (e.prompt, e.answer) not in self._known}
         limit = sys.maxsize
-        made, _ = tokenize(list(unknown.values()), self.tokenizer, self.style, self.system, limit)
-        self._known |= zip(unknown, made, strict=True)
-        kept, too_long = [], []
+        tokenized, _ = tokenize(list(unknown.values()), self.tokenizer, self.style, self.system, limit)
+        self._known |= zip(unknown, tokenized, strict=True)
+        fitting, too_long = [], []
         for example in examples:
             tokens = self._known[example.prompt, example.answer]
             if len(tokens.ids) > self.max_length:
                 too_long.append(example.id)
             else:
-                kept.append(replace(tokens, example_id=example.id, source=example.source))
-        return kept, too_long
+                fitting.append(replace(tokens, example_id=example.id, source=example.source))
+        return fitting, too_long
 
 
 def tokenize(
     examples: list[Example], tokenizer: Any, style: str, system: str, max_length: int
 ) -> tuple[list[Tokens], list[str]]:
-    """Token ids of every example that fits, and the ids of those that do not.
+    """Tokenize examples.
 
-    Nothing is cut: an example of more than `max_length` tokens is left out whole. The answer
-    begins at the first token that reaches beyond the prompt's characters.
+    An example of more than `max_length` tokens is left out, never cut. The answer begins at the first token
+    that reaches beyond the characters of the prompt.
+
+    Returns:
+        The examples that fit, and the ids of those that are too long.
     """
-    kept: list[Tokens] = []
+    fitting: list[Tokens] = []
     too_long: list[str] = []
     if not examples:
-        return kept, too_long
+        return fitting, too_long
     prompts = [format_text(system if style == "chat" else "", e.prompt, style, tokenizer) for e in examples]
     answers = [e.answer.lstrip() if style == "chat" else e.answer for e in examples]
     texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
@@ -76,5 +89,5 @@ def tokenize(
         if len(ids) > max_length:
             too_long.append(example.id)
         else:
-            kept.append(Tokens(example.id, array("i", ids), start, example.source))
-    return kept, too_long
+            fitting.append(Tokens(example.id, array("i", ids), start, example.source))
+    return fitting, too_long

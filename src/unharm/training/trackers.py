@@ -1,4 +1,4 @@
-"""Loss curves in an experiment tracker, through accelerate."""
+"""Report loss curves to an experiment tracker, through accelerate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from unharm.core.errors import UserError
 
 
 class Trackers:
-    """Writes every point of a loss curve to the chosen trackers; without any it does nothing."""
+    """Writes every point of a loss curve to the chosen trackers. Does nothing without trackers.
+
+    Args:
+        names: Names of trackers, as accelerate knows them.
+        folder: Where trackers write their logs.
+        project: Name of the project in the tracker.
+        config: Settings to record with the run.
+
+    Raises:
+        UserError: A tracker is not installed.
+    """
 
     def __init__(self, names: list[str], folder: Path, project: str, config: dict[str, Any]):
         self._accelerator: Any = None
@@ -30,11 +40,12 @@ class Trackers:
         self._accelerator.init_trackers(project, config=config)
 
     def point(self, label: str, curve: str, steps: int, loss: float) -> None:
+        """Report one loss of an adapter after so many optimiser steps."""
         if self._accelerator:
             self._accelerator.log({f"{label}/{curve}_loss": loss}, step=steps)
 
     def flush(self) -> None:
-        """Brings to the disk what a tracker still holds: the process may end without a word."""
+        """Write buffered points to disk, because the process may be killed later."""
         for tracker in self._accelerator.trackers if self._accelerator else []:
             if hasattr(tracker, "writer"):
                 tracker.writer.flush()

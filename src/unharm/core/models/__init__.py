@@ -1,1 +1,1 @@
-"""Transformers models and PEFT folders, without any study."""
+"""Transformers models and PEFT folders, independent of any study."""

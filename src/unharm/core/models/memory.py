@@ -1,4 +1,4 @@
-"""How many adapters fit beside each other, and how many tokens: from free memory and the base's shape."""
+"""Free memory, and how many tokens fit into it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import psutil
 
 
 def tokens_that_fit(model: Any, share: float) -> int:
-    """How many tokens' keys and values fit into a share of the free memory; at least one."""
+    """Return how many tokens' keys and values fit into a share of the free memory; at least one."""
     config = model.config.get_text_config()
     all_heads = getattr(config, "num_attention_heads", None) or 1
     heads = getattr(config, "num_key_value_heads", None) or all_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
-    each = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
-    return max(1, int(share * free_memory(model.device) / each))
+    bytes_per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    return max(1, int(share * free_memory(model.device) / bytes_per_token))
 
 
 def free_memory(device: Any) -> int:
-    """Free bytes: of the accelerator, or of this machine within its control group's limit."""
+    """Return the free bytes of the accelerator, or of this machine within the limit of its control
+    group."""
     if device.type == "cuda":
         import torch
 
@@ -37,15 +38,17 @@ def free_memory(device: Any) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Asks the C library to keep what is freed: large tensors come and go in every step, and
-    fetching their pages from the system anew each time costs a tenth of the speed on a CPU.
-    Only where glibc is at hand."""
+    """Ask the C library to keep freed memory.
+
+    Large tensors come and go in every step. Fetching their pages from the system each time costs a tenth
+    of the speed on a CPU. Does nothing without glibc.
+    """
     import ctypes
 
     try:
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_threshold = -1, -3
-        libc.mallopt(mmap_threshold, 1 << 25)  # the most that it takes
+        libc.mallopt(mmap_threshold, 1 << 25)  # the largest value that glibc accepts
         libc.mallopt(trim_threshold, 1 << 30)
     except (OSError, AttributeError):
         return

@@ -1,4 +1,4 @@
-"""Adapters in and out: PEFT folders, written here or made elsewhere."""
+"""Read, write and find PEFT folders, whether trained by a study or made elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADAPTER_FILES = WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.j
 
 
 class Lora(Spec):
-    """The shape of an adapter (Hu et al., 2021)."""
+    """Shape of an adapter (Hu et al., 2021)."""
 
     r: Positive = 8
     alpha: Annotated[float, Field(gt=0)] = 32
@@ -42,7 +42,15 @@ class AdapterSource(Spec):
 def write_adapter(
     folder: Path, tensors: dict[str, torch.Tensor], lora: Lora, base: str, revision: str
 ) -> None:
-    """A PEFT folder: weights as float32 safetensors and the adapter's configuration."""
+    """Write a PEFT folder: float32 weights as safetensors, and the configuration.
+
+    Args:
+        folder: An existing folder.
+        tensors: Weights by their names in a PEFT folder.
+        lora: Shape of the adapter.
+        base: Name of the base, recorded in the configuration.
+        revision: Revision of the base; may be empty.
+    """
     from peft import LoraConfig
     from safetensors.torch import save_file
 
@@ -57,7 +65,7 @@ def write_adapter(
         inference_mode=True,
     )
     config.save_pretrained(str(folder))
-    path = folder / CONFIG  # PEFT writes sets in any order; the same adapter has the same bytes
+    path = folder / CONFIG  # PEFT writes sets in any order; sorted, equal adapters have equal bytes
     data = json.loads(path.read_text()) | {"target_modules": sorted(lora.targets)}
     path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
     plain = {n: t.detach().cpu().float().contiguous() for n, t in tensors.items()}
@@ -65,16 +73,21 @@ def write_adapter(
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a PEFT folder."""
+    """Return the tensors of a PEFT folder by name."""
     from safetensors.torch import load_file
 
     return dict(load_file(folder / WEIGHTS))
 
 
 def find_adapter(name: str, adapter: AdapterSource) -> Path:
-    """The folder of an adapter made elsewhere; from the hub where it is no folder here.
+    """Return the folder of an adapter made elsewhere. Downloads it if `source` is no folder here.
 
-    Raises `UserError` where it cannot be reached or is no PEFT folder with safetensors.
+    Args:
+        name: Name of the adapter in the study, for messages.
+        adapter: Where it is.
+
+    Raises:
+        UserError: It cannot be reached, or is no LoRA adapter in safetensors.
     """
     path = Path(adapter.source).expanduser()
     if not path.is_dir():
@@ -99,31 +112,43 @@ def find_adapter(name: str, adapter: AdapterSource) -> Path:
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """What a PEFT folder says of its adapter."""
+    """Return the configuration of a PEFT folder."""
     data: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     return data
 
 
 def check_base(folder: Path, base: str, revision: str | None) -> None:
-    """Raises `UserError` where an adapter says that it was made for another base of the hub, or another
-    revision of it. Names of folders say nothing: shapes are compared when it is loaded."""
+    """Check that an adapter was made for this base.
+
+    Local folder names prove nothing and are not compared; shapes are compared when the adapter is loaded.
+
+    Args:
+        folder: PEFT folder.
+        base: Name of the base.
+        revision: Its revision, if the study names one.
+
+    Raises:
+        UserError: The adapter names another base of the hub, or another revision.
+    """
     config = configuration(folder)
     made_for, its = str(config.get("base_model_name_or_path") or ""), config.get("revision")
-    what = ""
+    problem = ""
     if made_for != base and _on_hub(made_for) and _on_hub(base):
-        what = f"the adapter was made for {made_for}, and the base is {base}"
+        problem = f"the adapter was made for {made_for}, and the base is {base}"
     elif made_for == base and its and revision and its != revision:
-        what = f"the adapter was made for revision {its} of the base, and the study names {revision}"
-    if what:
-        todo = "use that base; if both are the same model, correct its adapter_config.json"
-        raise UserError(what, str(folder / CONFIG), todo)
+        problem = f"the adapter was made for revision {its} of the base, and the study names {revision}"
+    if problem:
+        remedy = "use that base; if both are the same model, correct its adapter_config.json"
+        raise UserError(problem, str(folder / CONFIG), remedy)
 
 
 def _on_hub(name: str) -> bool:
+    """Return whether a name looks like an id on the hub, and is no local path."""
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not Path(name).exists()
 
 
 def _from_hub(name: str, adapter: AdapterSource) -> Path:
+    """Download an adapter from the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

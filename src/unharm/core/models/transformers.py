@@ -1,4 +1,4 @@
-"""What unharm needs of transformers models, whatever study they are used in."""
+"""Helpers for transformers models, independent of any study."""
 
 from __future__ import annotations
 
@@ -9,51 +9,75 @@ from typing import Any
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash, sha256_of
 
-PARTS = ("config.json", "*.safetensors", "tokenizer*", "special_tokens_map.json", "*.model", "vocab*")
+HASHED_FILES = (
+    "config.json",
+    "*.safetensors",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "*.model",
+    "vocab*",
+)
 
 
 def folder_key(path: Path) -> str:
-    """The content hash of a model's folder: weights, configuration, tokenizer."""
-    files = sorted({file for part in PARTS for file in path.glob(part)})
+    """Return the content hash of a model folder: weights, configuration and tokenizer."""
+    files = sorted({file for part in HASHED_FILES for file in path.glob(part)})
     return content_hash([[file.name, sha256_of(file)] for file in files])
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a text: the tokenizer's, and those of the model's generation settings
-    (chat models end a turn with another one)."""
-    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    more = own if isinstance(own, list) else [own]
+    """Return the tokens that end a text.
+
+    These are the tokenizer's, and those of the model's generation settings: chat models end a turn with
+    another token.
+    """
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    more = configured if isinstance(configured, list) else [configured]
     return frozenset(t for t in [tokenizer.eos_token_id, *more] if t is not None)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch says that memory is short."""
+    """Return whether an error of torch means that memory ran out."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def replace_module(model: Any, name: str, module: Any) -> None:
-    """Puts a module in the place of the one of that name."""
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
+    """Replace the module of a name in the model."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
 
 
-ATTENTION = ("position_ids", "dropout", "use_cache", "is_causal")
-"""What a model may pass to an attention function of ours besides what that function names; anything else
-that is set would be ignored in silence."""
+KNOWN_ARGUMENTS = ("position_ids", "dropout", "use_cache", "is_causal")
+"""Arguments that a model may pass to our attention functions without effect on the result. Any other
+argument that is set would be silently ignored, so it is an error.
+"""
 
 
 def check_arguments(module: Any, others: dict[str, Any], who: str, todo: str) -> None:
-    """Raises `UserError` where a model's attention is given what `who` does not know."""
-    odd = sorted(n for n, v in others.items() if n not in ATTENTION and v is not None and v is not False)
-    if odd:
-        what = f"the attention of {type(module).__name__} uses {', '.join(odd)}, which {who} does not know"
-        raise UserError(what, "base", todo)
+    """Check that a model passes only known arguments to its attention.
+
+    Args:
+        module: The attention module.
+        others: Keyword arguments that the attention function does not handle.
+        who: Name of the caller, for messages.
+        todo: What the user can do instead.
+
+    Raises:
+        UserError: An unknown argument is set.
+    """
+    unknown = sorted(
+        n for n, v in others.items() if n not in KNOWN_ARGUMENTS and v is not None and v is not False
+    )
+    if unknown:
+        names = ", ".join(unknown)
+        text = f"the attention of {type(module).__name__} uses {names}, which {who} does not know"
+        raise UserError(text, "base", todo)
 
 
 def quiet_libraries() -> None:
-    """No progress bars and advice of libraries between our own lines; no telemetry."""
+    """Silence progress bars, advice and telemetry of libraries."""
     import warnings
 
     from huggingface_hub.utils import logging as hub_logging

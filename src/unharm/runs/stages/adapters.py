@@ -28,8 +28,8 @@ from unharm.runs.context import Run
 from unharm.runs.faults import record_fault
 from unharm.runs.shards import forget_shards
 from unharm.runs.stages.training_session import Session
-from unharm.training.checkpoints import FOLDER, stacks_begun
-from unharm.training.stack_size import MOST
+from unharm.training.checkpoints import FOLDER, checkpointed_stacks
+from unharm.training.stack_size import MAX_STACK
 
 
 def make_adapters(run: Run) -> None:
@@ -70,15 +70,17 @@ def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
     accelerators, whose bits differ anyway, the rest is dealt out evenly.
     """
     known = {task.key for task in adapter_tasks(run).trained}
-    begun = [keys for keys in stacks_begun(run.store) if set(keys) & set(rest) and set(keys) <= known]
+    begun = [
+        keys for keys in checkpointed_stacks(run.store) if set(keys) & set(rest) and set(keys) <= known
+    ]
     rest = [key for key in rest if not any(key in keys for keys in begun)]
     wanted = run.study.training.stack
     if wanted != "auto":
         size = wanted
     elif run.workers.on_accelerators("adapters"):
-        size = max(1, min(MOST["cuda"], math.ceil(len(rest) / workers)))
+        size = max(1, min(MAX_STACK["cuda"], math.ceil(len(rest) / workers)))
     else:
-        size = MOST["cpu"]
+        size = MAX_STACK["cpu"]
     stacks = begun + [rest[first : first + size] for first in range(0, len(rest), size)]
     return [Chunk("adapters", stage, tuple((0, key) for key in stack)) for stack in stacks]
 

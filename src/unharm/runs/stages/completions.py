@@ -14,7 +14,7 @@ from unharm.core.files.disk import Parts
 from unharm.core.models.peft_folder import configuration, find_adapter
 from unharm.core.progress import Tally, say
 from unharm.core.records import Completion, schema_of
-from unharm.engines.requests import PERMANENT, Engine, Request, Sampling, Task, failed
+from unharm.engines.requests import PERMANENT, CompletionEngine, Request, Sampling, Task, failed
 from unharm.executors.chunks import Chunk, Fault, Meter, cut
 from unharm.runs import keys
 from unharm.runs.adapters import adapter_folder, adapter_tasks
@@ -103,9 +103,9 @@ class Engines:
 
     def __init__(self, run: Run):
         self._run = run
-        self._started: dict[str, Engine] = {}
+        self._started: dict[str, CompletionEngine] = {}
 
-    def __getitem__(self, name: str) -> Engine:
+    def __getitem__(self, name: str) -> CompletionEngine:
         """The engine of that name, or of the server that the field of that name describes."""
         if name not in self._started:
             self._started[name] = _start(self._run, name)
@@ -120,7 +120,7 @@ class Engines:
         self._started.clear()
 
 
-def _start(run: Run, name: str) -> Engine:
+def _start(run: Run, name: str) -> CompletionEngine:
     study = run.study
     if run.dry:
         from unharm.engines.fake import DryEngine
@@ -159,7 +159,7 @@ class _Going:
     done: Callable[[], None]
 
 
-def collect(run: Run, engine: Engine, shards: list[Shard], progress: Meter) -> None:
+def collect(run: Run, engine: CompletionEngine, shards: list[Shard], progress: Meter) -> None:
     """Has an engine complete the shards; stores every completion as it comes, every shard when whole."""
     going: dict[str, _Going] = {}
     refused: dict[str, str] = {}

@@ -20,12 +20,12 @@ from unharm.executors.chunks import Meter
 from unharm.runs.adapters import AdapterTask, AdapterTasks, examples_of, fail
 from unharm.runs.context import Run
 from unharm.training.attention import check_packing, packing, recomputing
-from unharm.training.checkpoints import Checkpoints, unfinished
-from unharm.training.loop import OutOfMemory, Watch, begin, train_stack
+from unharm.training.checkpoints import Checkpoints, load_states
+from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, train_stack
 from unharm.training.settings import Recipe
 from unharm.training.stack_size import stack_size
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import Job, Lockstep, steps_per_epoch
+from unharm.training.state import AdapterJob, TrainingState, steps_per_epoch
 from unharm.training.tokens import Tokenizer
 from unharm.training.trackers import Trackers
 
@@ -68,7 +68,7 @@ class Session:
             run.models.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
         )
         shape = Stack(run.models.model, study.training.lora, 1)
-        queue = [s for s in unfinished(run.store, shape.size, stack) if set(s.keys) & set(rest)]
+        queue = [s for s in load_states(run.store, shape.size, stack) if set(s.keys) & set(rest)]
         begun = {key for state in queue for key in state.keys}
         rest = [key for key in rest if key not in begun]
         while (queue or rest) and not interrupt.asked():
@@ -87,7 +87,7 @@ class Session:
                 self.checked.add(stage)
             queue += self._train([by_key[key] for key in stacked], jobs, state, recipe)
 
-    def _size(self, shape: Stack, job: Job, recipe: Recipe) -> int:
+    def _size(self, shape: Stack, job: AdapterJob, recipe: Recipe) -> int:
         """How many adapters like `job` the next stack takes."""
         training = self.run.study.training
         wanted = training.stack
@@ -95,7 +95,7 @@ class Session:
             wanted = stack_size(shape, [job], recipe, training.row_tokens, training.checkpointing)
         return min(wanted, self.limit) if self.limit else wanted
 
-    def _job(self, task: AdapterTask, shape: Stack, tokenize: Tokenizer) -> Job:
+    def _job(self, task: AdapterTask, shape: Stack, tokenize: Tokenizer) -> AdapterJob:
         """Data and first weights of an adapter."""
         run = self.run
         parts, dropped = {}, 0
@@ -115,18 +115,20 @@ class Session:
             )
         start = None
         if task.parent:
-            start = shape.row_of(read_weights(run.store.locate(task.parent.artefact)))
-        return Job(task.key, task.label, parts["train"], parts["valid"], run.study.seed, start, dropped)
+            start = shape.weights_from_peft(read_weights(run.store.locate(task.parent.artefact)))
+        return AdapterJob(
+            task.key, task.label, parts["train"], parts["valid"], run.study.seed, start, dropped
+        )
 
     def _train(
-        self, tasks: list[AdapterTask], jobs: list[Job], state: Lockstep | None, recipe: Recipe
-    ) -> list[Lockstep]:
+        self, tasks: list[AdapterTask], jobs: list[AdapterJob], state: TrainingState | None, recipe: Recipe
+    ) -> list[TrainingState]:
         """Trains one stack to its end and stores it; or gives two halves, where memory was short."""
         run, training = self.run, self.run.study.training
         stack = Stack(run.models.model, training.lora, len(jobs))
         checkpoints = Checkpoints(run.store, [j.key for j in jobs], training.save_every)
         if state is None:
-            state = begin(stack, jobs)
+            state = initial_state(stack, jobs)
         elif not self.counted & set(state.keys):
             self.progress.skip(sum(_seen(state, j, recipe) for j in jobs))
         self.counted |= set(state.keys)
@@ -135,13 +137,13 @@ class Session:
             task = tasks[number]
             self.trackers.point(f"{task.label}/{task.plan.stage}", curve, steps, loss)
 
-        def save(state: Lockstep) -> None:
+        def save(state: TrainingState) -> None:
             if interrupt.asked():
                 checkpoints.write(state)
                 raise interrupt.Stopped
-            checkpoints.offer(state)
+            checkpoints.write_if_due(state)
 
-        watch = Watch(step=self._told(len(jobs)), save=save, point=point, say=say)
+        callbacks = TrainingCallbacks(step=self._told(len(jobs)), save=save, point=point, say=say)
         ends = [run.begun("adapters", task.artefact) for task in tasks]
         try:
             with (
@@ -149,7 +151,7 @@ class Session:
                 stack.attached(),
                 recomputing(run.models.model, training.checkpointing),
             ):
-                train_stack(stack, state, jobs, recipe, training.row_tokens, watch)
+                train_stack(stack, state, jobs, recipe, training.row_tokens, callbacks)
         except OutOfMemory:
             return self._halve(state, checkpoints)
         except interrupt.Stopped:
@@ -164,7 +166,7 @@ class Session:
         self.done += sum(len(self.tasks.with_key(job.key)) for job in jobs)
         return []
 
-    def _halve(self, state: Lockstep, checkpoints: Checkpoints) -> list[Lockstep]:
+    def _halve(self, state: TrainingState, checkpoints: Checkpoints) -> list[TrainingState]:
         """Two stacks in place of one that did not fit, each with its checkpoint."""
         halves = list(state.halves())
         for half in halves:
@@ -188,7 +190,9 @@ class Session:
 
         return step
 
-    def _store(self, stack: Stack, state: Lockstep, number: int, task: AdapterTask, job: Job) -> None:
+    def _store(
+        self, stack: Stack, state: TrainingState, number: int, task: AdapterTask, job: AdapterJob
+    ) -> None:
         run, curve = self.run, state.curves[number]
         recipe = run.plan.recipe(task.plan)
         own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
@@ -199,7 +203,7 @@ class Session:
             return
 
         def write(folder: Path) -> dict[str, Any]:
-            tensors = stack.tensors(state.best[number])
+            tensors = stack.peft_tensors(state.best[number])
             write_adapter(folder, tensors, run.study.training.lora, run.base.name, run.base.revision)
             return {
                 "stage": task.plan.stage,
@@ -214,7 +218,7 @@ class Session:
         run.store.put_folder(task.artefact, write, under="adapters")
 
 
-def _seen(state: Lockstep, job: Job, recipe: Recipe) -> int:
+def _seen(state: TrainingState, job: AdapterJob, recipe: Recipe) -> int:
     """The examples that an adapter has learnt so far."""
     own = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
     part = min(len(job.train), min(state.step, own) * recipe.batch * recipe.accumulate)
