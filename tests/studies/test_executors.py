@@ -79,8 +79,8 @@ def test_nodes_are_looked_over_before_any_work(
     told = str(error.value)
     assert "one task asks for 2 gpus, the largest node has 0" in told
     assert "torch" in told
-    assert "but 0.1 where the run is started" in told
-    assert f"data is not to be seen from there: {gone}" in told
+    assert "but 0.1 on the machine that starts the run" in told
+    assert f"data is missing on this node: {gone}" in told
     assert "put it on a disk that all nodes share" in told
     assert "the base" not in told
     assert not (tmp_path / "run").exists()  # a run that is refused leaves nothing behind

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from test_prefix_tree_example import example_row
 
+from support.tree_example import example_row
 from unharm.training.attention import tree_attention
 
 
