@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -172,6 +173,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The entry point: a user's mistake becomes one message and exit code 2."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see executors.chunks.Job
     try:
         with watched():
             app()

@@ -129,8 +129,16 @@ class Job:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that limit the threads of a worker's libraries."""
-        return {"OMP_NUM_THREADS": str(self.threads), "POLARS_MAX_THREADS": str(self.threads)}
+        """Environment variables that limit the threads of a worker's libraries.
+
+        Waiting threads sleep instead of spinning: with other work on the machine, spinning threads take
+        the processors from those that they wait for, and training falls to a tenth of its speed.
+        """
+        return {
+            "OMP_NUM_THREADS": str(self.threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "POLARS_MAX_THREADS": str(self.threads),
+        }
 
 
 def run_chunk(context: Any, chunk: Chunk, work: Work, meter: Meter) -> Outcome:
