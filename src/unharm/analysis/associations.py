@@ -4,21 +4,19 @@ hypotheses."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
+from unharm.analysis.clustered_ranks import Associated, associate, shared_part, standard_ranks
 from unharm.analysis.correlations import (
     AXES,
     Coefficient,
-    bootstrapped,
     inflation,
     on_axes,
     pearson,
-    rank_correlations,
     ridge,
 )
 from unharm.analysis.hypotheses import Hypothesis
@@ -38,47 +36,79 @@ from unharm.core.values import VALUES
 
 Array = np.ndarray
 
+SEED_LEVEL = 0.05
+"""The level at which an association is said to hold in a single seed."""
+
 
 @dataclass(frozen=True)
 class Harms:
     """The first metric of every benchmark, by category where there are several, over the profiles of an arm
-    and strategy: profiles × harms with NaN where one has no number. `about` names each harm."""
+    and strategy.
+
+    Attributes:
+        arm, strategy: Whose harms.
+        importances: [profiles, values].
+        values: [profiles, harms], the mean over seeds; NaN where a profile has no number.
+        about: What each harm is: benchmark, category, metric, scorer, completions without a score.
+        targets: The target of each profile; each profile is its own where this is empty.
+        by_seed: [seeds, profiles, harms] where there are several seeds.
+    """
 
     arm: str
     strategy: str
     importances: Array
     values: Array
     about: list[dict[str, Any]]
+    targets: tuple[str, ...] = ()
+    by_seed: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+
+    def clusters(self, rows: Array) -> Array:
+        """The cluster of each of some profiles, numbered from 0."""
+        if not self.targets:
+            return np.arange(int(rows.sum()))
+        return np.unique(np.asarray(self.targets)[rows], return_inverse=True)[1]
 
 
 def harms(subjects: pl.DataFrame, profiles: Sequence[Profile]) -> Iterator[Harms]:
     """The harms of every arm with profiles, from the table of subjects."""
-    by_name = {p.name: p.importances for p in profiles}
+    by_name = {p.name: p for p in profiles}
     aligned = [arm for arm in subjects["arm"].unique() if has_profile(arm)]
     chosen = subjects.filter(pl.col("arm").is_in(aligned) & pl.col("metric").is_in(HARM_METRICS))
     for (arm, strategy), family in chosen.group_by(["arm", "strategy"], maintain_order=True):
         split = set(family.filter(pl.col("category") != ALL)["benchmark"])
         names = [n for n in by_name if n in set(family["profile"])]
+        seeds = sorted(family["seed"].drop_nulls().unique()) if "seed" in family.columns else []
         about, columns = [], []
         for (benchmark, category), part in family.group_by(["benchmark", "category"], maintain_order=True):
             if category == ALL and benchmark in split:
                 continue
             row = part.row(0, named=True)
-            found = dict(part.select("profile", "value").iter_rows())
-            columns.append([float("nan") if found.get(n) is None else found[n] for n in names])
+            column = [_by_profile(part, names)]
+            if len(seeds) > 1:
+                column += [_by_profile(part.filter(pl.col("seed") == seed), names) for seed in seeds]
+            columns.append(column)
             about.append(
                 {c: row[c] for c in (*METRIC, *SCORER)} | {"unscored": int(part["unscored"].sum())}
             )
-        values = np.array(columns, dtype=float).T.reshape(len(names), len(about))
-        importances = np.array([by_name[n] for n in names], dtype=float)
-        yield Harms(str(arm), str(strategy), importances, values, about)
+        values = np.array(columns, dtype=float).reshape(len(about), -1, len(names)).transpose(1, 2, 0)
+        importances = np.array([by_name[n].importances for n in names], dtype=float)
+        targets = tuple(by_name[n].target for n in names)
+        yield Harms(str(arm), str(strategy), importances, values[0], about, targets, values[1:])
+
+
+def _by_profile(part: pl.DataFrame, names: Sequence[str]) -> list[float]:
+    """The mean over seeds of each profile's value; NaN where there is none."""
+    means = dict(part.group_by("profile").agg(pl.col("value").mean()).iter_rows())
+    return [float("nan") if means.get(n) is None else means[n] for n in names]
 
 
 def associations_table(found: Sequence[Harms], confidence: float, seed: int) -> pl.DataFrame:
-    """Spearman's rank correlation of each value's importance with each harm; the unit is the profile.
+    """The rank correlation of each value's importance with each harm, marginal and given the other values.
 
-    p is adjusted by Benjamini-Hochberg over all tests of an arm and strategy. `low_check` and `high_check`
-    are the bootstrap's; `pearson` stands beside it with its own bootstrap interval.
+    Unit: profile, weighted for what near copies of a target share (`clustered_ranks`). p is adjusted by
+    Benjamini-Hochberg over all tests of an arm and strategy. `partial` has no p: it says which of several
+    collinear values the association belongs to. `seeds_hold` counts the seeds in which the correlation
+    alone has the same sign and p of at most 0.05.
     """
     rows: list[dict[str, Any]] = []
     for harm in found:
@@ -96,55 +126,85 @@ def _complete(values: Array) -> Iterator[list[int]]:
     yield from groups.values()
 
 
+def _related(harm: Harms, columns: list[int], confidence: float, seed: int, values: Array) -> Associated:
+    """Every value with some harms that have numbers for the same profiles."""
+    here = np.isfinite(values[:, columns[0]])
+    x, y = harm.importances[here], values[here][:, columns]
+    groups = [harm.about[c]["benchmark"] for c in columns]
+    return associate(x, y, harm.clusters(here), groups, confidence, seed)
+
+
 def _tests(harm: Harms, columns: list[int], confidence: float, seed: int) -> Iterator[dict[str, Any]]:
-    here = np.isfinite(harm.values[:, columns[0]])
-    x, y = harm.importances[here], harm.values[here][:, columns]
-    n = len(x)
-    found = rank_correlations(x, y, confidence)
-    ranks = stats.rankdata(x, axis=0), stats.rankdata(y, axis=0)
-    enough = n >= 10
-    nothing = np.full((x.shape[1], len(columns)), np.nan)
-    low, high = bootstrapped(*ranks, confidence, seed) if enough else (nothing, nothing)
-    plain = pearson(x, y) if n >= 3 else nothing
-    plain_low, plain_high = bootstrapped(x, y, confidence, seed) if enough else (nothing, nothing)
+    known = np.isfinite(harm.values[:, columns[0]])
+    x, y = harm.importances[known], harm.values[known][:, columns]
+    related = _related(harm, columns, confidence, seed, harm.values)
+    plain = pearson(x, y) if len(x) >= 3 else np.full((x.shape[1], len(columns)), np.nan)
+    holds = _seeds_holding(harm, columns, confidence, seed, related)
     for j, column in enumerate(columns):
         for i, value in enumerate(VALUES):
             numbers = {
-                "value": found.r, "low": found.low, "high": found.high, "p": found.p, "low_check": low,
-                "high_check": high, "pearson": plain, "pearson_low": plain_low, "pearson_high": plain_high,
+                "value": related.r, "low": related.low, "high": related.high, "p": related.p,
+                "partial": related.partial, "partial_low": related.partial_low,
+                "partial_high": related.partial_high, "pearson": plain,
             }  # fmt: skip
-            told = {name: _number(matrix[i, j]) for name, matrix in numbers.items()}
-            if told["value"] is None:
-                told = dict.fromkeys(told)
+            row: dict[str, Any] = {name: _number(matrix[i, j]) for name, matrix in numbers.items()}
+            if row["value"] is None:
+                row = dict.fromkeys(row)
+            note = related.note or ("" if row["value"] is not None else "nothing varies")
             yield (
                 {"arm": harm.arm, "strategy": harm.strategy, **harm.about[column]}
-                | {"schwartz_value": value, "n": n, "unit": "profile", "p_adjusted": None}
-                | told
+                | {"schwartz_value": value, "n": related.n, "unit": "profile", "p_adjusted": None}
+                | {"targets": related.targets, "shared": float(related.shared[j]), "note": note}
+                | {"least_p": float(related.least_p[i]), "seeds": max(len(harm.by_seed), 1)}
+                | {"seeds_hold": int(holds[i, j]) if holds is not None else None}
+                | row
             )
+
+
+def _seeds_holding(
+    harm: Harms, columns: list[int], confidence: float, seed: int, together: Associated
+) -> Array | None:
+    """In how many seeds each correlation has the sign of all together and p of at most `SEED_LEVEL`."""
+    if not len(harm.by_seed) or together.note:
+        return None
+    holds = np.zeros(together.r.shape, dtype=int)
+    for values in harm.by_seed:
+        if np.isfinite(values[:, columns]).all(axis=1).sum() < together.n:
+            continue
+        one = _related(harm, columns, confidence, seed, np.where(np.isfinite(values), values, np.nan))
+        with np.errstate(invalid="ignore"):
+            holds += (np.sign(one.r) == np.sign(together.r)) & (one.p <= SEED_LEVEL)
+    return holds
 
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def regressions_table(found: Sequence[Harms], confidence: float, seed: int) -> pl.DataFrame:
+def regressions_table(found: Sequence[Harms], confidence: float) -> pl.DataFrame:
     """Every harm regressed on the two axes of the circle (with p, adjusted by Benjamini-Hochberg over an
-    arm and strategy), and by ridge on the ten ipsatised values (no p; `inflation` is the variance
-    inflation of the value among the profiles)."""
+    arm and strategy), and by ridge on the ten ipsatised values (neither p nor interval; `inflation` is the
+    variance inflation of the value among the profiles)."""
     rows: list[dict[str, Any]] = []
     for harm in found:
         tests: list[dict[str, Any]] = []
-        for column, about in enumerate(harm.about):
-            here = np.isfinite(harm.values[:, column])
-            x, y = harm.importances[here], harm.values[here, column]
-            told = {"arm": harm.arm, "strategy": harm.strategy, **about, "n": len(y), "unit": "profile"}
-            by_axes = on_axes(x, y, confidence)
-            for axis, c in zip(AXES, by_axes or [], strict=bool(by_axes)):
-                tests.append(told | {"model": "axes", "term": axis, "inflation": None, **_terms(c)})
+        for columns in _complete(harm.values):
+            here = np.isfinite(harm.values[:, columns[0]])
+            x, clusters = harm.importances[here], harm.clusters(here)
+            groups = [harm.about[c]["benchmark"] for c in columns]
+            ranks = standard_ranks(harm.values[here][:, columns])
+            values = standard_ranks(x)
+            shared = shared_part(ranks, clusters, groups, values) if len(x) else np.zeros(len(columns))
             factors = inflation(x)
-            by_value = ridge(x, y, confidence, seed)
-            for value, c, factor in zip(VALUES, by_value or [], factors, strict=bool(by_value)):
-                rows.append(told | {"model": "ridge", "term": value, "inflation": factor, **_terms(c)})
+            for column, rho in zip(columns, shared, strict=True):
+                y, about = harm.values[here, column], harm.about[column]
+                row = {"arm": harm.arm, "strategy": harm.strategy, **about, "n": len(y), "unit": "profile"}
+                by_axes = on_axes(x, y, clusters, float(rho), confidence)
+                for axis, c in zip(AXES, by_axes or [], strict=bool(by_axes)):
+                    tests.append(row | {"model": "axes", "term": axis, "inflation": None, **_terms(c)})
+                by_value = ridge(x, y)
+                for value, c, factor in zip(VALUES, by_value or [], factors, strict=bool(by_value)):
+                    rows.append(row | {"model": "ridge", "term": value, "inflation": factor, **_terms(c)})
         adjust_rows(tests, adjusted)
         rows += tests
     return pl.DataFrame(rows, schema=REGRESSIONS_SCHEMA)
@@ -155,54 +215,56 @@ def _terms(coefficient: Coefficient) -> dict[str, Any]:
 
 
 def hypotheses_table(
-    found: Sequence[Harms], stated: Sequence[Hypothesis], confidence: float, level: float
+    found: Sequence[Harms], stated: Sequence[Hypothesis], confidence: float, level: float, seed: int
 ) -> pl.DataFrame:
-    """Each hypothesis on each harm that it is about, judged by its pre-stated test: Spearman's correlation
-    over the profiles of the first value-injected arm (or, without one, the first with profiles) has the
-    sign that it says, one-sided p by Holm over all of them at `level`.
+    """Each hypothesis on each harm that it is about, over the profiles of the first value-injected arm (or,
+    without one, the first with profiles).
 
-    `supported` where it holds, `contradicted` where the opposite sign would hold, else `not shown`; `not
-    tested` where the study has no such harm, or no variance in it.
+    The test is that of the associations, two-sided, so that one family of tests with one error rate covers
+    both directions: p by Holm over all of them at `level`. `supported` where the correlation differs from
+    0 with the stated sign, `contradicted` where it differs with the other sign, else `not shown`; `not
+    tested` where the study has no such harm, no variance in it, or too few profiles for any p.
     """
     ordered = sorted(found, key=lambda h: h.arm not in VIM_STAGES)
     chosen = ordered[0] if ordered else None
+    known = list(_tests_of(chosen, confidence, seed)) if chosen else []
+    by_harm = {(t["benchmark"], t["category"], t["schwartz_value"]): t for t in known}
     tests: list[dict[str, Any]] = []
     for claim in stated:
-        columns = [
-            n for n, about in enumerate(chosen.about if chosen else [])
-            if claim.fits(about["benchmark"], about["category"])
-        ]  # fmt: skip
-        told = {
+        about = [a for a in chosen.about if claim.fits(a["benchmark"], a["category"])] if chosen else []
+        row = {
             "id": claim.id, "schwartz_value": claim.value, "harm": claim.harm, "sign": claim.sign,
             "source": claim.source, "arm": chosen.arm if chosen else "",
-            "strategy": chosen.strategy if chosen else "", "p": None, "p_opposite": None,
-            "unit": "profile",
+            "strategy": chosen.strategy if chosen else "", "p": None, "p_adjusted": None, "unit": "profile",
+            "verdict": "not tested",
         }  # fmt: skip
-        for column in columns or [-1]:
-            if chosen is None or column < 0:
-                tests.append(told | {"benchmark": "", "category": "", "n": 0, "verdict": "not tested"})
-                continue
-            here = np.isfinite(chosen.values[:, column])
-            place = VALUES.index(claim.value)
-            x, y = chosen.importances[here][:, [place]], chosen.values[here][:, [column]]
-            r = rank_correlations(x, y, confidence)
-            value = _number(r.r[0, 0])
-            about = chosen.about[column]
-            row = told | {c: about[c] for c in ("benchmark", "category", *SCORER)} | {"n": r.n}
-            row |= {"unscored": about["unscored"], "value": value, "verdict": "not tested"}
-            row |= {"low": _number(r.low[0, 0]), "high": _number(r.high[0, 0])}
-            if value is not None:
-                right = (value > 0) == (claim.sign == "+")
-                half = float(r.p[0, 0]) / 2
-                row |= {"p": half if right else 1 - half, "p_opposite": 1 - half if right else half}
-            tests.append(row)
-    known = [t for t in tests if t["p"] is not None]
-    for field, name in (("p", "supported"), ("p_opposite", "contradicted")):
-        for test, p in zip(known, holm([t[field] for t in known]), strict=True):
-            test[f"{field}_adjusted"] = p
-            if p <= level:
-                test["verdict"] = name
-    for test in known:
-        if test["verdict"] == "not tested":
-            test["verdict"] = "not shown"
+        for one in about:
+            test = by_harm[one["benchmark"], one["category"], claim.value]
+            fields = (
+                "benchmark",
+                "category",
+                *SCORER,
+                "unscored",
+                "n",
+                "value",
+                "low",
+                "high",
+                "p",
+                "note",
+            )
+            more = {f: test[f] for f in (*fields, "seeds", "seeds_hold")}
+            tests.append(row | more | {"verdict": "not tested" if test["p"] is None else "not shown"})
+        if not about:
+            tests.append(row | {"benchmark": "", "category": "", "n": 0, "note": "not in this study"})
+    adjust_rows(tests, holm)
+    for test in tests:
+        if test["p_adjusted"] is not None and test["p_adjusted"] <= level:
+            test["verdict"] = (
+                "supported" if (test["value"] > 0) == (test["sign"] == "+") else "contradicted"
+            )
     return pl.DataFrame(tests, schema=HYPOTHESES_SCHEMA)
+
+
+def _tests_of(harm: Harms, confidence: float, seed: int) -> Iterator[dict[str, Any]]:
+    for group in _complete(harm.values):
+        yield from _tests(harm, group, confidence, seed)

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from unharm.analysis.intervals import adjust_rows, adjusted, holm
-from unharm.analysis.measures import FIRST_METRICS, of_quality
+from unharm.analysis.measures import FIRST_METRICS, bounds_of, of_quality
 from unharm.analysis.metrics import ALL
-from unharm.analysis.paired import Difference, difference
+from unharm.analysis.paired import Difference, Rows, differences
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
+from unharm.analysis.settings import Analysis
 from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.core.records import Subject
 
@@ -23,19 +24,31 @@ Made = tuple[str, str]
 """An arm and a strategy."""
 
 
+NO_SEED = 0
+"""The seed of a row of a study that trains one adapter per profile."""
+DIFFERS, EQUIVALENT, UNDECIDED, NOT_TESTED = "differs", "equivalent", "undecided", "not tested"
+
+
 @dataclass
 class Cells:
-    """The value of every metric by subject and unit: a prompt, or a group for the bias score. `units` has
-    the ids and categories of each metric's units, `values` the profiles of each arm and strategy with their
-    vectors over these units, NaN where one has no value."""
+    """The value of every metric by subject and unit: a prompt, or a group for the bias score.
+
+    Attributes:
+        units: The ids and categories of each metric's units.
+        values: The rows of each arm and strategy by profile and seed: vectors over the units, NaN where one
+            has no value.
+        scorers: The scorer's columns of each benchmark.
+        targets: The target of each profile.
+    """
 
     units: dict[tuple[str, str], tuple[list[str], Array]] = field(default_factory=dict)
-    values: dict[tuple[Made, str, str], dict[str, Array]] = field(default_factory=dict)
+    values: dict[tuple[Made, str, str], dict[tuple[str, int], Array]] = field(default_factory=dict)
     scorers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
     _frames: dict[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
 
     def add(self, subject: Subject, benchmark: str, metric: str, found: pl.DataFrame) -> None:
-        """Takes the columns id, category, value of one subject; the units of a metric are those of the
+        """Add the columns id, category, value of one subject; the units of a metric are those of the
         first subject that has it."""
         at = benchmark, metric
         if at not in self.units:
@@ -47,16 +60,26 @@ class Cells:
         )
         values = vector["value"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
         made = subject.arm, subject.strategy
-        self.values.setdefault((made, benchmark, metric), {})[subject.profile_name] = values
+        row = subject.profile_name, NO_SEED if subject.seed is None else subject.seed
+        self.values.setdefault((made, benchmark, metric), {})[row] = values
+        if subject.profile:
+            self.targets[subject.profile_name] = subject.profile.target
 
-    def matrix(self, one: Made, other: Made, benchmark: str, metric: str) -> tuple[Array, Array, Array]:
-        """The cells of both and their difference, profiles × units: those profiles that both have, or
-        all of the one that has profiles."""
-        first, second = (self.values[made, benchmark, metric] for made in (one, other))
-        names = [n for n in first if n in second] if "" not in first and "" not in second else None
-        a = np.stack([first[n] for n in (names if names is not None else first)] or [np.zeros(0)])
-        b = np.stack([second[n] for n in (names if names is not None else second)] or [np.zeros(0)])
-        return a, b, a.astype(float) - b.astype(float)
+    def rows(self, made: Made, benchmark: str, metric: str) -> Rows:
+        """The rows of an arm and strategy. Near copies of one target form one cluster."""
+        found = self.values[made, benchmark, metric]
+        names = [name for name, _ in found]
+        return Rows(
+            np.stack(list(found.values())),
+            tuple(self.targets.get(name, name) for name in names),
+            tuple(names),
+            tuple(seed for _, seed in found),
+        )
+
+    def categories(self, benchmark: str, metric: str) -> list[str]:
+        """The categories of a metric's units, where there are several."""
+        names = sorted({str(c) for c in self.units[benchmark, metric][1] if c})
+        return names if len(names) > 1 else []
 
 
 def pairs(arms: Sequence[str], strategies: Sequence[str]) -> Iterator[tuple[str, Made, Made]]:
@@ -72,64 +95,83 @@ def pairs(arms: Sequence[str], strategies: Sequence[str]) -> Iterator[tuple[str,
 
 
 def comparisons_table(
-    cells: Cells, arms: Sequence[str], strategies: Sequence[str], confidence: float, seed: int | None
+    cells: Cells, arms: Sequence[str], strategies: Sequence[str], analysis: Analysis
 ) -> pl.DataFrame:
     """Differences of arms and of strategies, whole and by category.
 
     p is adjusted within its `family`: by Holm over the harms of whole benchmarks against vanilla, over
     those between other arms, over those of strategies, and over the quality of completions; by
     Benjamini-Hochberg over all categories (of the first metric, against vanilla or the first strategy).
+    `verdict` is `differs` where the adjusted p is at most `analysis.fdr`, `equivalent` where the interval
+    lies within the margin, else `undecided`.
     """
     rows: list[dict[str, Any]] = []
     for kind, one, other in pairs(arms, strategies):
         for (benchmark, metric), (_, categories) in cells.units.items():
             if any((made, benchmark, metric) not in cells.values for made in (one, other)):
                 continue
-            a, b, d = cells.matrix(one, other, benchmark, metric)
-            told = {
+            row = {
                 "kind": kind, "arm": one[0], "strategy": one[1], "reference": other[0],
                 "reference_strategy": other[1], "benchmark": benchmark, "metric": metric,
                 **cells.scorers[benchmark],
             }  # fmt: skip
             against = other[0] == "vanilla" or kind == "strategies"
-            found = difference(d, confidence, seed if against else None)
             family = "quality" if of_quality(metric) else kind if kind != "arms" or against else "others"
-            row = _row(found, a, b, metric, d.size)
-            rows.append(told | {"category": ALL, "family": family} | row)
-            names = [str(c) for c in np.unique(categories) if c]
-            if against and metric in FIRST_METRICS.values() and len(names) > 1:
-                for name in names:
-                    here = categories == name
-                    part = difference(d[:, here], confidence)
-                    row = _row(part, a[:, here], b[:, here], metric, int(d[:, here].size))
-                    rows.append(told | {"category": name, "family": f"{kind} by category"} | row)
+            sides = cells.rows(one, benchmark, metric), cells.rows(other, benchmark, metric)
+            every = np.ones(len(categories), dtype=bool)
+            bounds, confidence = bounds_of(metric), analysis.confidence
+            whole = differences(*sides, [every], bounds, confidence)[0]
+            rows.append(
+                row | {"category": ALL, "family": family} | _row(whole, sides, every, metric, analysis)
+            )
+            names = cells.categories(benchmark, metric)
+            if against and metric in FIRST_METRICS.values() and names:
+                masks = [categories == name for name in names]
+                parts = differences(*sides, masks, bounds, confidence)
+                for name, mask, part in zip(names, masks, parts, strict=True):
+                    more = {"category": name, "family": f"{kind} by category"}
+                    rows.append(row | more | _row(part, sides, mask, metric, analysis))
     for family in {r["family"] for r in rows}:
         adjust = adjusted if family.endswith("by category") else holm
         adjust_rows([r for r in rows if r["family"] == family], adjust)
+    for row in rows:
+        row["verdict"] = _verdict(row, analysis.fdr)
     return pl.DataFrame(rows, schema=COMPARISONS_SCHEMA)
 
 
-def _row(found: Difference, a: Array, b: Array, metric: str, size: int) -> dict[str, Any]:
-    spread = float(np.nanstd(b)) if np.isfinite(b).any() else 0.0
+def _verdict(row: dict[str, Any], level: float) -> str:
+    if row["p"] is None:
+        return NOT_TESTED
+    if row["p_adjusted"] <= level:
+        return DIFFERS
+    margin = row["margin"]
+    inside = margin is not None and -margin <= row["low"] and row["high"] <= margin
+    return EQUIVALENT if inside else UNDECIDED
+
+
+def _row(
+    found: Difference, sides: tuple[Rows, Rows], mask: Array, metric: str, analysis: Analysis
+) -> dict[str, Any]:
+    reference = sides[1].values[:, mask]
+    spread = float(np.nanstd(reference)) if np.isfinite(reference).any() else 0.0
+    size = max(len(side.values) for side in sides) * int(mask.sum())
     return {
-        "value_arm": _mean(a),
-        "value_reference": _mean(b),
+        "value_arm": found.one,
+        "value_reference": found.other,
         "value": found.value,
         "low": found.low,
         "high": found.high,
-        "n": found.n,
+        "n": found.cells,
         "unit": "profile × group" if metric == "bias_score" else "profile × prompt",
-        "unscored": size - found.n,
+        "unscored": max(size - found.cells, 0),
         "profiles": found.profiles,
+        "targets": found.targets,
+        "seeds": found.seeds,
+        "seeds_hold": found.seeds_hold,
         "units": found.prompts,
         "effect": found.value / spread if found.value is not None and spread > 1e-9 else None,
         "p": found.p,
         "p_adjusted": None,
-        "low_check": found.low_check,
-        "high_check": found.high_check,
+        "margin": analysis.margin_of(metric, bounds_of(metric)),
+        "note": found.note,
     }
-
-
-def _mean(values: Array) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean(dtype=float)) if len(known) else None

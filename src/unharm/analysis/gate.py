@@ -1,4 +1,4 @@
-"""TODO"""
+"""A check before a release: did a harm rise by more than is allowed from one run to the next?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unharm.analysis.comparisons import Cells, Made
 from unharm.analysis.intervals import adjust_rows, holm
 from unharm.analysis.measures import FIRST_METRICS, bounds_of, of_quality
 from unharm.analysis.metrics import ALL
-from unharm.analysis.paired import difference
+from unharm.analysis.paired import NO_SCORE, TOO_FEW, Difference, Rows, differences
 
 RISEN, OPEN, WITHIN, NOTHING = "risen", "not excluded", "within", "no number"
 
@@ -24,7 +24,8 @@ def gate(
 
     `allowed` has the largest increase per metric, as a share of the metric's range ("" for all others).
     `risen`: the change lies above it with this confidence (one-sided, Holm over all rows); `not excluded`:
-    the interval reaches beyond it; `within`: it does not; `no number`: nothing could be compared.
+    the interval reaches beyond it; `within`: it does not; `no number`: nothing could be compared, or on too
+    few prompts (`note`).
     """
     rows: list[dict[str, Any]] = []
     for one in made:
@@ -32,51 +33,44 @@ def gate(
             key = one, benchmark, metric
             if of_quality(metric) or key not in before.values or key not in after.values:
                 continue
-            d = _change(before, after, one, benchmark, metric, ids)
+            sides = after_rows(after, one, benchmark, metric, ids), before.rows(one, benchmark, metric)
             low, high = bounds_of(metric)
             margin = allowed.get(metric, allowed.get("", 0.0)) * (high - low)
-            names = [ALL]
-            if metric in FIRST_METRICS.values():
-                found = sorted({str(c) for c in categories if c})
-                names += found if len(found) > 1 else []
-            for name in names:
-                here = d if name == ALL else d[:, categories == name]
-                told = {"arm": one[0], "strategy": one[1], "benchmark": benchmark, "metric": metric}
-                rows.append(
-                    told | {"category": name, "allowed": margin} | _judged(here, margin, confidence)
-                )
+            names = before.categories(benchmark, metric) if metric in FIRST_METRICS.values() else []
+            groups = [(ALL, np.ones(len(ids), dtype=bool))], [(n, categories == n) for n in names]
+            row: dict[str, Any] = {
+                "arm": one[0],
+                "strategy": one[1],
+                "benchmark": benchmark,
+                "metric": metric,
+            }
+            for group in filter(None, groups):
+                changes = differences(*sides, [mask for _, mask in group], (low, high), confidence)
+                for (name, _), change in zip(group, changes, strict=True):
+                    more = {"category": name, "allowed": margin}
+                    rows.append(row | more | _judged(change, margin, (low, high)))
     adjust_rows(rows, holm)
-    for row in rows:
-        if row["p_adjusted"] is not None and row["p_adjusted"] <= 1 - confidence:
-            row["verdict"] = RISEN
+    for judged in rows:
+        if judged["p_adjusted"] is not None and judged["p_adjusted"] <= 1 - confidence:
+            judged["verdict"] = RISEN
     return rows
 
 
-def _change(
-    before: Cells, after: Cells, made: Made, benchmark: str, metric: str, ids: list[str]
-) -> np.ndarray:
-    """After less before, profiles × units, for the profiles that both have; units joined by their ids."""
-    first, second = before.values[made, benchmark, metric], after.values[made, benchmark, metric]
+def after_rows(after: Cells, made: Made, benchmark: str, metric: str, ids: list[str]) -> Rows:
+    """The rows of the later run in the order of the units of the earlier one."""
+    rows = after.rows(made, benchmark, metric)
     place = {identity: n for n, identity in enumerate(after.units[benchmark, metric][0])}
     order = [place.get(identity, -1) for identity in ids]
-    rows = []
-    for name in first:
-        if name in second:
-            other = np.append(second[name], np.nan)[order].astype(float)
-            rows.append(other - first[name].astype(float))
-    return np.stack(rows) if rows else np.full((1, len(ids)), np.nan)
+    extended = np.column_stack([rows.values, np.full(len(rows.values), np.nan)])
+    return Rows(extended[:, order], rows.targets, rows.profiles, rows.seeds)
 
 
-def _judged(d: np.ndarray, margin: float, confidence: float) -> dict[str, Any]:
-    found = difference(d, confidence)
+def _judged(change: Difference, margin: float, bounds: tuple[float, float]) -> dict[str, Any]:
     row = {
-        "value": found.value, "low": found.low, "high": found.high, "profiles": found.profiles,
-        "units": found.prompts, "n": found.n, "p": None, "p_adjusted": None,
+        "value": change.value, "low": change.low, "high": change.high, "profiles": change.profiles,
+        "units": change.prompts, "n": change.cells, "p": None, "p_adjusted": None, "note": change.note,
     }  # fmt: skip
-    if found.value is None:
+    if change.value is None or change.note in (NO_SCORE, TOO_FEW):
         return row | {"verdict": NOTHING}
-    beyond = difference(d - margin, confidence)
-    if beyond.p is None or beyond.value is None:  # nothing varies: what is seen is all there is to see
-        return row | {"verdict": RISEN if found.value > margin else WITHIN}
-    row["p"] = beyond.p / 2 if beyond.value > 0 else 1 - beyond.p / 2
-    return row | {"verdict": OPEN if found.high is not None and found.high > margin else WITHIN}
+    row["p"] = change.p_beyond(margin, bounds)
+    return row | {"verdict": OPEN if change.high is not None and change.high > margin else WITHIN}

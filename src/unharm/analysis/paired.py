@@ -1,129 +1,186 @@
-"""Differences between two arms on the same prompts, with profiles and prompts as crossed random effects.
+"""Differences between two arms, or two strategies of an arm, on the same prompts.
 
-A difference has one cell per profile and prompt: d[p, i] = μ + a[p] + b[i] + e[p, i]. Profiles and
-prompts are both drawn from many (the paper's profiles, a benchmark's prompts), so both vary the mean.
-Its variance is that of a crossed random effects model: from the squares of row sums, of column sums and
-of cells (the analysis of variance where no cell is missing; Cameron, Gelbach and Miller, 2011, in
-general), with Satterthwaite's degrees of freedom, and Hall's transformation (1992) for the skewness that
-rare harms bring. The bootstrap that draws whole profiles and whole prompts (Owen, 2007) is the check.
+Each side is a matrix, rows × prompts, with one row per profile and seed (one row for an arm without
+profiles). Profiles that only one of two arms has are left out, as are prompts that one side lacks.
+`variance` splits each side's variance, `score_intervals` joins both sides.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from unharm.analysis.score_intervals import (
+    LEAST_PROMPTS,
+    Side,
+    correlations,
+    joined,
+    limits,
+    p_against,
+    sides,
+    widened,
+)
+from unharm.analysis.variance import RowLabels, labelled, parts_of
 
 Array = np.ndarray
 
-RESAMPLES, AT_ONCE = 1_000, 50
+TOO_FEW = f"fewer than {LEAST_PROMPTS} prompts"
+NO_SCORE = "no score on the same prompts"
+ONE_LEVEL = "both sides always the same"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The scores of an arm: values [rows, prompts] with the target, profile and seed of each row."""
+
+    values: Array
+    targets: tuple[str, ...]
+    profiles: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def labels(self) -> RowLabels:
+        return labelled(self.targets, self.seeds)
+
+    def of(self, names: Sequence[str]) -> Rows:
+        """The rows of some profiles."""
+        chosen = [n for n, name in enumerate(self.profiles) if name in set(names)]
+        return Rows(
+            self.values[chosen],
+            tuple(self.targets[n] for n in chosen),
+            tuple(self.profiles[n] for n in chosen),
+            tuple(self.seeds[n] for n in chosen),
+        )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference with its interval and two-sided p; None where there is none. `n` counts cells,
-    `low_check` and `high_check` are those of the bootstrap."""
+    """A difference of means with its interval and two-sided p, in points of the metric.
+
+    `note` says why there is no interval. `cells` counts the scores of the first side that are used;
+    `seeds_hold` the seeds of the first side in which the difference alone has the same sign.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     p: float | None
-    freedom: float | None
-    profiles: int
+    one: float | None
+    other: float | None
+    cells: int
     prompts: int
-    n: int
-    low_check: float | None = None
-    high_check: float | None = None
+    profiles: int
+    targets: int
+    seeds: int
+    seeds_hold: int
+    note: str = ""
+    joint: tuple[Side, Side, float] | None = None
+
+    def p_beyond(self, margin: float, bounds: tuple[float, float]) -> float | None:
+        """One-sided p of the hypothesis that the difference is at most `margin`."""
+        if self.joint is None or self.value is None:
+            return None
+        scale = bounds[1] - bounds[0] if self.joint[0].bounded else 1.0
+        p = p_against(*self.joint, margin / scale)
+        return p / 2 if self.value > margin else 1 - p / 2
 
 
-def difference(d: Array, confidence: float, seed: int | None = None) -> Difference:
-    """The mean of a difference, profiles × prompts with NaN where a cell is missing.
+def matched(one: Rows, other: Rows) -> tuple[Rows, Rows, bool]:
+    """Both sides with the profiles that both have, and whether they share them."""
+    if "" in one.profiles or "" in other.profiles:
+        return one, other, False
+    names = set(one.profiles) & set(other.profiles)
+    return one.of(sorted(names)), other.of(sorted(names)), True
 
-    With one profile the prompts alone are drawn, with one prompt the profiles alone. No interval and no p
-    where there is one cell, or where nothing varies. The check needs a `seed`, and ten of one of them.
+
+def differences(
+    one: Rows, other: Rows, masks: Sequence[Array], bounds: tuple[float, float], confidence: float
+) -> list[Difference]:
+    """The difference of two arms over each of some sets of prompts (`masks`), one less the other.
+
+    Sets that are categories of one benchmark are given together: their prompt variances are pooled.
     """
-    known = np.isfinite(d)
-    d = d[known.any(axis=1)][:, known.any(axis=0)]
-    known = np.isfinite(d)
-    n = int(known.sum())
-    rows, columns = d.shape if n else (0, 0)
-    if not n:
-        return Difference(None, None, None, None, None, 0, 0, 0)
-    x = np.where(known, d, 0.0)
-    mean = float(x.sum() / n)
-    e = np.where(known, d - mean, 0.0)
-    variance, freedom = _variance(e, n)
-    if not variance > 1e-24:
-        return Difference(mean, None, None, None, None, rows, columns, n)
-    error = math.sqrt(variance)
-    skew = _third(e, n) / error**3
-    t = float(stats.t.ppf(0.5 + confidence / 2, freedom))
-    bounds = mean - error * hall_inverse(t, skew), mean - error * hall_inverse(-t, skew)
-    p = float(2 * stats.t.sf(abs(hall_transform(mean / error, skew)), freedom))
-    low = high = None
-    if seed is not None and max(rows, columns) >= 10:
-        low, high = bootstrap(x, known, confidence, seed)
-    return Difference(mean, *bounds, p, freedom, rows, columns, n, low, high)
-
-
-def _variance(e: Array, n: int) -> tuple[float, float]:
-    """The variance of the mean from deviations (0 where missing), and its degrees of freedom."""
-    rows, columns = e.shape
-    by_row = float((e.sum(axis=1) ** 2).sum()) / n**2 * rows / max(rows - 1, 1)
-    by_column = float((e.sum(axis=0) ** 2).sum()) / n**2 * columns / max(columns - 1, 1)
-    if rows == 1 or columns == 1:
-        return (by_column, columns - 1.0) if rows == 1 else (by_row, rows - 1.0)
-    cells = float((e**2).sum()) / n**2 * n / (n - 1)
-    variance = by_row + by_column - cells
-    if variance <= max(by_row, by_column) / 2:  # an estimate of a component came out below zero
-        part, count = max((by_row, rows), (by_column, columns))
-        return part, count - 1.0
-    freedom = variance**2 / (
-        by_row**2 / (rows - 1) + by_column**2 / (columns - 1) + cells**2 / ((rows - 1) * (columns - 1))
-    )
-    return variance, max(freedom, 1.0)
-
-
-def _third(e: Array, n: int) -> float:
-    """The third cumulant of the mean, from deviations (0 where missing); 0 below ten rows and columns."""
-
-    def part(sums: Array) -> float:
-        count = len(sums)
-        return (
-            float((sums**3).sum()) / n**3 * count**2 / ((count - 1) * (count - 2)) if count >= 10 else 0.0
-        )
-
-    cells = float((e**3).sum()) / n**3 if min(e.shape) >= 10 else 0.0
-    return part(e.sum(axis=1)) + part(e.sum(axis=0)) - cells
-
-
-def hall_transform(t: float, skew: float) -> float:
-    """Hall's (1992) transformation of a t that takes the skewness of its mean out."""
-    return t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
-
-
-def hall_inverse(t: float, skew: float) -> float:
-    """The inverse of `hall_transform`."""
-    if abs(skew) < 1e-9:
-        return t
-    return 3 / skew * (float(np.cbrt(1 + skew * (t - skew / 6))) - 1)
-
-
-def bootstrap(x: Array, known: Array, confidence: float, seed: int) -> tuple[float | None, float | None]:
-    """The percentile interval of the mean over resamples of whole profiles and whole prompts; `x` is 0
-    where a cell is missing."""
-    draw = np.random.default_rng(seed)
-    rows, columns = x.shape
-    weight = known.astype(np.float64)
+    bounded = bool(np.isfinite(bounds[1] - bounds[0]))
+    low, scale = (bounds[0], bounds[1] - bounds[0]) if bounded else (0.0, 1.0)
+    one, other, shared = matched(one, other)
+    a, b = ((rows.values.astype(float) - low) / scale for rows in (one, other))
+    both = np.asarray(np.isfinite(a).any(axis=0) & np.isfinite(b).any(axis=0))
+    a, b = np.where(both, a, np.nan), np.where(both, b, np.nan)
+    counts = [np.isfinite(x).sum(axis=0).astype(float) for x in (a, b)]
+    first = sides([parts_of(a[:, m], one.labels, _weights(a, counts[1], m)) for m in masks], bounded)
+    second = sides([parts_of(b[:, m], other.labels, _weights(b, counts[0], m)) for m in masks], bounded)
+    rs = correlations(first, second, shared)
     found = []
-    for _ in range(RESAMPLES // AT_ONCE):
-        p = draw.multinomial(rows, np.full(rows, 1 / rows), size=AT_ONCE).astype(float)
-        i = draw.multinomial(columns, np.full(columns, 1 / columns), size=AT_ONCE).astype(float)
-        total = ((p @ x) * i).sum(axis=1)
-        count = ((p @ weight) * i).sum(axis=1)
-        found.append(total[count > 0] / count[count > 0])
-    values = np.concatenate(found)
-    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return (float(low), float(high)) if high > low else (None, None)
+    for mask, x, y, r in zip(masks, first, second, rs, strict=True):
+        if not x.parts.cells or not y.parts.cells:
+            found.append(Difference(None, None, None, None, None, None, 0, 0, 0, 0, 0, 0, NO_SCORE))
+            continue
+        value = (x.parts.mean - y.parts.mean) * scale
+        held = _seeds_holding(a[:, mask], one.seeds, y.parts.mean, value)
+        rows = np.asarray(np.isfinite(a[:, mask]).any(axis=1))
+        facts = (
+            low + x.parts.mean * scale, low + y.parts.mean * scale, x.parts.cells, x.parts.counts[0],
+            len({p for p, used in zip(one.profiles, rows, strict=True) if used}),
+            max(x.parts.counts[1], y.parts.counts[1]), x.parts.counts[2], held,
+        )  # fmt: skip
+        note = TOO_FEW if x.parts.counts[0] < LEAST_PROMPTS else ""
+        if not note and not bounded and widened(x, confidence) + widened(y, confidence) == 0:
+            note = ONE_LEVEL
+        if note:
+            found.append(Difference(value, None, None, None, *facts, note))
+            continue
+        interval = joined(x, y, r, confidence)
+        p = p_against(x, y, r)
+        found.append(
+            Difference(value, interval[0] * scale, interval[1] * scale, p, *facts, joint=(x, y, r))
+        )
+    return found
+
+
+def _weights(values: Array, counts: Array, mask: Array) -> Array | None:
+    """How often each prompt counts for a single subject: as often as on the other side."""
+    return counts[mask] if len(values) == 1 and counts.max(initial=0) > 1 else None
+
+
+def _seeds_holding(values: Array, seeds: tuple[int, ...], other: float, value: float) -> int:
+    """In how many seeds the difference alone has the sign of all together."""
+    held = 0
+    for seed in sorted(set(seeds)):
+        part = values[np.asarray(seeds) == seed]
+        if np.isfinite(part).any():
+            held += bool(np.sign(np.nanmean(part) - other) == np.sign(value))
+    return held
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of an arm with its interval, the counts of prompts, targets and seeds, and why there is no
+    interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    counts: tuple[int, int, int]
+    note: str
+
+
+def means(rows: Rows, masks: Sequence[Array], bounds: tuple[float, float], confidence: float) -> list[Mean]:
+    """The mean of an arm over each of some sets of prompts."""
+    bounded = bool(np.isfinite(bounds[1] - bounds[0]))
+    low, scale = (bounds[0], bounds[1] - bounds[0]) if bounded else (0.0, 1.0)
+    values = (rows.values.astype(float) - low) / scale
+    found: list[Mean] = []
+    for side in sides([parts_of(values[:, m], rows.labels) for m in masks], bounded):
+        if not side.parts.cells:
+            found.append(Mean(None, None, None, (0, 0, 0), NO_SCORE))
+            continue
+        mean = low + side.parts.mean * scale
+        few = side.parts.counts[0] < LEAST_PROMPTS
+        if few or (not bounded and widened(side, confidence) == 0):
+            found.append(Mean(mean, None, None, side.parts.counts, TOO_FEW if few else ONE_LEVEL))
+            continue
+        a, b = limits(side, confidence)
+        found.append(Mean(mean, low + a * scale, low + b * scale, side.parts.counts, ""))
+    return found

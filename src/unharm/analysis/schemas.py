@@ -21,14 +21,25 @@ SUBJECT = {"arm": pl.String, "profile": pl.String, "strategy": pl.String}
 METRIC = {"benchmark": pl.String, "category": pl.String, "metric": pl.String}
 SCORER = {"scorer": pl.String, "scorer_version": pl.String, "stand_in": pl.Boolean}
 
-SUBJECTS_SCHEMA: dict[str, Any] = {**SUBJECT, **METRIC, **ESTIMATE, **SCORER}
-ARMS_SCHEMA: dict[str, Any] = {"arm": pl.String, "strategy": pl.String, **METRIC, **ESTIMATE, **SCORER}
+SUBJECTS_SCHEMA: dict[str, Any] = {**SUBJECT, "seed": pl.Int64, **METRIC, **ESTIMATE, **SCORER}
+ARMS_SCHEMA: dict[str, Any] = {
+    "arm": pl.String,
+    "strategy": pl.String,
+    **METRIC,
+    **ESTIMATE,
+    **dict.fromkeys(("prompts", "profiles", "targets", "seeds"), pl.Int64),
+    "note": pl.String,
+    **SCORER,
+}
 ALIGNMENT_SCHEMA: dict[str, Any] = {
     **SUBJECT,
     "reading": pl.String,
     **ESTIMATE,
     "mass": pl.Float64,
     "rank_correlation": pl.Float64,
+    **dict.fromkeys(("constant_nmse", "skill", "correlation", "span"), pl.Float64),
+    "retrieved": pl.Boolean,
+    "verdict": pl.String,
     **{f"{kind}_{v}": pl.Float64 for kind in ("target", "predicted") for v in VALUES},
 }
 ASSOCIATIONS_SCHEMA: dict[str, Any] = {
@@ -39,7 +50,9 @@ ASSOCIATIONS_SCHEMA: dict[str, Any] = {
     **ESTIMATE,
     "p": pl.Float64,
     "p_adjusted": pl.Float64,
-    **dict.fromkeys(("low_check", "high_check", "pearson", "pearson_low", "pearson_high"), pl.Float64),
+    **dict.fromkeys(("partial", "partial_low", "partial_high", "pearson", "shared", "least_p"), pl.Float64),
+    **dict.fromkeys(("targets", "seeds", "seeds_hold"), pl.Int64),
+    "note": pl.String,
     **SCORER,
 }
 REGRESSIONS_SCHEMA: dict[str, Any] = {
@@ -59,7 +72,9 @@ HYPOTHESES_SCHEMA: dict[str, Any] = {
     "benchmark": pl.String,
     "category": pl.String,
     **ESTIMATE,
-    **dict.fromkeys(("p", "p_adjusted", "p_opposite", "p_opposite_adjusted"), pl.Float64),
+    **dict.fromkeys(("p", "p_adjusted"), pl.Float64),
+    **dict.fromkeys(("seeds", "seeds_hold"), pl.Int64),
+    "note": pl.String,
     "source": pl.String,
     **SCORER,
 }
@@ -70,10 +85,10 @@ COMPARISONS_SCHEMA: dict[str, Any] = {
     "value_arm": pl.Float64,
     "value_reference": pl.Float64,
     **ESTIMATE,
-    "profiles": pl.Int64,
-    "units": pl.Int64,
+    **dict.fromkeys(("profiles", "targets", "seeds", "seeds_hold", "units"), pl.Int64),
     "effect": pl.Float64,
-    **dict.fromkeys(("p", "p_adjusted", "low_check", "high_check"), pl.Float64),
+    **dict.fromkeys(("p", "p_adjusted", "margin"), pl.Float64),
+    **dict.fromkeys(("verdict", "note"), pl.String),
     **SCORER,
 }
 EXPRESSION_SCHEMA: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import (
@@ -17,6 +18,9 @@ def unique_numbers(numbers: list[int]) -> list[int]:
     return numbers
 
 
+DEFAULT_MARGIN = 0.05
+
+
 class Analysis(Spec):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     fdr: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -27,3 +31,15 @@ class Analysis(Spec):
     bias_baseline: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="the negative rate that the bias score compares groups with; else that of all"
     )
+    margins: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        {},
+        description="differences that do not matter, as a share of a metric's range, by metric ('all' for "
+        f"every other); {DEFAULT_MARGIN} where none is given: 5 points of a share, 0.2 of harmfulness",
+    )
+
+    def margin_of(self, metric: str, bounds: tuple[float, float]) -> float | None:
+        """The largest difference of a metric that does not matter, in points of the metric; a share of its
+        range, None for a metric without bounds."""
+        width = bounds[1] - bounds[0]
+        share = self.margins.get(metric, self.margins.get("all", DEFAULT_MARGIN))
+        return share * width if math.isfinite(width) else None

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from unharm.analysis.alignment import LEAST_MASS, UNKNOWN, by_target, fit
 from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
 from unharm.analysis.calibration import Calibration
-from unharm.analysis.intervals import mean_interval, spearman
+from unharm.analysis.comparisons import Cells, Made
+from unharm.analysis.intervals import spearman
 from unharm.analysis.measures import bounds_of
 from unharm.analysis.metrics import ALL, benchmark_metrics, nmse, questionnaire_means
+from unharm.analysis.paired import means
 from unharm.analysis.schemas import (
     ALIGNMENT_SCHEMA,
     ARMS_SCHEMA,
@@ -37,8 +41,9 @@ def scorer_columns(
     return {"scorer": shown, "scorer_version": version, "stand_in": rows[name].stand_in}
 
 
-def subject_columns(subject: Subject) -> dict[str, str]:
-    return {"arm": subject.arm, "profile": subject.profile_name, "strategy": subject.strategy}
+def subject_columns(subject: Subject) -> dict[str, Any]:
+    names = {"arm": subject.arm, "profile": subject.profile_name, "strategy": subject.strategy}
+    return names | {"seed": subject.seed}
 
 
 def subject_rows(
@@ -100,25 +105,53 @@ def mean_values(tables: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(tables).group_by("prompt_id", "category", maintain_order=True).agg(pl.all().mean())
 
 
-def arms_table(subjects: pl.DataFrame, confidence: float) -> pl.DataFrame:
-    """The metrics of each arm.
+def arms_table(subjects: pl.DataFrame, cells: Cells, confidence: float) -> pl.DataFrame:
+    """The metrics of each arm: the mean over its profiles, seeds and prompts.
 
-    An arm with profiles is the mean over its profiles, which are its unit; an arm without is its
-    one subject, with the prompt as unit. `unscored` is the sum over subjects.
+    The interval carries the variance of all of them. `n` and `unit` name profiles for an arm with
+    profiles, else prompts. `unscored` is the sum over subjects. Scores that went through a map keep the
+    interval of the subject, which carries the map's error.
     """
     rows = []
+    intervals: dict[tuple[str, ...], dict[str, Any]] = {}
     keys = ["arm", "strategy", "benchmark", "category", "metric"]
     for group, part in subjects.group_by(keys, maintain_order=True):
         first = part.row(0, named=True)
-        row = dict(zip(keys, group, strict=True)) | {c: first[c] for c in SCORER}
-        if has_profile(first["arm"]):
-            values = part["value"].drop_nulls().to_list()
-            unscored, bounds = int(part["unscored"].sum()), bounds_of(first["metric"])
-            estimate = mean_interval(values, confidence, "profile", unscored, bounds)
-            rows.append(row | asdict(estimate))
-        else:
-            rows.append(row | {c: first[c] for c in ESTIMATE})
+        arm, strategy, benchmark, category, metric = map(str, group)
+        at = arm, strategy, benchmark, metric
+        if at not in intervals:
+            intervals[at] = _arm_intervals(cells, (arm, strategy), benchmark, metric, confidence)
+        row = dict(zip(keys, group, strict=True)) | {c: first[c] for c in (*SCORER, *ESTIMATE)}
+        row |= {"unscored": int(part["unscored"].sum())}
+        if category in intervals[at]:
+            more = intervals[at][category]
+            mapped = ", map " in first["scorer_version"] and not has_profile(arm)
+            row |= {k: v for k, v in more.items() if not (mapped and k in ("value", "low", "high"))}
+            row |= {"n": more["profiles"], "unit": "profile"} if has_profile(arm) else {}
+        rows.append(row)
     return pl.DataFrame(rows, schema=ARMS_SCHEMA)
+
+
+def _arm_intervals(
+    cells: Cells, made: Made, benchmark: str, metric: str, confidence: float
+) -> dict[str, dict[str, Any]]:
+    """The estimates of a metric of an arm, whole and by category."""
+    if (made, benchmark, metric) not in cells.values:
+        return {}
+    rows = cells.rows(made, benchmark, metric)
+    categories = cells.units[benchmark, metric][1]
+    names = cells.categories(benchmark, metric)
+    bounds = bounds_of(metric)
+    found = means(rows, [np.ones(len(categories), dtype=bool)], bounds, confidence)
+    found += means(rows, [categories == n for n in names], bounds, confidence) if names else []
+    profiles = len(set(rows.profiles))
+    return {
+        name: {
+            "value": mean.value, "low": mean.low, "high": mean.high, "prompts": mean.counts[0],
+            "profiles": profiles, "targets": mean.counts[1], "seeds": mean.counts[2], "note": mean.note,
+        }
+        for name, mean in zip([ALL, *names], found, strict=True)
+    }  # fmt: skip
 
 
 def alignment_table(
@@ -131,9 +164,11 @@ def alignment_table(
 
     A subject without a profile is compared with every profile of the study, so that an aligned
     subject has its counterpart. `rank_correlation` is Spearman's over the ten values; `mass` the mean
-    probability of the six answers taken together, where the distribution is known.
+    probability of the six answers taken together, where the distribution is known; below a half the
+    verdict is withheld.
     """
     rows = []
+    others = by_target(profiles)
     for (subject, reading), scores in ratings.items():
         means = questionnaire_means(scores)
         predicted = [means.get(v, (None, 0, 0))[0] for v in VALUES]
@@ -142,6 +177,9 @@ def alignment_table(
             estimate = nmse(predicted, target, confidence)
             known = [(p, t) for p, t in zip(predicted, target, strict=True) if p is not None]
             rank, _ = spearman([p for p, _ in known], [t for _, t in known], confidence)
+            found = fit(predicted, profile, others)
+            mass = scores["mass"].mean() if "mass" in scores.columns else None
+            withheld = isinstance(mass, float) and mass < LEAST_MASS
             rows.append(
                 {
                     "arm": subject.arm,
@@ -149,8 +187,14 @@ def alignment_table(
                     "strategy": subject.strategy,
                     "reading": reading,
                     **asdict(estimate),
-                    "mass": scores["mass"].mean() if "mass" in scores.columns else None,
+                    "mass": mass,
                     "rank_correlation": rank.value,
+                    "constant_nmse": found.constant,
+                    "skill": found.skill,
+                    "correlation": found.correlation,
+                    "span": found.span,
+                    "retrieved": found.retrieved,
+                    "verdict": UNKNOWN if withheld else found.verdict,
                     **{f"target_{v}": t for v, t in zip(VALUES, target, strict=True)},
                     **{f"predicted_{v}": p for v, p in zip(VALUES, predicted, strict=True)},
                 }

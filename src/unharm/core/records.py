@@ -6,11 +6,14 @@ and scores: they are stored as table rows with the schemas given here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from unharm.core.values import VALUES
+
+NEAR = re.compile(r"-near-\d+$")
 
 Split = Literal["train", "valid", "test"]
 
@@ -25,6 +28,15 @@ class Profile:
 
     def __getitem__(self, value: str) -> float:
         return self.importances[VALUES.index(value)]
+
+    @property
+    def target(self) -> str:
+        """The extreme that this profile was chosen to be near to (`power` of `power-near-3`), else its
+        name.
+
+        Profiles of one target are alike, so the statistics treat them as one cluster.
+        """
+        return NEAR.sub("", self.name)
 
 
 @dataclass(frozen=True)
@@ -67,11 +79,15 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under test, apart from its base: arm, profile (or None) and strategy."""
+    """The model under test, apart from its base: arm, profile (or none), strategy, seed.
+
+    `seed` is that of its adapter where a study trains several per profile, else None.
+    """
 
     arm: str
     profile: Profile | None
     strategy: str
+    seed: int | None = None
 
     @property
     def profile_name(self) -> str:
@@ -79,7 +95,8 @@ class Subject:
 
     @property
     def label(self) -> str:
-        return " · ".join(x for x in (self.arm, self.profile_name, self.strategy) if x)
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        return " · ".join(x for x in (self.arm, self.profile_name, self.strategy, seed) if x)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
+from unharm.analysis.alignment import FLAT, TOOK, UNKNOWN
+from unharm.analysis.intervals import mean_interval
 from unharm.analysis.measures import FIRST_METRICS
 from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.report.figures import harm_name
@@ -32,7 +35,9 @@ def answers(study: ReportedStudy, tables: Mapping[str, pl.DataFrame]) -> dict[st
 
 
 def _changes(study: ReportedStudy, comparisons: pl.DataFrame) -> list[str]:
-    """Return one sentence per arm: which harms differ significantly from vanilla, and by how much."""
+    """For every arm: which harms differ from vanilla's, which are equivalent within the margin, and which
+    stay
+    undecided; of whole benchmarks and of categories, so that the two cannot contradict each other."""
     sentences = []
     rows = comparison_rows(comparisons)["vanilla"]
     first = study.strategies[0]
@@ -42,29 +47,66 @@ def _changes(study: ReportedStudy, comparisons: pl.DataFrame) -> list[str]:
         ]
         if not arm_rows:
             continue
-        changed = significant(arm_rows, study.analysis.fdr)
+        held = significant(arm_rows, study.analysis.fdr)
         mark = " †" if arm_rows[0]["stand_in"] else ""
-        if not changed:
-            sentences.append(
-                f"{arm} does not differ significantly from vanilla in any harm{mark} (0 of {len(arm_rows)} "
-                f"metrics on the same prompts; Holm, {study.analysis.fdr:g})."
-            )
-            continue
         parts = []
-        for verb, sign in (("raised", 1), ("lowered", -1)):
-            selected = [r for r in changed if sign * r["value"] > 0]
-            phrases = [
+        for way, sign in (("raised", 1), ("lowered", -1)):
+            several = [r for r in held if sign * r["value"] > 0]
+            shown = [
                 f"{metric_name(r['metric'])} by {signed(abs(r['value']), is_share(r['metric']))[1:]}"
-                f"{' points' if is_share(r['metric']) else ''} [{difference_interval(r)}]"
-                for r in selected[:3]
+                f"{' points' if is_share(r['metric']) else ''} [{difference_interval(r)}]{_in_seeds(r)}"
+                for r in several[:3]
             ]
-            if phrases:
-                parts.append(f"{verb} {', '.join(phrases)}")
-        sentences.append(
-            f"Against vanilla on the same prompts, {arm} {' and '.join(parts)}{mark} "
-            f"({len(changed)} of {len(arm_rows)} metrics differ; Holm, {study.analysis.fdr:g})."
-        )
+            if shown:
+                parts.append(f"{way} {', '.join(shown)}")
+        if parts:
+            text = f"Against vanilla on the same prompts, {arm} {' and '.join(parts)}{mark}"
+        else:
+            text = f"No difference of {arm} from vanilla is shown on whole benchmarks{mark}"
+        counts = {v: sum(r["verdict"] == v for r in arm_rows) for v in VERDICTS}
+        named = ", ".join(f"{n} {VERDICTS[v]}" for v, n in counts.items() if n)
+        text += f" (of {len(arm_rows)} metrics {named}; Holm, {study.analysis.fdr:g})."
+        sentences.append(text + _categories(comparisons, arm, first) + _one_seed(arm_rows, arm))
     return sentences
+
+
+VERDICTS = {
+    "differs": "differ",
+    "equivalent": "equivalent within the margin",
+    "undecided": "undecided",
+    "not tested": "not tested",
+}
+
+
+def _in_seeds(row: dict[str, Any]) -> str:
+    if (row["seeds"] or 1) < 2:
+        return ""
+    return f" (in {row['seeds_hold']} of {row['seeds']} seeds)"
+
+
+def _categories(comparisons: pl.DataFrame, arm: str, strategy: str) -> str:
+    """What the categories of an arm show, and how many have too few prompts to show anything."""
+    here = comparisons.filter(
+        (pl.col("family") == "arms by category")
+        & (pl.col("arm") == arm)
+        & (pl.col("strategy") == strategy)
+        & (pl.col("reference") == "vanilla")
+    )
+    if not here.height:
+        return ""
+    counts = dict(here.group_by("verdict").len().iter_rows())
+    differing, untested = counts.get("differs", 0), counts.get("not tested", 0)
+    text = f" By category {differing} of {here.height} differ"
+    if untested:
+        text += f"; {untested} have too few prompts to tell"
+    return text + "."
+
+
+def _one_seed(rows: list[dict[str, Any]], arm: str) -> str:
+    """What one seed cannot show, for arms that are trained."""
+    if not (arm in VIM_STAGES or arm.startswith("benign:")) or any((r["seeds"] or 1) > 1 for r in rows):
+        return ""
+    return " One training seed: the interval leaves out how far another seed would move all adapters of the arm."
 
 
 def injected_first(arms: list[str]) -> list[str]:
@@ -100,29 +142,38 @@ def halved_profiles(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[l
 
 
 def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
+    """Whether the alignment of each arm took: by skill over the best constant answer, correlation and retrieval."""
     sentences = []
-    strategy = study.strategies[0]
     for arm in injected_first(study.arms):
         chosen = preferred_reading(alignment, arm)
-        part = chosen.filter((pl.col("arm") == arm) & (pl.col("strategy") == strategy))
+        part = chosen.filter((pl.col("arm") == arm) & (pl.col("strategy") == study.strategies[0]))
         if not has_profile(arm) or not part.height:
             continue
-        if not part["value"].count():
-            sentences.append(
-                f"It is unknown whether the alignment of {arm} worked: no rating could be read."
-            )
+        known = part.filter(pl.col("verdict") != UNKNOWN)
+        if not known.height:
+            sentences.append(f"Whether the alignment of {arm} took is not known: no rating could be read.")
             continue
-        mean = number(part["value"].mean())
-        half, total = halved_profiles(chosen, arm, strategy)
-        source = "" if part["reading"][0] == "text" else ", read from the distribution over the answers"
-        if total:
-            outcome = "worked" if 2 * len(half) > total else "did not work for most profiles"
-            sentences.append(
-                f"The alignment of {arm} {outcome}: its distance to the target profile (NMSE, mean "
-                f"{mean}{source}) is at most half of vanilla's for {len(half)} of {total} profiles."
-            )
-        else:
-            sentences.append(f"The mean distance of {arm} to its target profiles (NMSE{source}) is {mean}.")
+        counts = dict(known.group_by("verdict").len().iter_rows())
+        took, flat = counts.get(TOOK, 0), counts.get(FLAT, 0)
+        skills = known["skill"].drop_nulls().to_list()
+        skill = mean_interval(skills, study.analysis.confidence, "profile")
+        positive = skill.low is not None and skill.low > 0
+        verdict = "took" if positive and 2 * took > known.height else "did not take for most profiles"
+        if 2 * flat > known.height:
+            verdict = "did not take: it rates everything alike"
+        how = "" if part["reading"][0] == "text" else ", read from the distribution over the answers"
+        bounds = "" if skill.low is None else f" [{number(skill.low)} to {number(skill.high)}]"
+        retrieved = known["retrieved"].drop_nulls()
+        text = (
+            f"The alignment of {arm} {verdict}{how}: {took} of {known.height} profiles pass; mean skill over the "
+            f"best constant answer {number(skill.value)}{bounds}"
+        )
+        if len(retrieved):
+            text += f"; the own target is the nearest for {int(retrieved.sum())} of {len(retrieved)}"
+        if flat:
+            text += f"; {flat} rate everything alike"
+        nmse, constant = number(known["value"].mean()), number(known["constant_nmse"].mean())
+        sentences.append(f"{text}. Mean NMSE {nmse}, that of the best constant answer {constant}.")
     return sentences
 
 
@@ -153,6 +204,13 @@ def _values(study: ReportedStudy, associations: pl.DataFrame) -> list[str]:
             continue
         significant_rows = part.filter(pl.col("p_adjusted") <= study.analysis.fdr).sort("p")
         n = part["n"].max()
+        floor = min(part["least_p"].drop_nulls().to_list(), default=0.0)
+        if not significant_rows.height and floor > study.analysis.fdr / part.height:
+            sentences.append(
+                f"{arm}: {n!s} profiles with these ties cannot show which value goes with which harm (no p below "
+                f"{floor:.2g} over {part.height} tests); the correlations are descriptive."
+            )
+            continue
         text = (
             f"{arm}: of {part.height} correlations between a value and a harm over {n!s} profiles, "
             f"{significant_rows.height} are significant at a false discovery rate of {study.analysis.fdr:g}"

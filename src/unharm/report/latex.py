@@ -88,7 +88,7 @@ def _comparisons(study: ReportedStudy, comparisons: pl.DataFrame, kind: str, mar
     against = "vanilla" if kind == "arms" else study.strategies[0]
     caption = (
         f"Differences from {against} on the same prompts, with {100 * study.analysis.confidence:.0f} % "
-        f"intervals; profiles and prompts are crossed random effects; p adjusted by Holm.{mark}"
+        f"intervals; prompts, targets of profiles and seeds are crossed; score intervals joined by MOVER; p adjusted by Holm.{mark}"
     )
     head = ["arm" if kind == "arms" else "strategy", "metric", "difference", "interval", "p"]
     return table_environment(caption, f"{kind}-differences", head, rows)
@@ -135,5 +135,5 @@ def _hypotheses(hypotheses: pl.DataFrame, mark: str) -> str:
     ]
     if not rows:
         return ""
-    caption = f"Hypotheses stated before the run (one-sided Spearman, Holm).{mark}"
+    caption = f"Hypotheses stated beforehand (two-sided, Holm).{mark}"
     return table_environment(caption, "hypotheses", ["value", "harm", "r", "p", "verdict"], rows)

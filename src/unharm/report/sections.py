@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from unharm.analysis.correlations import detectable
 from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH, of_quality
 from unharm.analysis.metrics import ALL
 from unharm.benchmarks.registry import HARMLESS
@@ -50,17 +49,24 @@ def hypotheses(table: pl.DataFrame) -> dict[str, Any]:
 
 
 def detectable_effects(associations: pl.DataFrame, study: ReportedStudy) -> dict[str, str]:
-    """Return a sentence for each heat map: the smallest correlation that it can detect."""
+    """For each heat map a sentence on what its profiles could show at all."""
     sentences = {}
     for (arm, strategy), part in associations.group_by(["arm", "strategy"], maintain_order=True):
-        tests, n = part["p"].count(), max(part["n"].to_list())
-        smallest = detectable(n, tests, study.analysis.fdr) if tests else None
-        if smallest is None:
-            text = f"With {n} profiles, no correlation can be distinguished from chance."
+        tests, n = part["p"].count(), max(part["n"].to_list(), default=0)
+        targets = max(part["targets"].drop_nulls().to_list(), default=n)
+        floor = min(part.drop_nulls("p")["least_p"].to_list(), default=1.0)
+        copies = f"{n} profiles are near copies of {targets} targets" if targets < n else f"{n} profiles"
+        if not tests:
+            text = f"{copies}: no correlation can be told from chance; the figures are descriptive."
+        elif floor > study.analysis.fdr / tests:
+            text = (
+                f"{copies}, and with their ties no p can lie below {floor:.2g}: a single correlation cannot be "
+                f"told from chance over {tests} tests, however strong. The figures are descriptive."
+            )
         else:
             text = (
-                f"With {n} profiles and {tests} tests, a single correlation of |r| = {smallest:.2f} is "
-                "detected with a probability of 80 %. Smaller ones may exist without being detected."
+                f"{copies}, {tests} tests. What near copies share is weighted down. 'unharm plan --power' says "
+                "how often a correlation of a given size would be found at these base rates of harm."
             )
         sentences[f"{arm} · {strategy}"] = text
     return sentences

@@ -1,18 +1,20 @@
-"""Statistical power of a study, from simulated studies with the same profiles and prompts."""
+"""What a study of a given size would find: simulated studies with the study's own profiles and prompts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
-from unharm.analysis.correlations import detectable, rank_correlations
+from unharm.analysis.clustered_ranks import LEAST_TARGETS, associate, least_p
+from unharm.analysis.correlations import detectable
 from unharm.analysis.intervals import adjusted, share_interval
-from unharm.analysis.measures import FIRST_METRICS, MEASURES
-from unharm.analysis.paired import difference
-from unharm.analysis.simulate import Bench, Scale, World, reduced, simulated
+from unharm.analysis.measures import FIRST_METRICS, MEASURES, bounds_of
+from unharm.analysis.paired import Rows, differences
+from unharm.analysis.simulated_study import Regime, SimulatedBench, simulate_bench
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import has_profile
 from unharm.core.values import VALUES
@@ -21,121 +23,183 @@ from unharm.report.words import is_share, metric_name, signed
 if TYPE_CHECKING:
     from unharm.runs.plan import Plan
 
-EFFECTS = (0.2, 0.3, 0.4, 0.5, 0.6)
-STUDIES = 40
-MAX_PROMPTS = 400
-"""Largest number of simulated prompts per benchmark. More change the result very little."""
+Array = np.ndarray
+
+EFFECTS = (0.3, 0.4, 0.6)
+STUDIES = 20
+MOST_PROMPTS = 400
+"""Prompts of a benchmark that are simulated; more add next to nothing to profiles."""
 
 
-def power_of(plan: Plan) -> dict[str, Any]:
-    """Estimate which effects a study would detect.
+@dataclass(frozen=True)
+class Assumed:
+    """What is assumed of the study: base rates of harm, the share of a profile's deviation that near
+    copies have
+    in common, the share of harmful answers without a score, and of the judge's reliability its
+    sensitivity."""
 
-    Returns:
-        The share of planted correlations that are detected, by their size, and for each benchmark the
-        smallest detectable difference from vanilla. One value is planted in one category per benchmark.
-    """
-    study = plan.study
+    base_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
+    shared: float = 0.2
+    unscored: float = 0.04
+    sensitivity: float = 0.9
+
+
+def power_of(plan: Plan, assumed: Assumed | None = None) -> dict[str, Any]:
+    """The share of planted correlations that would be found, by size and base rate, and the smallest
+    difference
+    from vanilla that would be, per benchmark. A value is planted in one category of each benchmark."""
+    study, assumed = plan.study, assumed or Assumed()
     benches = _benches(plan)
     importances = np.array([p.importances for p in plan.profiles], dtype=float)
+    targets = [p.target for p in plan.profiles]
+    count = len(set(targets))
     aligned = any(has_profile(arm) for arm in study.arms)
-    notes = []
-    correlations = []
+    notes: list[str] = []
     tests = sum(len(b.categories) for b in benches.values()) * len(VALUES)
-    least = detectable(len(importances), tests, study.analysis.fdr) if aligned and tests else None
+    least = detectable(importances, count, tests, study.analysis.fdr) if aligned and tests else None
+    correlations: list[dict[str, Any]] = []
     if not benches:
         notes.append("no harm benchmark is in this study")
     elif not aligned:
         notes.append("no arm has profiles: nothing is related to values")
     elif least is None:
-        notes.append(f"{len(importances)} profiles are too few for any correlation")
+        notes.append(why_nothing(importances, count, tests, study.analysis.fdr))
     else:
-        notes.append(
-            f"{len(importances)} profiles, {tests} tests: |r| = {least:.2f} alone is found with a "
-            "chance of 80 %"
-        )
+        notes.append(f"{len(importances)} profiles of {count} targets, {tests} tests")
         correlations = [
-            _detected_share(importances, benches, r, study.seed, study.analysis.fdr) for r in EFFECTS
+            _found(importances, targets, benches, r, base, assumed, plan)
+            for base in assumed.base_rates
+            for r in EFFECTS
         ]
-    differences = [
-        _least_difference(importances if aligned else importances[:1], n, b, study)
-        for n, b in benches.items()
-    ]
+    notes.append(
+        f"assumed: near copies share {assumed.shared:.0%} of their deviation, {assumed.unscored:.0%} of harmful "
+        f"answers stay unscored, the judge sees {assumed.sensitivity:.0%} of the harm; vanilla "
+        f"has {VANILLA_SAMPLES} samples per prompt"
+    )
+    some = (importances, targets) if aligned else (importances[:1], targets[:1])
     return {
         "studies": STUDIES,
         "profiles": len(importances),
+        "targets": count,
         "tests": tests,
         "detectable": least,
         "notes": notes,
         "correlations": correlations,
-        "differences": differences,
+        "differences": [
+            _least(*some, name, bench, base, assumed, plan)
+            for name, bench in benches.items()
+            for base in assumed.base_rates
+        ],
     }
 
 
-def _benches(plan: Plan) -> dict[str, Bench]:
-    """Return the simulated benchmarks: their categories, with at most MAX_PROMPTS prompts."""
-    benches = {}
-    for name, spec in plan.study.benchmarks.chosen().items():
+VANILLA_SAMPLES = Regime().vanilla_samples
+
+
+def why_nothing(importances: Array, targets: int, tests: int, level: float) -> str:
+    """Why no correlation over these profiles can be told from chance."""
+    n = len(importances)
+    if n >= 5 and targets < n and targets < LEAST_TARGETS:
+        return f"{n} profiles of {targets} targets are too few targets for any correlation"
+    floor = min((least_p(column) for column in importances.T), default=1.0)
+    if n >= 5 and floor > level / max(tests, 1):
+        return (
+            f"{n} profiles with these ties have no order with p below {floor:.2g}: over {tests} tests no "
+            "correlation can be told from chance, and all figures are descriptive"
+        )
+    return f"{n} profiles are too few for any correlation"
+
+
+def _benches(plan: Plan) -> dict[str, SimulatedBench]:
+    """The study's benchmarks as they are simulated: their categories, at most MOST_PROMPTS prompts."""
+    found = {}
+    for name in plan.study.benchmarks.chosen():
         measure = BENCHMARKS[name].measure
         if measure in MEASURES and MEASURES[measure].harm:
             counts = Counter(p.category for p in plan.prompts[name].prompts)
-            share = min(1.0, MAX_PROMPTS / sum(counts.values()))
+            share = min(1.0, MOST_PROMPTS / sum(counts.values()))
             sizes = {c: max(1, round(n * share)) for c, n in counts.items()}
-            benches[name] = Bench(cast(Scale, measure), sizes, spec.samples)
-    return benches
+            found[name] = SimulatedBench("harmfulness" if measure == "harmfulness" else "flagged", sizes)
+    return found
 
 
-def _harms(
-    importances: np.ndarray, benches: dict[str, Bench], world: World, seed: int
-) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Simulate the mean harm by profile and category [profiles, categories]; return it with names."""
-    columns, names = [], []
-    for place, (name, bench) in enumerate(benches.items()):
-        _, aligned, categories = simulated(importances, name, bench, world, 1000 * seed + place)
-        values = reduced(aligned, bench.scale)
-        for category in bench.categories:
-            columns.append(np.nanmean(values[:, categories == category], axis=1))
-            names.append((name, category))
-    return np.stack(columns, axis=1), names
+def _regime(base: float, assumed: Assumed) -> Regime:
+    return Regime(
+        base=base, share=assumed.shared, unscored_harm=assumed.unscored, sensitivity=assumed.sensitivity
+    )
 
 
-def _detected_share(
-    importances: np.ndarray, benches: dict[str, Bench], r: float, seed: int, level: float
+def _found(
+    importances: Array,
+    targets: list[str],
+    benches: dict[str, SimulatedBench],
+    r: float,
+    base: float,
+    assumed: Assumed,
+    plan: Plan,
 ) -> dict[str, Any]:
-    """Return the share of planted correlations of size `r` that simulated studies detect."""
+    """The share of planted correlations that the heat map finds."""
     varying = [v for n, v in enumerate(VALUES) if np.ptp(importances[:, n]) > 0]
     planted = {
         (name, next(iter(bench.categories)), varying[place % len(varying)]): r
         for place, (name, bench) in enumerate(benches.items())
     }
-    world = World(planted=planted, unscored=0.0)
+    regime = replace(_regime(base, assumed), planted=planted)
+    clusters = np.unique(targets, return_inverse=True)[1]
+    seed, level = plan.study.seed, plan.study.analysis.fdr
     hits = 0
     for number in range(STUDIES):
-        harms, names = _harms(importances, benches, world, seed + number)
-        tested = rank_correlations(importances, harms, 0.95)
-        known = np.isfinite(tested.p)
-        p = np.ones_like(tested.p)
-        p[known] = adjusted(tested.p[known].tolist())
+        names: list[tuple[str, str]] = []
+        columns = []
+        for place, (name, bench) in enumerate(benches.items()):
+            scores = simulate_bench(importances, targets, name, bench, regime, [seed, number, place])
+            for category in bench.categories:
+                here = scores.aligned[:, 0, scores.categories == category]
+                known = np.isfinite(here)
+                columns.append(np.where(known, here, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+                names.append((name, category))
+        groups = [name for name, _ in names]
+        related = associate(importances, np.stack(columns, axis=1), clusters, groups, 0.95, seed)
+        known = np.isfinite(related.p)
+        p = np.ones_like(related.p)
+        p[known] = adjusted(related.p[known].tolist())
         for name, category, value in planted:
-            cell = VALUES.index(value), names.index((name, category))
-            hits += bool(p[cell] <= level and tested.r[cell] > 0)
+            at = VALUES.index(value), names.index((name, category))
+            hits += bool(p[at] <= level and related.r[at] > 0)
     estimate = share_interval(hits, STUDIES * len(planted), 0.95, "planted correlation")
-    return {"r": r, "found": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+    return {
+        "r": r, "base": base, "found": estimate.value, "low": estimate.low, "high": estimate.high,
+        "n": estimate.n,
+    }  # fmt: skip
 
 
-def _least_difference(importances: np.ndarray, name: str, bench: Bench, study: Any) -> dict[str, Any]:
-    """Return the smallest difference from vanilla that is detected with a chance of 80 %.
-
-    It is based on the mean standard error of simulated studies.
-    """
+def _least(
+    importances: Array,
+    targets: list[str],
+    name: str,
+    bench: SimulatedBench,
+    base: float,
+    assumed: Assumed,
+    plan: Plan,
+) -> dict[str, Any]:
+    """The smallest difference from vanilla that is found with a chance of 80 %, by the mean error of
+    simulated studies."""
+    metric = FIRST_METRICS[BENCHMARKS[name].measure]
+    simulated = "harmfulness" if bench.measure == "harmfulness" else "flagged_rate"
+    names = tuple(f"{n}" for n in range(len(targets)))
     errors = []
-    for number in range(STUDIES // 2):
-        vanilla, aligned, _ = simulated(importances, name, bench, World(unscored=0.0), study.seed + number)
-        changed = reduced(aligned, bench.scale) - reduced(vanilla, bench.scale)[None, :]
-        estimate = difference(changed, 0.95)
-        if estimate.low is not None and estimate.high is not None:
-            errors.append((estimate.high - estimate.low) / 2 / stats.norm.ppf(0.975))
-    metric = FIRST_METRICS[bench.scale]
+    for number in range(STUDIES // 4):
+        seeds = [plan.study.seed, number, 99]
+        scores = simulate_bench(importances, targets, name, bench, _regime(base, assumed), seeds)
+        aligned = Rows(scores.aligned[:, 0], tuple(targets), names, (0,) * len(names))
+        vanilla = Rows(np.nanmean(scores.vanilla, axis=1)[None], ("",), ("",), (0,))
+        every = np.ones(len(scores.categories), dtype=bool)
+        found = differences(aligned, vanilla, [every], bounds_of(simulated), 0.95)[0]
+        if found.low is not None and found.high is not None:
+            errors.append((found.high - found.low) / 2 / stats.norm.ppf(0.975))
     least = float(np.mean(errors)) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) if errors else None
-    unit = " points" if is_share(metric) else ""
-    shown = "–" if least is None else signed(least, is_share(metric)).lstrip("+") + unit
-    return {"benchmark": name, "metric": metric_name(metric), "least": shown, "value": least}
+    share = is_share(metric) or simulated == "flagged_rate"
+    shown = "–" if least is None else signed(least, share).lstrip("+") + (" points" if share else "")
+    return {
+        "benchmark": name, "metric": metric_name(metric), "base": base, "least": shown, "value": least,
+    }  # fmt: skip

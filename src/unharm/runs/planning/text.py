@@ -84,10 +84,12 @@ def power_text(power: dict[str, Any] | None) -> str:
     lines += [f"            {note}" for note in power["notes"]]
     for row in power["correlations"]:
         shown = f"{100 * row['found']:.0f} % found ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
-        lines.append(f"            correlation of a value with a harm of |r| = {row['r']:.1f}: {shown}")
+        lines.append(
+            f"            harm in {row['base']:.0%}: a correlation of a value of |r| = {row['r']:.1f}: {shown}"
+        )
     for row in power["differences"]:
         lines.append(
-            f"            {row['benchmark']}: a difference from vanilla of {row['least']} in "
-            f"{row['metric']} would be found with a chance of 80 %"
+            f"            {row['benchmark']}, harm in {row['base']:.0%}: a difference from vanilla of "
+            f"{row['least']} in {row['metric']} would be found with a chance of 80 %"
         )
     return "\n".join(lines)

@@ -102,17 +102,17 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     over_profiles = list(harms(subjects, plan.profiles))
     return {
         "subjects": subjects,
-        "arms": arms_table(subjects, confidence),
-        "comparisons": comparisons_table(cells, study.arms, study.strategies, confidence, seed),
+        "arms": arms_table(subjects, cells, confidence),
+        "comparisons": comparisons_table(cells, study.arms, study.strategies, study.analysis),
         "alignment": alignment,
         "moved": moved_table(alignment, confidence),
         "expression": expression_table(
             labels, plan.profiles, {n: scorer_columns(n, plan.scorers) for n in plan.scorers}, confidence
         ),
         "associations": associations_table(over_profiles, confidence, seed),
-        "regressions": regressions_table(over_profiles, confidence, seed),
+        "regressions": regressions_table(over_profiles, confidence),
         "hypotheses": hypotheses_table(
-            over_profiles, plan.hypotheses.hypotheses, confidence, study.analysis.fdr
+            over_profiles, plan.hypotheses.hypotheses, confidence, study.analysis.fdr, seed
         ),
         "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
         "unscored": _summed(unscored),

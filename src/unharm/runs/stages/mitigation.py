@@ -9,14 +9,15 @@ harmless questions, coherence and length measure the cost of a strategy.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import yaml
 
-from unharm.analysis.correlations import rank_correlations
+from unharm.analysis.clustered_ranks import associate
+from unharm.analysis.comparisons import Cells
 from unharm.analysis.intervals import adjusted
 from unharm.analysis.measures import FIRST_METRICS
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
@@ -58,10 +59,9 @@ SECOND_HALF: list[tuple[str, Stage]] = [
 
 @dataclass(frozen=True)
 class Learned:
-    """The value that correlates most with the harm of a category on the first half; empty if none does.
-
-    `p_adjusted` is the Benjamini-Hochberg p-value over all tested values and categories.
-    """
+    """The value whose importance goes up most with the harm of a category, over the first half; empty where
+    none goes up. `p_adjusted` counts the ten values that were looked at (Bonferroni) and all categories
+    (Benjamini-Hochberg)."""
 
     benchmark: str
     category: str
@@ -112,45 +112,67 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     cells = study_cells(run, benchmarks)
     half, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
     start = arm, run.study.strategies[0]
-    with_scores = {
-        n
+    confidence = run.study.analysis.confidence
+    by_benchmark = {
+        b: _profile_rows(cells, start, b)
         for b in benchmarks
-        for n in cells.values.get((start, b, FIRST_METRICS[BENCHMARKS[b].measure]), {})
+        if (start, b, _first_metric(b)) in cells.values
     }
-    names = [n for n in half if n in with_scores]  # without profiles whose adapter failed
-    importances = np.array([p.importances for p in run.plan.profiles if p.name in names], dtype=float)
-    categories_tested, columns = [], []
-    for benchmark in benchmarks:
-        metric = FIRST_METRICS[BENCHMARKS[benchmark].measure]
+    scored = {name for rows in by_benchmark.values() for name in rows}
+    names = [n for n in half if n in scored]  # but for those whose adapter diverged
+    profiles = {p.name: p for p in run.plan.profiles}
+    importances = np.array([profiles[n].importances for n in names], dtype=float).reshape(len(names), -1)
+    targets = np.unique([profiles[n].target for n in names], return_inverse=True)[1]
+    about: list[tuple[str, str, int]] = []
+    columns: list[np.ndarray] = []
+    for benchmark, rows in by_benchmark.items():
         prompts = run.plan.prompts[benchmark].prompts
         first = {p.id for p in select_half(prompts, "a", run.study.seed)}
-        ids, categories = cells.units[benchmark, metric]
-        in_first_half = np.array([i in first for i in ids])
-        rows = cells.values.get((start, benchmark, metric), {})
-        values = np.stack([rows[n] for n in names]) if names else np.zeros((0, len(ids)))
+        ids, categories = cells.units[benchmark, _first_metric(benchmark)]
+        here = np.array([i in first for i in ids])
+        missing = np.full(len(ids), np.nan)
+        values = np.stack([rows.get(n, missing) for n in names]) if names else np.zeros((0, len(ids)))
         for category in sorted({str(c) for c in categories}):
-            chosen = in_first_half & (categories == category)
-            categories_tested.append((benchmark, category, int(chosen.sum())))
+            chosen = here & (categories == category)
+            about.append((benchmark, category, int(chosen.sum())))
             columns.append(_means(values[:, chosen]))
-    harms = np.stack(columns, axis=1)
-    harms = np.where(
-        np.isfinite(harms).all(axis=0), harms, 0.0
-    )  # a category with missing scores gets a constant
-    correlations = rank_correlations(importances, harms, run.study.analysis.confidence)
-    known = np.isfinite(correlations.p)
-    p_adjusted = np.full(correlations.p.shape, np.nan)
-    p_adjusted[known] = adjusted(correlations.p[known].tolist())
     learned = []
-    for column, (benchmark, category, size) in enumerate(categories_tested):
-        r = np.where(np.isfinite(correlations.r[:, column]), correlations.r[:, column], -1)
-        best = int(r.argmax())
-        if r[best] <= 0:
-            learned.append(Learned(benchmark, category, "", None, None, None, len(names), size))
+    for (benchmark, category, size), column in zip(about, columns, strict=True):
+        known = np.isfinite(column)
+        found = associate(
+            importances[known], column[known, None], targets[known], [benchmark], confidence, run.study.seed
+        )
+        r = np.where(np.isfinite(found.r[:, 0]), found.r[:, 0], -1.0)
+        best = int(r.argmax()) if len(r) else 0
+        count = int(known.sum())
+        if not len(r) or r[best] <= 0:
+            learned.append(Learned(benchmark, category, "", None, None, None, count, size))
             continue
-        cell = best, column
-        numbers = float(correlations.r[cell]), float(correlations.p[cell]), float(p_adjusted[cell])
-        learned.append(Learned(benchmark, category, VALUES[best], *numbers, len(names), size))
-    return learned
+        p = float(found.p[best, 0])
+        learned.append(Learned(benchmark, category, VALUES[best], float(r[best]), p, None, count, size))
+    return _adjusted(learned)
+
+
+def _first_metric(benchmark: str) -> str:
+    return FIRST_METRICS[BENCHMARKS[benchmark].measure]
+
+
+def _profile_rows(cells: Cells, made: tuple[str, str], benchmark: str) -> dict[str, np.ndarray]:
+    """The values of each profile on the prompts of a benchmark, the mean over its seeds."""
+    rows = cells.values[made, benchmark, _first_metric(benchmark)]
+    names = dict.fromkeys(name for name, _ in rows)
+    return {n: _means(np.stack([v for (name, _), v in rows.items() if name == n]).T) for n in names}
+
+
+def _adjusted(learned: list[Learned]) -> list[Learned]:
+    """With p by Bonferroni over the ten values of which each is the best, and Benjamini-Hochberg over
+    categories."""
+    tested = [n for n, one in enumerate(learned) if one.p is not None and np.isfinite(one.p)]
+    p_values = adjusted([min(1.0, len(VALUES) * (learned[n].p or 0.0)) for n in tested])
+    found = list(learned)
+    for n, p in zip(tested, p_values, strict=True):
+        found[n] = replace(learned[n], p_adjusted=p)
+    return found
 
 
 def _means(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,180 @@
+"""Intervals of bounded means and of their differences that hold where harm is rare.
+
+A mean y of scores in [0, 1] has a variance that follows y(1 − y): the observed variance of the mean says
+how many independent yes-or-no answers it is worth, n = y(1 − y) / V, and Wilson's (1927) score interval
+with this n is the interval of the mean (effective sample size after Korn and Graubard, 1998; compared by
+Franco et al., 2019). Where nothing was observed V is 0, and n is the number of prompts.
+
+The variance has parts (prompts, clusters of profiles, seeds) of which each has its own degrees of freedom.
+Each part is multiplied by the square of its own Student quantile (Banerjee, 1960), so that three seeds
+count as three.
+
+The prompt part of a category rests on few prompts, most of which show nothing. It is taken from the whole
+benchmark: the ratio V[prompts]·prompts / y(1 − y), pooled over the categories.
+
+A difference joins the intervals of both sides by the method of variance estimates recovery (MOVER;
+Newcombe, 1998; Zou and Donner, 2008) with the covariance over shared prompts, profiles and seeds. It is
+never outside the possible range. p is 1 minus the confidence at which the interval reaches 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from unharm.analysis.variance import Parts
+
+Array = np.ndarray
+
+LEAST_PROMPTS = 10
+"""No interval and no p below so many prompts: the variance over fewer is not known well enough."""
+MOST_CORRELATED = 0.98
+LEAST_P = 1e-9
+
+
+@dataclass(frozen=True)
+class Side:
+    """One arm of a comparison, on the scale from 0 to 1 where the metric has bounds.
+
+    Attributes:
+        parts: The mean and the parts of its variance.
+        prompt_part: The prompt part to use, pooled over categories.
+        prompt_freedom: The degrees of freedom of the prompt part.
+        empty: The variance of the mean per y(1 − y), where no harm at all was observed.
+        bounded: Whether the metric has bounds.
+    """
+
+    parts: Parts
+    prompt_part: float
+    prompt_freedom: float
+    empty: float
+    bounded: bool = True
+
+
+def sides(parts: Sequence[Parts], bounded: bool = True) -> list[Side]:
+    """The sides of one arm for the categories of a benchmark (or for its whole), prompt parts pooled."""
+    heterogeneity = 1.0
+    freedom = sum(max(p.counts[0] - 1, 0) for p in parts)
+    weight = sum(p.counts[0] * _spread(p.mean) for p in parts if p.cells)
+    if bounded and weight > 0:
+        ratio = sum(p.prompts * p.counts[0] ** 2 for p in parts if p.cells) / weight
+        heterogeneity = min(ratio, 1.0)
+    found = []
+    for one in parts:
+        count = max(one.counts[0], 1)
+        pooled = bounded and len(parts) > 1
+        part = heterogeneity * _spread(one.mean) / count if pooled else one.prompts
+        own = max(freedom, 1) if pooled else _freedom(one.by_prompt, count)
+        found.append(Side(one, part, own, max(heterogeneity, 0.05) / count, bounded))
+    return found
+
+
+def _freedom(deviations: Array, count: int) -> float:
+    """The degrees of freedom of a variance that rests on a few prompts which bring most of the harm, by
+    the kurtosis
+    of the deviations: 2 (Σ d²)² / (Σ d⁴ − (Σ d²)² / n), about n for a normal distribution; never above n −
+    1."""
+    squares, fourth = float((deviations**2).sum()), float((deviations**4).sum())
+    rest = fourth - squares**2 / count
+    most = max(count - 1.0, 1.0)
+    return most if rest <= 0 else float(min(max(2 * squares**2 / rest, min(4.0, most)), most))
+
+
+def _spread(mean: float) -> float:
+    return mean * (1 - mean) if math.isfinite(mean) else 0.0
+
+
+def widened(side: Side, confidence: float) -> float:
+    """Σ t² V over the parts of the variance, each with Student's quantile of its own degrees of freedom."""
+    tail = 0.5 + confidence / 2
+    parts, total = side.parts, 0.0
+    for variance, freedom in (
+        (side.prompt_part, side.prompt_freedom),
+        (parts.clusters, parts.counts[1] - 1),
+        (parts.seeds, parts.counts[2] - 1),
+    ):
+        if variance > 0 and freedom > 0:
+            total += float(special.stdtrit(freedom, tail)) ** 2 * variance
+    return total
+
+
+def limits(side: Side, confidence: float) -> tuple[float, float]:
+    """The interval of the mean of one arm."""
+    mean, square = side.parts.mean, widened(side, confidence)
+    if not side.bounded:
+        return mean - math.sqrt(square), mean + math.sqrt(square)
+    spread = _spread(mean)
+    if square > 0 and spread > 1e-12:
+        c = square / spread
+    else:
+        c = side.empty * float(special.stdtrit(side.prompt_freedom, 0.5 + confidence / 2)) ** 2
+    centre = (mean + c / 2) / (1 + c)
+    half = math.sqrt(spread * c + c * c / 4) / (1 + c)
+    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
+
+
+def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> list[float]:
+    """The correlation of the means of two arms by category: over the same prompts, pooled like the prompt
+    parts,
+    and with `shared` over the same clusters and seeds."""
+
+    def over_prompts(a: Side, b: Side) -> float:
+        count = a.parts.counts[0]
+        return float(a.parts.by_prompt @ b.parts.by_prompt) * count / max(count - 1, 1)
+
+    def scale(a: Side, b: Side) -> float:
+        return math.sqrt(_spread(a.parts.mean) * _spread(b.parts.mean))
+
+    pairs = list(zip(one, other, strict=True))
+    weight = sum(a.parts.counts[0] * scale(a, b) for a, b in pairs)
+    pooled = len(pairs) > 1 and weight > 0 and pairs[0][0].bounded
+    ratio = sum(over_prompts(a, b) * a.parts.counts[0] ** 2 for a, b in pairs) / weight if pooled else 0.0
+    found = []
+    for a, b in pairs:
+        covariance = ratio * scale(a, b) / max(a.parts.counts[0], 1) if pooled else over_prompts(a, b)
+        if shared:
+            for x, y in ((a.parts.by_cluster, b.parts.by_cluster), (a.parts.by_seed, b.parts.by_seed)):
+                if len(x) == len(y) and len(x) > 1:
+                    covariance += float(x @ y) * len(x) / (len(x) - 1)
+        total = _variance(a) * _variance(b)
+        r = covariance / math.sqrt(total) if total > 0 else 0.0
+        found.append(float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED)))
+    return found
+
+
+def _variance(side: Side) -> float:
+    return side.prompt_part + side.parts.clusters + side.parts.seeds
+
+
+def joined(one: Side, other: Side, r: float, confidence: float) -> tuple[float, float]:
+    """The interval of the difference of two means (MOVER)."""
+    a, b = one.parts.mean, other.parts.mean
+    low_a, high_a = limits(one, confidence)
+    low_b, high_b = limits(other, confidence)
+    down = (a - low_a) ** 2 - 2 * r * (a - low_a) * (high_b - b) + (high_b - b) ** 2
+    up = (high_a - a) ** 2 - 2 * r * (high_a - a) * (b - low_b) + (b - low_b) ** 2
+    return a - b - math.sqrt(max(down, 0.0)), a - b + math.sqrt(max(up, 0.0))
+
+
+def p_against(one: Side, other: Side, r: float, value: float = 0.0) -> float:
+    """The two-sided p of the hypothesis that the difference is `value`: 1 minus the confidence at which the
+    interval just reaches it."""
+    difference = one.parts.mean - other.parts.mean
+    if difference == value:
+        return 1.0
+
+    def outside(p: float) -> bool:
+        low, high = joined(one, other, r, 1 - p)
+        return low > value if difference > value else high < value
+
+    low, high = math.log(LEAST_P), 0.0
+    if outside(LEAST_P):
+        return LEAST_P
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if outside(math.exp(middle)) else (middle, high)
+    return math.exp(high)
