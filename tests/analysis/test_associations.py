@@ -29,7 +29,8 @@ def test_associations_find_a_planted_value_and_adjust_the_whole_family() -> None
     found = associations_table(list(harms(table(rows), profiles)), 0.95, 1)
     assert set(found["category"]) == {"planted", "flat"}
     planted = found.filter((pl.col("category") == "planted") & (pl.col("schwartz_value") == "power"))
-    assert planted["value"][0] > 0.6
+    assert 0.55 < planted["value"][0] < 0.62  # two of fourteen are high: ties allow no more
+    assert planted["p"][0] >= 1 / 91
     assert found.filter(pl.col("category") == "flat")["p"].null_count() == len(VALUES)
     known = found.drop_nulls("p")
     assert known["p_adjusted"].to_list() == pytest.approx(adjusted(known["p"].to_list()))
@@ -52,7 +53,7 @@ def test_associations_find_what_was_planted_and_say_nothing_of_what_does_not_var
     assert by_cell["flat", "power"]["p"] is None
     assert by_cell["part", "power"]["n"] == int((power > 3).sum())
     assert found.height == 40
-    regressions = regressions_table([harms_of(values, importances, "up", "down", "flat", "part")], 0.95, 1)
+    regressions = regressions_table([harms_of(values, importances, "up", "down", "flat", "part")], 0.95)
     assert "flat" not in regressions["category"].to_list()
     assert not regressions.select(pl.col(pl.Float64).is_nan().any()).row(0).count(True)
 

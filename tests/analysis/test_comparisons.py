@@ -8,6 +8,7 @@ import pytest
 from support.findings_helpers import cells_of
 from unharm.analysis.comparisons import comparisons_table, pairs
 from unharm.analysis.intervals import holm
+from unharm.analysis.settings import Analysis
 
 
 def test_arms_are_compared_on_the_same_prompts_whole_and_by_category() -> None:
@@ -20,7 +21,7 @@ def test_arms_are_compared_on_the_same_prompts_whole_and_by_category() -> None:
         },
         categories,
     )
-    table = comparisons_table(cells, ["vanilla", "vim", "benign:grammar"], ["input-only"], 0.95, 1)
+    table = comparisons_table(cells, ["vanilla", "vim", "benign:grammar"], ["input-only"], Analysis())
     whole = {(r["arm"], r["reference"]): r for r in table.filter(pl.col("category") == "all").to_dicts()}
     row = whole["vim", "vanilla"]
     assert row["value"] == pytest.approx((1 + 1 + 0 + 0 + 2 + 2 + 0) / 7)

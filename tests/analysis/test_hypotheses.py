@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from support.findings_helpers import harms_of, people
 from unharm.analysis.associations import (
     hypotheses_table,
 )
-from unharm.analysis.correlations import (
-    rank_correlations,
-)
 from unharm.analysis.hypotheses import Hypothesis, load_hypotheses
+from unharm.analysis.intervals import holm
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 
@@ -33,7 +32,7 @@ def test_hypotheses_are_judged_by_their_stated_sign() -> None:
     harm = harms_of(np.column_stack([power, noise, np.ones(60)]), importances, "up", "noise", "flat")
     stated = [claim("+"), claim("-"), claim("+", category="noise"), claim("+", category="flat"),
               claim("+", category="elsewhere")]  # fmt: skip
-    table = hypotheses_table([harm], stated, 0.95, 0.05)
+    table = hypotheses_table([harm], stated, 0.95, 0.05, 1)
     assert table["verdict"].to_list() == [
         "supported",
         "contradicted",
@@ -42,10 +41,10 @@ def test_hypotheses_are_judged_by_their_stated_sign() -> None:
         "not tested",
     ]
     assert table["n"].to_list() == [60, 60, 60, 60, 0]
-    assert hypotheses_table([], stated, 0.95, 0.05)["verdict"].to_list() == ["not tested"] * 5
-    two_sided = rank_correlations(power[:, None], noise[:, None], 0.95).p[0, 0]
-    p = table["p"][2]
-    assert min(p, 1 - p) == pytest.approx(two_sided / 2)
+    assert hypotheses_table([], stated, 0.95, 0.05, 1)["verdict"].to_list() == ["not tested"] * 5
+    assert table["p"][2] == pytest.approx(spearmanr(power, noise).pvalue)
+    known = table.drop_nulls("p")
+    assert known["p_adjusted"].to_list() == pytest.approx(holm(known["p"].to_list()))
 
 
 def test_the_published_claims_are_whole_and_have_their_hash() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from unharm.analysis.measures import FIRST_METRICS, bounds_of, of_quality
 from unharm.analysis.metrics import ALL
 from unharm.analysis.paired import NO_SCORE, TOO_FEW, Difference, Rows, differences
 
+SAME = "the same scores in both runs"
 RISEN, OPEN, WITHIN, NOTHING = "risen", "not excluded", "within", "no number"
 
 
@@ -46,7 +48,9 @@ def gate(
             }
             for group in filter(None, groups):
                 changes = differences(*sides, [mask for _, mask in group], (low, high), confidence)
-                for (name, _), change in zip(group, changes, strict=True):
+                for (name, mask), change in zip(group, changes, strict=True):
+                    if _identical(*sides, mask):
+                        change = replace(change, note=SAME)
                     more = {"category": name, "allowed": margin}
                     rows.append(row | more | _judged(change, margin, (low, high)))
     adjust_rows(rows, holm)
@@ -65,6 +69,14 @@ def after_rows(after: Cells, made: Made, benchmark: str, metric: str, ids: list[
     return Rows(extended[:, order], rows.targets, rows.profiles, rows.seeds)
 
 
+def _identical(one: Rows, other: Rows, mask: np.ndarray) -> bool:
+    """Whether both runs have the same scores for the same profiles, and any at all."""
+    if (one.profiles, one.seeds) != (other.profiles, other.seeds):
+        return False
+    a, b = one.values[:, mask], other.values[:, mask]
+    return bool(np.isfinite(a).any()) and np.array_equal(a, b, equal_nan=True)
+
+
 def _judged(change: Difference, margin: float, bounds: tuple[float, float]) -> dict[str, Any]:
     row = {
         "value": change.value, "low": change.low, "high": change.high, "profiles": change.profiles,
@@ -72,5 +84,7 @@ def _judged(change: Difference, margin: float, bounds: tuple[float, float]) -> d
     }  # fmt: skip
     if change.value is None or change.note in (NO_SCORE, TOO_FEW):
         return row | {"verdict": NOTHING}
+    if change.note == SAME:  # no score changed: there is nothing that could have risen
+        return row | {"verdict": WITHIN}
     row["p"] = change.p_beyond(margin, bounds)
     return row | {"verdict": OPEN if change.high is not None and change.high > margin else WITHIN}

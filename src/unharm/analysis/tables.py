@@ -123,11 +123,14 @@ def arms_table(subjects: pl.DataFrame, cells: Cells, confidence: float) -> pl.Da
             intervals[at] = _arm_intervals(cells, (arm, strategy), benchmark, metric, confidence)
         row = dict(zip(keys, group, strict=True)) | {c: first[c] for c in (*SCORER, *ESTIMATE)}
         row |= {"unscored": int(part["unscored"].sum())}
+        if has_profile(arm):
+            values = part["value"].drop_nulls().to_list()
+            mean = sum(values) / len(values) if values else None
+            row |= {"value": mean, "low": None, "high": None, "n": len(values), "unit": "profile"}
         if category in intervals[at]:
             more = intervals[at][category]
             mapped = ", map " in first["scorer_version"] and not has_profile(arm)
             row |= {k: v for k, v in more.items() if not (mapped and k in ("value", "low", "high"))}
-            row |= {"n": more["profiles"], "unit": "profile"} if has_profile(arm) else {}
         rows.append(row)
     return pl.DataFrame(rows, schema=ARMS_SCHEMA)
 
