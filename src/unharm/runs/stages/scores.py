@@ -19,8 +19,8 @@ from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
 from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
 from unharm.scoring.coherence import UNMASKED, coherence_flag
-from unharm.scoring.offline import Scorer, unscored
 from unharm.scoring.registry import has_model
+from unharm.scoring.scorer import Scorer, unscored
 from unharm.scoring.service_scorer import ServiceScorer
 from unharm.scoring.settings import ServiceSpec
 from unharm.scoring.texts import Text, text_of
