@@ -9,6 +9,7 @@ from unharm.scoring.built_in import (
     offline_harmfulness_topic,
     offline_regard,
     offline_toxicity,
+    offline_tweets,
     offline_values,
     rating,
     refusal,
@@ -25,6 +26,7 @@ SCORERS: dict[str, BuiltIn] = {
     module.SCORER.name: module.SCORER
     for module in (
         offline_toxicity,
+        offline_tweets,
         offline_regard,
         offline_harmfulness,
         offline_harmfulness_topic,
