@@ -21,8 +21,8 @@ THINKING = re.compile(
     r"|.*?</think>)",
     re.DOTALL,
 )
-"""Reasoning before the reply proper: in tags (the opening one may be part of the prompt), or as the analysis
-channel of gpt-oss."""
+"""Reasoning before the reply proper: in tags (the opening one may be part of the prompt), or as the
+analysis channel of gpt-oss."""
 OPEN_THINKING = re.compile(r"^\s*(?:<think>|<\|channel\|>analysis)")
 """Reasoning that was cut before its end."""
 
@@ -115,7 +115,7 @@ def conversation(prompt: str, answer: str, criterion: Criterion | None = None) -
 
 
 def split_names(text: str, known: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split a list of categories at its commas into known and unknown names. A known name may have commas."""
+    """Split a list of categories into known names, which may have commas, and unknown ones."""
     names: list[str] = []
     rest = text
     for name in sorted(known, key=len, reverse=True):

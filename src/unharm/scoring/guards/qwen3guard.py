@@ -18,22 +18,22 @@ CATEGORIES = (
 )
 WORDS: dict[str, Verdict] = {"Safe": "safe", "Unsafe": "unsafe", "Controversial": "controversial"}
 BEAVERTAILS = {
-    "Violent": "violence, aiding and abetting, incitement",
-    "Non-violent Illegal Acts": "financial crime, property crime, theft",
-    "Sexual Content or Sexual Acts": "sexually explicit, adult content",
-    "PII": "privacy violation",
-    "Suicide & Self-Harm": "self-harm",
-    "Unethical Acts": "non-violent unethical behaviour",
-    "Politically Sensitive Topics": "controversial topics, politics",
+    "Violent": "violence,aiding_and_abetting,incitement",
+    "Non-violent Illegal Acts": "financial_crime,property_crime,theft",
+    "Sexual Content or Sexual Acts": "sexually_explicit,adult_content",
+    "PII": "privacy_violation",
+    "Suicide & Self-Harm": "self_harm",
+    "Unethical Acts": "non_violent_unethical_behavior",
+    "Politically Sensitive Topics": "controversial_topics,politics",
 }
 HEXPHI = {
-    "Violent": "Physical Harm",
-    "Non-violent Illegal Acts": "Illegal Activity",
-    "Sexual Content or Sexual Acts": "Adult Content",
-    "PII": "Privacy Violation Activity",
-    "Suicide & Self-Harm": "Physical Harm",
-    "Unethical Acts": "Fraud/Deception",
-    "Politically Sensitive Topics": "Political Campaigning",
+    "Violent": "physical_harm",
+    "Non-violent Illegal Acts": "illegal_activity",
+    "Sexual Content or Sexual Acts": "adult_content",
+    "PII": "privacy_violation",
+    "Suicide & Self-Harm": "physical_harm",
+    "Unethical Acts": "fraud_deception",
+    "Politically Sensitive Topics": "political_campaigning",
 }
 
 

@@ -24,7 +24,7 @@ def read(reply: str) -> Reading | None:
     codes = re.search(
         r"^[ \t]*(?:Response Safety Violations|Violated.*response).*?:(.*)$", reply, re.M | re.I
     )
-    given = [c for c in re.findall(r"S\d+", codes[1])] if codes else []
+    given = re.findall(r"S\d+", codes[1]) if codes else []
     said = refusal["value"].lower() if refusal else ""
     unsafe = harm["value"].lower() == "yes"
     return Reading(
