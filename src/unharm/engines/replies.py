@@ -23,10 +23,11 @@ import torch
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import end_tokens, quiet_libraries
 from unharm.core.records import Reply, ReplyToken
-from unharm.engines.attention_check import check_attention, own_logits
-from unharm.engines.kv_cache import BLOCK, ROUND, Cells, Pass, Prefix, celled, rounded
+from unharm.engines.attention_check import check_attention, reference_logits
+from unharm.engines.cached_attention import using_cache
+from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass, round_up
+from unharm.engines.prompt_groups import common_length
 from unharm.engines.requests import PROBE
-from unharm.engines.rows import common, reading
 
 ROWS = {"cpu": 64, "cuda": 256}
 """Prompts that are read together."""
@@ -94,7 +95,7 @@ class ReplyEngine:
             return
         head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
         try:
-            with celled(self.model), torch.inference_mode():
+            with using_cache(self.model), torch.inference_mode():
                 yield from self._by_cache(ids, [groups[n] for n in fitting], fitting, max_tokens)
         finally:
             head.remove()
@@ -104,10 +105,10 @@ class ReplyEngine:
     def _cache_fits(self) -> bool:
         """Return whether the cache gives the model's own logits."""
         probe = list(self.tokenizer(PROBE, add_special_tokens=False)["input_ids"])
-        expected = own_logits(self.model, probe)
+        expected = reference_logits(self.model, probe)
         head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
         try:
-            with celled(self.model):
+            with using_cache(self.model):
                 check_attention(self.model, probe, expected, self._checked_forward)
         except (UserError, ValueError):
             return False
@@ -118,7 +119,7 @@ class ReplyEngine:
         return True
 
     def _checked_forward(
-        self, passed: Pass, tokens: torch.Tensor, adapters: list[str], wanted: torch.Tensor | None
+        self, passed: ForwardPass, tokens: torch.Tensor, adapters: list[str], wanted: torch.Tensor | None
     ) -> torch.Tensor:
         return self._forward(passed, tokens, wanted)
 
@@ -128,7 +129,7 @@ class ReplyEngine:
         if not numbers:
             return
         first = ids[numbers[0]]
-        shared = min((common(first, ids[n]) for n in numbers), default=0)
+        shared = min((common_length(first, ids[n]) for n in numbers), default=0)
         shared = shared if len(numbers) > 1 and shared >= WORTH_SHARING else 0
         header = self._read_prefix([first[:shared]], None)[0] if shared else None
         members: dict[str, list[int]] = {}
@@ -138,7 +139,7 @@ class ReplyEngine:
         size = 0
         for group_numbers in members.values():
             beginning = ids[group_numbers[0]]
-            length = min(common(beginning, ids[n]) for n in group_numbers)
+            length = min(common_length(beginning, ids[n]) for n in group_numbers)
             worth = len(group_numbers) > 1 and length - shared >= WORTH_SHARING and not self.windowed
             start = length if worth else shared
             for at in range(0, len(group_numbers), self.batch):
@@ -153,14 +154,14 @@ class ReplyEngine:
 
     def _read_prefix(self, beginnings: list[list[int]], header: Prefix | None) -> list[Prefix]:
         """Read several beginnings in one pass, each after `header`."""
-        cells = Cells()
-        cells.reserve(max(len(beginnings), ROUND), max(map(len, beginnings)))
+        cells = KeyValueCache()
+        cells.reserve(max(len(beginnings), TILE), max(map(len, beginnings)))
         offsets, groups = self._offsets([header.length if header else 0] * len(beginnings), header, [])
-        passed, tokens, last = reading(cells, 0, beginnings, offsets, groups)
+        passed, tokens, last = prompt_pass(cells, 0, beginnings, offsets, groups)
         self._forward(passed, tokens, last)
         prefixes = []
         for row, ids in enumerate(beginnings):
-            one = Cells()
+            one = KeyValueCache()
             one.layers = {n: (k[row : row + 1], v[row : row + 1]) for n, (k, v) in cells.layers.items()}
             one.rows, one.places = 1, cells.places
             prefixes.append(Prefix(one, len(ids)))
@@ -196,11 +197,11 @@ class ReplyEngine:
         for numbers, start in batch:
             prefix = next(prefixes) if start > shared else None
             rows += [Row(n, ids[n][start:], start, prefix, [], []) for n in numbers]
-        cells = Cells()
+        cells = KeyValueCache()
         longest = max(len(row.ids) for row in rows)
-        cells.reserve(max(len(rows), ROUND), longest + max_tokens)
+        cells.reserve(max(len(rows), TILE), longest + max_tokens)
         offsets, groups = self._offsets([r.offset for r in rows], header, [r.prefix for r in rows])
-        passed, tokens, last = reading(cells, 0, [r.ids for r in rows], offsets, groups)
+        passed, tokens, last = prompt_pass(cells, 0, [r.ids for r in rows], offsets, groups)
         logits = self._forward(passed, tokens, last)
         while True:
             going = self._advance(rows, logits, max_tokens)
@@ -210,7 +211,7 @@ class ReplyEngine:
             if len(going) < len(rows):
                 places = max(len(r.ids) + len(r.tokens) for r in rows)
                 sources = torch.tensor([rows.index(r) for r in going], device=self.device)
-                cells.copy(sources, torch.arange(len(going), device=self.device), places)
+                cells.copy_rows(sources, torch.arange(len(going), device=self.device), places)
             rows = going
             logits = self._step(rows, cells, header)
 
@@ -226,27 +227,29 @@ class ReplyEngine:
                 going.append(row)
         return going
 
-    def _step(self, rows: list[Row], cells: Cells, header: Prefix | None) -> torch.Tensor:
-        """Read the last token of every row. There are at least `ROUND` rows; the spare ones are padding."""
-        spare = max(0, ROUND - len(rows))
+    def _step(self, rows: list[Row], cells: KeyValueCache, header: Prefix | None) -> torch.Tensor:
+        """Read the last token of every row. There are at least `TILE` rows; the spare ones are padding."""
+        spare = max(0, TILE - len(rows))
         starts = [len(r.ids) + len(r.tokens) - 1 for r in rows] + [0] * spare
-        places = rounded(max(starts) + 1, BLOCK)
+        places = round_up(max(starts) + 1, BLOCK)
         cells.reserve(len(starts), places)
         offsets, groups = self._offsets(
             [r.offset for r in rows] + [0] * spare, header, [r.prefix for r in rows]
         )
         each = torch.arange(len(starts), device=self.device)
         at = torch.tensor(starts, device=self.device)
-        passed = Pass(cells, 0, each, torch.zeros_like(at), 1, at, places, offsets, groups)
+        passed = ForwardPass(cells, 0, each, torch.zeros_like(at), 1, at, places, offsets, groups)
         tokens = torch.tensor([[r.tokens[-1] for r in rows] + [0] * spare], device=self.device)
         return self._forward(passed, tokens, None)
 
-    def _forward(self, passed: Pass, tokens: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
+    def _forward(
+        self, passed: ForwardPass, tokens: torch.Tensor, wanted: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return the logits [tokens, vocabulary] of all tokens, or of the `wanted` ones."""
         self._wanted = wanted
         self.forward_tokens += tokens.shape[1]
         logits: torch.Tensor = self.model(
-            input_ids=tokens, position_ids=passed.positions, use_cache=False, cells=passed
+            input_ids=tokens, position_ids=passed.positions, use_cache=False, forward_pass=passed
         ).logits
         return logits[0]
 

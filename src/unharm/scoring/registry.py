@@ -17,19 +17,21 @@ from unharm.scoring.scorer import Scorer
 from unharm.scoring.settings import (
     ATTRIBUTES,
     ClassifierSpec,
+    GuardSpec,
     JudgeSpec,
     ModerationSpec,
     PerplexitySpec,
     PerspectiveSpec,
     ScorerSpec,
     Scoring,
-    ServiceSpec,
+    asks_service,
 )
 from unharm.scoring.texts import Text
 
 if TYPE_CHECKING:
     from unharm.core.pace import Dry
     from unharm.scoring.answer_store import Answers
+    from unharm.scoring.guards.local import LoadEngine, ReplyEngine
     from unharm.scoring.judge import Judge
 
 
@@ -54,6 +56,11 @@ def scorer_row(scoring: Scoring, name: str) -> ScorerRow:
         version = content_hash([model_key(spec), settings])[:12]
         reads: Literal["text", "answer"] = "answer" if "{answer}" in spec.template else "text"
         return ScorerRow(spec.measures, f"classifier {version}", False, spec.model, reads=reads)
+    if isinstance(spec, GuardSpec):
+        settings = spec.model_dump(include={"measures", "controversial", "threshold", "categories"})
+        version = content_hash([answers_version(scoring, name), settings])[:12]
+        description = f"{spec.model_name} as the guard {spec.preset}"
+        return ScorerRow(spec.measures, f"guard {version}", False, description, spec.model_name)
     if isinstance(spec, PerspectiveSpec):
         version = f"v1alpha1 {spec.attribute} {spec.language or 'any language'}"
         return ScorerRow("toxicity", version, False, "Perspective API", reads="text")
@@ -74,6 +81,11 @@ def answers_version(scoring: Scoring, name: str) -> str:
         return content_hash(["judge", spec.model, rubric.key, spec.temperature, spec.max_tokens])
     if isinstance(spec, PerspectiveSpec):
         return content_hash(["perspective", spec.language, sorted({spec.attribute, *ATTRIBUTES})])
+    if isinstance(spec, GuardSpec):
+        from unharm.scoring.guards.local import guard_model_key
+
+        asked = [spec.preset, spec.rules.version, spec.criteria, spec.max_tokens, spec.structured]
+        return content_hash(["guard", guard_model_key(spec), asked])
     assert isinstance(spec, ModerationSpec)
     return content_hash(["moderation", spec.model])
 
@@ -92,9 +104,12 @@ def scorer_problems(scoring: Scoring) -> list[tuple[Problem, tuple[str | int, ..
                 load_rubric(spec.rubric)
             except UserError as error:
                 problems += [(problem, (*loc, "rubric")) for problem in error.problems]
-        if isinstance(spec, ClassifierSpec) and not Path(spec.model).expanduser().exists():
-            if spec.model.count("/") != 1 or spec.model.startswith((".", "/", "~")):
-                problems.append((Problem(f"no such folder: {spec.model}"), (*loc, "model")))
+        own = isinstance(spec, ClassifierSpec) or (isinstance(spec, GuardSpec) and not spec.server)
+        model = spec.model_name if isinstance(spec, GuardSpec) else getattr(spec, "model", "")
+        if own and not Path(model).expanduser().exists():
+            assert isinstance(spec, ClassifierSpec | GuardSpec)
+            if model.count("/") != 1 or model.startswith((".", "/", "~")):
+                problems.append((Problem(f"no such folder: {model}"), (*loc, "model")))
             elif spec.revision is None:
                 todo = "give the commit of the hub, so that the scores can be repeated"
                 problems.append((Problem("the field 'revision' is missing", "", todo), loc))
@@ -113,7 +128,7 @@ class LoadedBase(Protocol):
 
 def has_model(spec: ScorerSpec | None) -> bool:
     """Return whether a scorer loads a model: its own, or the base."""
-    return isinstance(spec, ClassifierSpec | PerplexitySpec)
+    return isinstance(spec, ClassifierSpec | PerplexitySpec | GuardSpec) and not asks_service(spec)
 
 
 @dataclass
@@ -126,6 +141,7 @@ class Scorers:
         device: Where models of scorers run.
         answers_file: Where the answers of services are stored.
         dry: How scores are made up in a dry run; None in a real one.
+        load_engine: Loads the engine that local guards run on.
     """
 
     scoring: Scoring
@@ -133,8 +149,10 @@ class Scorers:
     device: str
     answers_file: Path
     dry: Dry | None = None
+    load_engine: LoadEngine | None = None
     _services: dict[str, Any] = field(default_factory=dict)
     _loaded: dict[str, Scorer] = field(default_factory=dict)
+    _engines: dict[str, ReplyEngine] = field(default_factory=dict)
     _answers: Answers | None = None
 
     def check_keys(self, names: Sequence[str]) -> None:
@@ -142,9 +160,10 @@ class Scorers:
         problems: list[Problem] = []
         for name in names:
             spec = self.scoring.specs.get(name)
-            if isinstance(spec, (JudgeSpec, PerspectiveSpec, ModerationSpec)):
+            server = getattr(spec, "server", None)
+            if server is not None:
                 try:
-                    api_key(spec.server, _where(name) if hasattr(spec, "url") else f"{_where(name)}.server")
+                    api_key(server, _where(name) if hasattr(spec, "url") else f"{_where(name)}.server")
                 except UserError as error:
                     problems += error.problems
         raise_all(problems)
@@ -167,7 +186,11 @@ class Scorers:
                     from unharm.scoring.classifier import check_labels
 
                     check_labels(spec, _where(name))
-                elif isinstance(spec, ServiceSpec):
+                elif isinstance(spec, GuardSpec) and spec.server is None:
+                    from unharm.scoring.guards.local import check_guard_model
+
+                    check_guard_model(spec, _where(name))
+                elif asks_service(spec):
                     self.service(name).try_out(lambda: None)
             except UserError as error:
                 problems += error.problems
@@ -182,6 +205,11 @@ class Scorers:
                 from unharm.scoring.judge import Judge
 
                 self._services[name] = Judge(spec, load_rubric(spec.rubric), version, where)
+            elif isinstance(spec, GuardSpec):
+                from unharm.scoring.guards.served import ServedGuard
+
+                assert spec.server is not None
+                self._services[name] = ServedGuard(spec, spec.server, version, where)
             elif isinstance(spec, PerspectiveSpec):
                 from unharm.scoring.perspective import Perspective
 
@@ -219,6 +247,8 @@ class Scorers:
             from unharm.scoring.classifier import Classifier
 
             return Classifier(spec, self.device, _where(name))
+        if isinstance(spec, GuardSpec) and spec.server is None:
+            return self._local_guard(name, spec)
         if isinstance(spec, PerplexitySpec):
             from unharm.scoring.perplexity import Perplexity
 
@@ -230,12 +260,28 @@ class Scorers:
         limits = Limits(count, spent, spec.max_requests, getattr(spec, "max_cost", None), spec.rate)
         return ServiceScorer(service, self.answers, limits)
 
+    def _local_guard(self, name: str, spec: GuardSpec) -> Scorer:
+        """Return a guard on this machine. Scorers of the same guard share one loaded engine."""
+        from unharm.scoring.guards.local import LocalGuard, guard_model_key
+
+        def load() -> ReplyEngine:
+            assert self.load_engine is not None
+            key = guard_model_key(spec)
+            if key not in self._engines:
+                self._engines[key] = self.load_engine(
+                    spec.model_name, spec.revision, self.device, _where(name)
+                )
+            return self._engines[key]
+
+        return LocalGuard(spec, answers_version(self.scoring, name), self.answers, load)
+
     def close(self) -> None:
         """Close the store of answers and release the models."""
         if self._answers is not None:
             self._answers.close()
             self._answers = None
         self._loaded.clear()
+        self._engines.clear()
 
 
 def judge_of(scorers: Scorers, name: str) -> Judge:

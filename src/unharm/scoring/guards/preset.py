@@ -73,6 +73,9 @@ class Preset:
         maps: By benchmark, from the guard's names to the benchmark's categories.
         says_refusal: Whether it says if the answer refuses.
         schema: A JSON schema of its reply, for servers that hold a reply to one.
+        instruction: The guard whose instruction the package any-guardrail has; empty where the model's chat
+            template is all that is needed.
+        version: Raised when the same text would be asked about in another way.
         note: What users should know.
     """
 
@@ -90,6 +93,8 @@ class Preset:
     maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     says_refusal: bool = False
     schema: Mapping[str, Any] | None = None
+    instruction: str = ""
+    version: int = 1
     note: str = ""
 
     def reading(self, reply: str) -> Reading | None:

@@ -1,7 +1,7 @@
 """WildGuard and PolyGuard: three lines of yes and no, PolyGuard with codes of violations.
 
 WildGuard has no chat template of its own, and the instruction that both were trained with is the text of
-others. Both are asked through the package any-guardrail, which brings it.
+others. The package any-guardrail has it, and both are asked by it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ WILDGUARD = Preset(
     words=WORDS,
     max_tokens=32,
     says_refusal=True,
-    note="English; through any-guardrail",
+    instruction="wild_guard",
+    note="English; needs the extra guards",
 )
 POLYGUARD = Preset(
     name="polyguard",
@@ -60,5 +61,6 @@ POLYGUARD = Preset(
     categories=tuple(CODES.values()),
     maps={"beavertails": BEAVERTAILS, "hexphi": HEXPHI},
     says_refusal=True,
-    note="17 languages; through any-guardrail",
+    instruction="poly_guard",
+    note="17 languages; needs the extra guards",
 )
