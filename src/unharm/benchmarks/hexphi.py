@@ -1,8 +1,8 @@
 """HEx-PHI (Qi et al., 2023; gated): harmful instructions by category of prohibited use.
 
 Format: a folder with `category_<number>_<name>.csv` files without a header, one quoted prompt per line.
-Category 2 was withdrawn: the current release has 300 prompts in ten files, an older copy 330 in eleven. Both
-are complete.
+Category 2 was withdrawn: the current release has 300 prompts in ten files, an older copy 330 in eleven.
+Both are complete.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class LocalGuard:
         missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in stored}
         items = list(missing.items())
         for start in range(0, len(items), STORE * 16):
-            if interrupt.asked():
+            if interrupt.stop_requested():
                 raise interrupt.Stopped
             stored |= self._ask(items[start : start + STORE * 16])
         scores = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 
-from unharm.core.connection import Connection, beyond_context, by_filter
+from unharm.core.connection import Connection, exceeds_context, refused_by_filter
 from unharm.core.errors import UserError
 from unharm.core.records import Reply, ReplyToken, Score
 from unharm.scoring.answer_store import Answer
@@ -83,9 +83,9 @@ class ServedGuard:
             try:
                 return patiently(lambda: self._send(text, before), self.server.attempts)
             except openai.BadRequestError as error:
-                if by_filter(error):
+                if refused_by_filter(error):
                     return Answer("", "filtered", "content filter of the service")
-                if beyond_context(error):
+                if exceeds_context(error):
                     return Answer("", "unscorable", "longer than the guard can read")
                 raise
 
