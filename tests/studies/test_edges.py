@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from unharm.core.records import Score
 from unharm.runs.pipeline import run_study
-from unharm.scoring.offline import FUNCTIONS, unscored
+from unharm.scoring import SCORERS
+from unharm.scoring.scorer import unscored
 from unharm.scoring.texts import Text
 
 
@@ -56,9 +58,9 @@ def test_what_cannot_be_told_is_said(
     case: str, tiny_study: dict[str, Any], load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = {"nothing scored": nothing, "nothing varies": same}.get(case)
-    for name in list(FUNCTIONS) if scorer else []:
+    for name in list(SCORERS) if scorer else []:
         if name != "rating":
-            monkeypatch.setitem(FUNCTIONS, name, scorer)
+            monkeypatch.setitem(SCORERS, name, replace(SCORERS[name], score=scorer))
     for name, benchmark in tiny_study["benchmarks"].items():
         benchmark["max_tokens"] = 2
         if name in ("hexphi", "beavertails"):

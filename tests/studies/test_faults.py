@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from unharm.runs.shards import all_shards
 from unharm.runs.stages import training_session
 from unharm.runs.status import status, status_text
 from unharm.runs.tools.rescore import rewrite_report
-from unharm.scoring import offline
+from unharm.scoring import SCORERS
 from unharm.store import journal
 from unharm.store.store import Store
 from unharm.study.check import parse_study
@@ -119,7 +120,7 @@ def test_a_scorer_that_fails_on_a_shard_leaves_its_scores_unanswered(
 ) -> None:
     root, study = copied
     shutil.rmtree(root / "scores")
-    own = offline.FUNCTIONS["offline-flagged"]
+    own = SCORERS["offline-flagged"].score
 
     def failing(texts: Any) -> Any:
         if any(t.id in bad for t in texts):
@@ -131,7 +132,7 @@ def test_a_scorer_that_fails_on_a_shard_leaves_its_scores_unanswered(
             "completion_id"
         ]
     )
-    monkeypatch.setitem(offline.FUNCTIONS, "offline-flagged", failing)
+    monkeypatch.setitem(SCORERS, "offline-flagged", replace(SCORERS["offline-flagged"], score=failing))
     run = run_study(study)
     assert len(run.workers.failures) == 1
     unscored = pl.read_csv(root / "findings" / "unscored.csv").filter(

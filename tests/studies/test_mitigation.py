@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from unharm.runs.shards import all_shards
 from unharm.runs.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
 from unharm.runs.stages.report import write_report
 from unharm.runs.tools.rescore import rescore
-from unharm.scoring.offline import FUNCTIONS
+from unharm.scoring import SCORERS
 from unharm.scoring.texts import Text
 from unharm.study.check import parse_study
 
@@ -48,8 +49,8 @@ def flagged_by_text(texts: Sequence[Text]) -> list[Score]:
 @pytest.fixture(scope="module", autouse=True)
 def varied() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FUNCTIONS, "offline-harmfulness", by_text)
-        patch.setitem(FUNCTIONS, "offline-flagged", flagged_by_text)
+        patch.setitem(SCORERS, "offline-harmfulness", replace(SCORERS["offline-harmfulness"], score=by_text))
+        patch.setitem(SCORERS, "offline-flagged", replace(SCORERS["offline-flagged"], score=flagged_by_text))
         yield
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.records import Completion, Prompt
 from unharm.scoring import SCORERS
-from unharm.scoring.offline import FUNCTIONS
 from unharm.scoring.texts import Text, text_of
 
 
@@ -16,4 +15,4 @@ def text_for(measure: str, answer: str, prompt: Prompt | None = None) -> Text:
 
 
 def one(scorer: str, answer: str, prompt: Prompt | None = None) -> float | None:
-    return FUNCTIONS[scorer]([text_for(SCORERS[scorer].measures, answer, prompt)])[0].value
+    return SCORERS[scorer].score([text_for(SCORERS[scorer].row.measures, answer, prompt)])[0].value

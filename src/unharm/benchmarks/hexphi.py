@@ -1,7 +1,8 @@
 """HEx-PHI (Qi et al., 2023; gated): harmful instructions by category of prohibited use.
 
 Format: a folder with `category_<number>_<name>.csv` files without a header, one quoted prompt per line.
-The current release has no category 2, so ten files make a complete set.
+Category 2 was withdrawn: the current release has 300 prompts in ten files, an older copy 330 in eleven.
+Both are complete.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ BENCHMARK = Benchmark(
     read=read,
     mode="ask",
     measure="harmfulness",
-    published=PublishedSize(prompts=330, categories=11, characters=170),
+    published=PublishedSize(prompts=300, categories=10, characters=170),
     data_set=DataSet(
         "HEx-PHI",
         "benchmarks.hexphi",

@@ -142,6 +142,27 @@ class Score:
 
 
 @dataclass(frozen=True)
+class ReplyToken:
+    """One token of a reply: its text, and how probable the likeliest tokens at its place were, by text."""
+
+    text: str
+    likely: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A short reply of a model. `cut` says that it reached its limit; `failure` why there is none."""
+
+    tokens: tuple[ReplyToken, ...]
+    cut: bool = False
+    failure: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(token.text for token in self.tokens)
+
+
+@dataclass(frozen=True)
 class Estimate:
     """An estimate with its confidence interval and sample size.
 

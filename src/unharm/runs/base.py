@@ -11,6 +11,7 @@ from typing import Any
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash
 from unharm.core.models.transformers import HASHED_FILES, folder_key, quiet_libraries
+from unharm.scoring.guards.local import ReplyEngine
 from unharm.study.spec import TOY, Study
 
 
@@ -162,6 +163,13 @@ def load_model(base: Base, study: Study) -> Any:
         raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
     model.requires_grad_(False)
     return (model if options else model.to(device)).eval()
+
+
+def load_guard_engine(model: str, revision: str | None, device: str, where: str) -> ReplyEngine:
+    """Load the engine that guards run on. Raises `UserError` where the model cannot be loaded."""
+    from unharm.engines.replies import load_reply_engine
+
+    return load_reply_engine(model, revision, device, where)
 
 
 def _four_bits(device: str) -> Any:

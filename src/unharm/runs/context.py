@@ -21,7 +21,15 @@ from unharm.core.pace import Dry
 from unharm.core.progress import Progress
 from unharm.executors.chunks import Job
 from unharm.executors.workers import Workers
-from unharm.runs.base import Base, device_of, load_model, load_tokenizer, resolve_base, same_base
+from unharm.runs.base import (
+    Base,
+    device_of,
+    load_guard_engine,
+    load_model,
+    load_tokenizer,
+    resolve_base,
+    same_base,
+)
 from unharm.runs.plan import Plan
 from unharm.scoring.registry import Scorers
 from unharm.store import journal
@@ -156,7 +164,8 @@ class Run:
         """The scorers of the study, each loaded on first use."""
         shared = self.study.answers  # a file that several runs can share
         file = Path(shared).expanduser() if shared else self.store.answers_file
-        return Scorers(self.study.scoring, self.loaded, device_of(self.study), file, self.dry)
+        device = device_of(self.study)
+        return Scorers(self.study.scoring, self.loaded, device, file, self.dry, load_guard_engine)
 
     def progress(self, title: str, total: int, unit: str, finished: int = 0) -> Progress:
         """Return the progress of a stage; `finished` of its items were done by earlier runs."""

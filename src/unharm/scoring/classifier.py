@@ -11,7 +11,7 @@ from typing import Any
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import quiet_libraries
 from unharm.core.records import Score
-from unharm.scoring.offline import unscored
+from unharm.scoring.scorer import unscored
 from unharm.scoring.settings import ClassifierSpec
 from unharm.scoring.texts import Text
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unharm.core.records import Score
-from unharm.scoring.offline import unscored
+from unharm.scoring.scorer import unscored
 from unharm.scoring.settings import PerplexitySpec
 from unharm.scoring.texts import Text
 

@@ -1,9 +1,9 @@
-"""The scorers of a study: what is known of each from the spec alone, and each made ready to score."""
+"""The scorers of a study: their rows, from the spec alone, and the scorers themselves, loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,38 +12,43 @@ from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.hashing import content_hash
 from unharm.core.records import Score
 from unharm.scoring import SCORERS, ScorerRow
-from unharm.scoring.offline import FUNCTIONS, Scorer
 from unharm.scoring.rubric import load_rubric
+from unharm.scoring.scorer import Scorer
 from unharm.scoring.settings import (
     ATTRIBUTES,
     ClassifierSpec,
+    GuardSpec,
     JudgeSpec,
     ModerationSpec,
     PerplexitySpec,
     PerspectiveSpec,
     ScorerSpec,
     Scoring,
-    ServiceSpec,
+    asks_service,
 )
 from unharm.scoring.texts import Text
 
 if TYPE_CHECKING:
     from unharm.core.pace import Dry
     from unharm.scoring.answer_store import Answers
+    from unharm.scoring.guards.local import LoadEngine, ReplyEngine
     from unharm.scoring.judge import Judge
 
 
 def scorer_row(scoring: Scoring, name: str) -> ScorerRow:
-    """What is known of a scorer; its version stands for everything that its scores depend on. Raises
-    `UserError` for a rubric that is wrong."""
+    """Return the row of a scorer. Its version covers everything that its scores depend on.
+
+    Raises:
+        UserError: The rubric of a judge is wrong.
+    """
     if name in SCORERS:
-        return replace(SCORERS[name], version=_with_package(SCORERS[name].version))
+        return SCORERS[name].versioned_row
     spec = scoring.specs[name]
     if isinstance(spec, JudgeSpec):
         rubric = load_rubric(spec.rubric)
         version = content_hash([answers_version(scoring, name), spec.tries])[:12]
-        about = f"{spec.model} by the rubric {rubric.name}"
-        return ScorerRow(rubric.measures, f"judge {version}", False, about, spec.model, rubric.name)
+        description = f"{spec.model} by the rubric {rubric.name}"
+        return ScorerRow(rubric.measures, f"judge {version}", False, description, spec.model, rubric.name)
     if isinstance(spec, ClassifierSpec):
         from unharm.scoring.classifier import model_key
 
@@ -51,61 +56,68 @@ def scorer_row(scoring: Scoring, name: str) -> ScorerRow:
         version = content_hash([model_key(spec), settings])[:12]
         reads: Literal["text", "answer"] = "answer" if "{answer}" in spec.template else "text"
         return ScorerRow(spec.measures, f"classifier {version}", False, spec.model, reads=reads)
+    if isinstance(spec, GuardSpec):
+        settings = spec.model_dump(include={"measures", "controversial", "threshold", "categories"})
+        version = content_hash([answers_version(scoring, name), settings])[:12]
+        description = f"{spec.model_name} as the guard {spec.preset}"
+        return ScorerRow(spec.measures, f"guard {version}", False, description, spec.model_name)
     if isinstance(spec, PerspectiveSpec):
         version = f"v1alpha1 {spec.attribute} {spec.language or 'any language'}"
         return ScorerRow("toxicity", version, False, "Perspective API", reads="text")
     if isinstance(spec, ModerationSpec):
         version = f"moderation {spec.model} {spec.measures}"
         return ScorerRow(spec.measures, version, False, f"moderation by {spec.model}", reads="text")
-    about = f"perplexity under the base, improbable from {spec.above:g}"
+    description = f"perplexity under the base, improbable from {spec.above:g}"
     version = content_hash([scoring.base, scoring.revision, spec.above])[:12]
-    return ScorerRow("perplexity", f"perplexity {version}", False, about)
-
-
-def _with_package(version: str) -> str:
-    """The version of a built-in scorer with that of the package that it stands on."""
-    from unharm.core.hashing import version_of
-
-    packages = {"alt-profanity-check": "alt-profanity-check", "vader": "vaderSentiment"}
-    own, _, package = version.partition("+")
-    return f"{own}+{package} {version_of(packages[package])}" if package else own
+    return ScorerRow("perplexity", f"perplexity {version}", False, description)
 
 
 def answers_version(scoring: Scoring, name: str) -> str:
-    """What the answers of a service depend on besides the text; where it is does not count."""
+    """Return a hash of everything but the text that the answers of a service depend on. Its URL does not
+    count: the same model at another address gives the same answers."""
     spec = scoring.specs[name]
     if isinstance(spec, JudgeSpec):
         rubric = load_rubric(spec.rubric)
         return content_hash(["judge", spec.model, rubric.key, spec.temperature, spec.max_tokens])
     if isinstance(spec, PerspectiveSpec):
         return content_hash(["perspective", spec.language, sorted({spec.attribute, *ATTRIBUTES})])
+    if isinstance(spec, GuardSpec):
+        from unharm.scoring.guards.local import guard_model_key
+
+        asked = [spec.preset, spec.rules.version, spec.criteria, spec.max_tokens, spec.structured]
+        return content_hash(["guard", guard_model_key(spec), asked])
     assert isinstance(spec, ModerationSpec)
     return content_hash(["moderation", spec.model])
 
 
 def scorer_problems(scoring: Scoring) -> list[tuple[Problem, tuple[str | int, ...]]]:
-    """What is wrong with the scorers of a spec, each with its place in it."""
-    found: list[tuple[Problem, tuple[str | int, ...]]] = []
+    """Return every mistake in the scorers of a spec, each with its location in the spec."""
+    problems: list[tuple[Problem, tuple[str | int, ...]]] = []
     for name, spec in scoring.specs.items():
         loc = ("scorers", name)
         if name in SCORERS:
-            found.append((Problem(f"{name!r} is the name of a built-in scorer", "", "choose another"), loc))
+            problems.append(
+                (Problem(f"{name!r} is the name of a built-in scorer", "", "choose another"), loc)
+            )
         if isinstance(spec, JudgeSpec):
             try:
                 load_rubric(spec.rubric)
             except UserError as error:
-                found += [(problem, (*loc, "rubric")) for problem in error.problems]
-        if isinstance(spec, ClassifierSpec) and not Path(spec.model).expanduser().exists():
-            if spec.model.count("/") != 1 or spec.model.startswith((".", "/", "~")):
-                found.append((Problem(f"no such folder: {spec.model}"), (*loc, "model")))
+                problems += [(problem, (*loc, "rubric")) for problem in error.problems]
+        own = isinstance(spec, ClassifierSpec) or (isinstance(spec, GuardSpec) and not spec.server)
+        model = spec.model_name if isinstance(spec, GuardSpec) else getattr(spec, "model", "")
+        if own and not Path(model).expanduser().exists():
+            assert isinstance(spec, ClassifierSpec | GuardSpec)
+            if model.count("/") != 1 or model.startswith((".", "/", "~")):
+                problems.append((Problem(f"no such folder: {model}"), (*loc, "model")))
             elif spec.revision is None:
                 todo = "give the commit of the hub, so that the scores can be repeated"
-                found.append((Problem("the field 'revision' is missing", "", todo), loc))
-    return found
+                problems.append((Problem("the field 'revision' is missing", "", todo), loc))
+    return problems
 
 
 class LoadedBase(Protocol):
-    """Gives the base model and its tokenizer, loaded when they are first asked for."""
+    """The base model and its tokenizer. Each is loaded when it is first used."""
 
     @property
     def model(self) -> Any: ...
@@ -115,66 +127,89 @@ class LoadedBase(Protocol):
 
 
 def has_model(spec: ScorerSpec | None) -> bool:
-    """Whether a scorer loads a model of its own, or the base."""
-    return isinstance(spec, ClassifierSpec | PerplexitySpec)
+    """Return whether a scorer loads a model: its own, or the base."""
+    return isinstance(spec, ClassifierSpec | PerplexitySpec | GuardSpec) and not asks_service(spec)
 
 
 @dataclass
 class Scorers:
-    """The scorers of a run, each made once. `models` gives the base and its tokenizer where one needs
-    them, `device` is where classifiers run, `answers_file` where services' answers are kept."""
+    """The scorers of a run. Each is loaded when it is first used.
+
+    Attributes:
+        scoring: The scorers of the study.
+        models: The base and its tokenizer, for scorers that read it.
+        device: Where models of scorers run.
+        answers_file: Where the answers of services are stored.
+        dry: How scores are made up in a dry run; None in a real one.
+        load_engine: Loads the engine that local guards run on.
+    """
 
     scoring: Scoring
     models: LoadedBase
     device: str
     answers_file: Path
     dry: Dry | None = None
+    load_engine: LoadEngine | None = None
     _services: dict[str, Any] = field(default_factory=dict)
-    _made: dict[str, Scorer] = field(default_factory=dict)
+    _loaded: dict[str, Scorer] = field(default_factory=dict)
+    _engines: dict[str, ReplyEngine] = field(default_factory=dict)
     _answers: Answers | None = None
 
     def check_keys(self, names: Sequence[str]) -> None:
-        """Raises one `UserError` with every service whose key is not in the environment."""
+        """Raise one `UserError` that names every service whose key is not in the environment."""
         problems: list[Problem] = []
         for name in names:
             spec = self.scoring.specs.get(name)
-            if isinstance(spec, (JudgeSpec, PerspectiveSpec, ModerationSpec)):
+            server = getattr(spec, "server", None)
+            if server is not None:
                 try:
-                    api_key(spec.server, _where(name) if hasattr(spec, "url") else f"{_where(name)}.server")
+                    api_key(server, _where(name) if hasattr(spec, "url") else f"{_where(name)}.server")
                 except UserError as error:
                     problems += error.problems
         raise_all(problems)
 
     def check(self, names: Sequence[str]) -> None:
-        """Looks whether these scorers can be used, without scoring. Raises one `UserError` with every
-        mistake: a missing key, a service that does not answer, a classifier with other labels."""
+        """Check that these scorers can be used, without scoring.
+
+        Raises:
+            UserError: Every problem at once: a missing key or package, a service that does not answer, a
+                classifier with other labels.
+        """
         self.check_keys(names)
         problems: list[Problem] = []
         for name in names:
             spec = self.scoring.specs.get(name)
             try:
-                if isinstance(spec, ClassifierSpec):
+                if name in SCORERS:
+                    SCORERS[name].check()
+                elif isinstance(spec, ClassifierSpec):
                     from unharm.scoring.classifier import check_labels
 
                     check_labels(spec, _where(name))
-                elif isinstance(spec, ServiceSpec):
+                elif isinstance(spec, GuardSpec) and spec.server is None:
+                    from unharm.scoring.guards.local import check_guard_model
+
+                    check_guard_model(spec, _where(name))
+                elif asks_service(spec):
                     self.service(name).try_out(lambda: None)
             except UserError as error:
                 problems += error.problems
         raise_all(problems)
 
     def service(self, name: str) -> Any:
-        """The service behind a scorer, made once. Raises `UserError` where its key is missing."""
+        """Return the client of a service. Raises `UserError` where its key is missing."""
         if name not in self._services:
-            spec, version, where = (
-                self.scoring.specs[name],
-                answers_version(self.scoring, name),
-                _where(name),
-            )
+            spec, where = self.scoring.specs[name], _where(name)
+            version = answers_version(self.scoring, name)
             if isinstance(spec, JudgeSpec):
                 from unharm.scoring.judge import Judge
 
                 self._services[name] = Judge(spec, load_rubric(spec.rubric), version, where)
+            elif isinstance(spec, GuardSpec):
+                from unharm.scoring.guards.served import ServedGuard
+
+                assert spec.server is not None
+                self._services[name] = ServedGuard(spec, spec.server, version, where)
             elif isinstance(spec, PerspectiveSpec):
                 from unharm.scoring.perspective import Perspective
 
@@ -188,7 +223,7 @@ class Scorers:
 
     @property
     def answers(self) -> Answers:
-        """The file of paid answers, opened once."""
+        """The store of paid answers, opened at first use."""
         from unharm.scoring.answer_store import Answers
 
         if self._answers is None:
@@ -196,13 +231,13 @@ class Scorers:
         return self._answers
 
     def __getitem__(self, name: str) -> Scorer:
-        """A scorer by its name, loaded."""
-        if name not in self._made:
-            built_in = name in FUNCTIONS and (self.dry is None or self.dry.built_in_scorers)
-            self._made[name] = FUNCTIONS[name] if built_in else self._make(name)
-        return self._made[name]
+        """Return a scorer by its name, loaded."""
+        if name not in self._loaded:
+            built_in = name in SCORERS and (self.dry is None or self.dry.built_in_scorers)
+            self._loaded[name] = SCORERS[name].score if built_in else self._load(name)
+        return self._loaded[name]
 
-    def _make(self, name: str) -> Scorer:
+    def _load(self, name: str) -> Scorer:
         if self.dry:
             from unharm.scoring.fake import DryScorer
 
@@ -212,6 +247,8 @@ class Scorers:
             from unharm.scoring.classifier import Classifier
 
             return Classifier(spec, self.device, _where(name))
+        if isinstance(spec, GuardSpec) and spec.server is None:
+            return self._local_guard(name, spec)
         if isinstance(spec, PerplexitySpec):
             from unharm.scoring.perplexity import Perplexity
 
@@ -223,16 +260,32 @@ class Scorers:
         limits = Limits(count, spent, spec.max_requests, getattr(spec, "max_cost", None), spec.rate)
         return ServiceScorer(service, self.answers, limits)
 
+    def _local_guard(self, name: str, spec: GuardSpec) -> Scorer:
+        """Return a guard on this machine. Scorers of the same guard share one loaded engine."""
+        from unharm.scoring.guards.local import LocalGuard, guard_model_key
+
+        def load() -> ReplyEngine:
+            assert self.load_engine is not None
+            key = guard_model_key(spec)
+            if key not in self._engines:
+                self._engines[key] = self.load_engine(
+                    spec.model_name, spec.revision, self.device, _where(name)
+                )
+            return self._engines[key]
+
+        return LocalGuard(spec, answers_version(self.scoring, name), self.answers, load)
+
     def close(self) -> None:
-        """Closes the file of answers and lets go of the models."""
+        """Close the store of answers and release the models."""
         if self._answers is not None:
             self._answers.close()
             self._answers = None
-        self._made.clear()
+        self._loaded.clear()
+        self._engines.clear()
 
 
 def judge_of(scorers: Scorers, name: str) -> Judge:
-    """The judge of that name. Raises `UserError` where it is none."""
+    """Return the judge of that name. Raises `UserError` where the scorer is not a judge."""
     if not isinstance(scorers.scoring.specs.get(name), JudgeSpec):
         judges = [n for n, spec in scorers.scoring.specs.items() if isinstance(spec, JudgeSpec)]
         raise UserError(
@@ -243,10 +296,10 @@ def judge_of(scorers: Scorers, name: str) -> Judge:
 
 
 def score_texts(scorer: Scorer, texts: Sequence[str]) -> list[Score]:
-    """The scores of plain texts, apart from any prompt; equal ones are scored once."""
-    different = list(dict.fromkeys(texts))
-    made = scorer([Text(str(n), "", text, text) for n, text in enumerate(different)])
-    by_text = dict(zip(different, made, strict=True))
+    """Score plain texts without prompts. Equal texts are scored once."""
+    distinct = list(dict.fromkeys(texts))
+    scores = scorer([Text(str(n), "", text, text) for n, text in enumerate(distinct)])
+    by_text = dict(zip(distinct, scores, strict=True))
     return [by_text[text] for text in texts]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from unharm.core.errors import Problem, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.hashing import content_hash
-from unharm.scoring.offline import refuses
+from unharm.scoring.refusals import refuses
 from unharm.scoring.texts import Text
 
 EMBEDDED = ("harmfulness", "harmfulness-reworded", "safety", "safety-reworded", "values")

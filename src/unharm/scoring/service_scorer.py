@@ -14,7 +14,7 @@ from unharm.core import interrupt
 from unharm.core.errors import UserError
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answer, Answers, key_of
-from unharm.scoring.offline import unscored
+from unharm.scoring.scorer import unscored
 from unharm.scoring.texts import Text
 
 SILENT = 8

@@ -1,4 +1,4 @@
-"""The parts of the spec that describe scorers of the user's own."""
+"""The parts of a study that describe its scorers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from unharm.core.connection import Connection, KeyVariable, Url
 from unharm.core.spec import Positive, Spec
+from unharm.scoring.guards import PRESETS
+from unharm.scoring.guards.preset import Preset
 
 REGARD = ("negative", "neutral", "positive", "other")
 SAFETY = ("safe", "unsafe")
@@ -26,7 +28,7 @@ def _template(text: str) -> str:
 
 
 class Sampled(Spec):
-    """A scorer that may take a part of the completions only."""
+    """A scorer that may score a sample of the completions."""
 
     sample: Positive | None = Field(
         None, description="about so many completions of a benchmark, drawn by seed; all where left out"
@@ -62,11 +64,15 @@ class ClassifierSpec(Sampled):
         return self
 
 
-class ServiceSpec(Sampled):
-    """What all services share: a limit on what is asked of them."""
+class Limited(Sampled):
+    """A scorer that may ask a service, with limits on its requests."""
 
     rate: Annotated[float, Field(gt=0)] | None = Field(None, description="most requests a second")
     max_requests: Positive | None = Field(None, description="most requests in one run folder")
+
+
+class ServiceSpec(Limited):
+    """A scorer that always asks a service."""
 
 
 class PerspectiveSpec(ServiceSpec):
@@ -125,6 +131,65 @@ class JudgeSpec(ServiceSpec):
         return self
 
 
+class GuardSpec(Limited):
+    """A guard: a language model that reads prompt and answer and says safe or not. It runs on this machine,
+    or on an OpenAI-compatible server where `server` is given."""
+
+    kind: Literal["guard"]
+    preset: str = Field(description="how the guard is asked and read")
+    model: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="a folder or a hub id; the preset's first model where left out"
+    )
+    revision: str | None = Field(None, description="of a hub id: the commit")
+    server: Connection | None = None
+    measures: Literal["flagged", "refusal", "toxicity"] = Field(
+        "flagged", description="toxicity: the probability of unsafe"
+    )
+    controversial: Literal["unsafe", "safe", "unscored"] = "unsafe"
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="flag from this probability of unsafe on; null: by the verdict"
+    )
+    categories: Literal["own", "beavertails", "hexphi"] = Field(
+        "own", description="whose names of harm are in the label"
+    )
+    criteria: dict[str, str] | None = Field(
+        None, description="your questions by name, for presets that take them"
+    )
+    max_tokens: Positive | None = Field(None, description="of a reply; the preset's where left out")
+    structured: bool = Field(
+        False, description="ask a server to hold the reply to the preset's JSON schema"
+    )
+
+    @property
+    def rules(self) -> Preset:
+        return PRESETS[self.preset]
+
+    @property
+    def model_name(self) -> str:
+        return self.model or self.rules.models[0]
+
+    @model_validator(mode="after")
+    def _fits_the_preset(self) -> GuardSpec:
+        if self.preset not in PRESETS:
+            raise ValueError(f"give a preset among {', '.join(PRESETS)}; got {self.preset!r}")
+        rules = self.rules
+        if self.measures == "refusal" and not rules.says_refusal:
+            able = ", ".join(name for name, p in PRESETS.items() if p.says_refusal)
+            raise ValueError(
+                f"give a preset that says whether an answer refuses ({able}); {self.preset} does not"
+            )
+        if self.categories != "own" and self.categories not in rules.maps:
+            raise ValueError(
+                f"give categories: own; {self.preset} has no map to the categories of {self.categories}"
+            )
+        if self.criteria is not None and (not rules.criteria or not self.criteria):
+            able = ", ".join(name for name, p in PRESETS.items() if p.criteria)
+            raise ValueError(f"give criteria, at least one, to a preset that takes them ({able})")
+        if self.threshold is not None and self.measures != "flagged":
+            raise ValueError("give a threshold only where the guard measures flagged")
+        return self
+
+
 class PerplexitySpec(Sampled):
     """How surprised a language model is by a completion; a scorer of coherence, not of harm."""
 
@@ -133,11 +198,12 @@ class PerplexitySpec(Sampled):
 
 
 ScorerSpec = Annotated[
-    ClassifierSpec | PerspectiveSpec | ModerationSpec | JudgeSpec | PerplexitySpec,
+    ClassifierSpec | GuardSpec | PerspectiveSpec | ModerationSpec | JudgeSpec | PerplexitySpec,
     Field(discriminator="kind"),
 ]
 KINDS: dict[str, Any] = {
     "classifier": ClassifierSpec,
+    "guard": GuardSpec,
     "perspective": PerspectiveSpec,
     "moderation": ModerationSpec,
     "judge": JudgeSpec,
@@ -145,9 +211,14 @@ KINDS: dict[str, Any] = {
 }
 
 
+def asks_service(spec: ScorerSpec | None) -> bool:
+    """Return whether a scorer asks a service over the network."""
+    return isinstance(spec, ServiceSpec) or (isinstance(spec, GuardSpec) and spec.server is not None)
+
+
 @dataclass(frozen=True)
 class Scoring:
-    """The scorers of a study by name, and the base, whose perplexity a scorer may read."""
+    """The scorers of a study by name, and the base, which some of them read."""
 
     specs: Mapping[str, ScorerSpec]
     base: str

@@ -12,7 +12,7 @@ from unharm.core.files.yaml_text import SpecText
 from unharm.prompting.pack import EMBEDDED
 from unharm.scoring import BESIDE, SCORERS
 from unharm.scoring.registry import scorer_problems, scorer_row
-from unharm.scoring.settings import ServiceSpec
+from unharm.scoring.settings import asks_service
 from unharm.store.object_storage import as_url
 from unharm.study.spec import REQUEST_BENCHMARKS, TOY, Study
 
@@ -116,7 +116,7 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
 
 def _storage_problems(study: Study, text: SpecText) -> list[Problem]:
     """Check what a run on object storage requires."""
-    paid = [name for name in study.used_scorers if isinstance(study.scorers.get(name), ServiceSpec)]
+    paid = [name for name in study.used_scorers if asks_service(study.scorers.get(name))]
     if as_url(study.output_location) and paid and study.answers is None:
         message = f"the answers of {paid[0]} need a local file, because 'output' is object storage"
         todo = "give answers: PATH, a file on a disk that is kept after this machine is gone"

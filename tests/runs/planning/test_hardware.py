@@ -47,13 +47,13 @@ def test_a_base_of_unknown_size_or_that_does_not_fit_is_told() -> None:
 
 
 def test_an_estimate_by_hand() -> None:
-    """One subject, one benchmark: 330 prompts of 64 new tokens, at 1,000 tokens written and 10⁶ read a second."""
+    """One subject, one benchmark: 300 prompts of 64 new tokens, at 1,000 tokens written and 10⁶ read a second."""
     plan = Plan(paper("arms=[vanilla]", "benchmarks={hexphi: {file: none}}"), sizes_only=True)
     summary = summary_of(plan)
     from unharm.runs.planning import hardware
 
     row = hardware.estimate(plan, summary, Rates("x", 2, 1.0, 1e6, 1000.0, "by hand", price=3.0), 7e9, 0.0)
-    seconds = (330 * 64 / 1000 + summary.prompt_tokens / 2.5 / 1e6) / 2
+    seconds = (300 * 64 / 1000 + summary.prompt_tokens / 2.5 / 1e6) / 2
     assert row["hours"]["completions"] == pytest.approx(seconds / 3600, abs=0.01)
     assert row["hours"]["adapters"] == 0
     assert row["gpu_hours"] == pytest.approx(2 * seconds / 3600, abs=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from support.scoring_helpers import one
 from unharm.core.records import Score
 from unharm.runs.pipeline import run_study
 from unharm.runs.shards import all_shards
-from unharm.scoring.offline import FUNCTIONS
+from unharm.scoring import SCORERS
 from unharm.scoring.texts import Text
 
 
@@ -35,13 +36,13 @@ def test_equal_texts_of_a_prompt_are_scored_once_and_nothing_changes(
         )
         run.store.put_table(shard.completions, frame)
     asked: list[int] = []
-    plain = FUNCTIONS["offline-toxicity"]
+    plain = SCORERS["offline-toxicity"].score
 
     def counted(some: Sequence[Text]) -> list[Score]:
         asked.append(len(some))
         return plain(some)
 
-    monkeypatch.setitem(FUNCTIONS, "offline-toxicity", counted)
+    monkeypatch.setitem(SCORERS, "offline-toxicity", replace(SCORERS["offline-toxicity"], score=counted))
     again = run_study(study, "scores")
     scores = pl.concat([again.store.scan(s.scores) for s in all_shards(again)]).collect()
     completions = pl.concat([again.store.scan(s.completions) for s in all_shards(again)]).collect()

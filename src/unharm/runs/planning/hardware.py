@@ -25,7 +25,7 @@ from unharm.runs.planning.summary import PlanSummary
 from unharm.runs.reopen import open_run
 from unharm.runs.shards import all_shards
 from unharm.runs.status import status
-from unharm.scoring.settings import ServiceSpec
+from unharm.scoring.settings import asks_service
 from unharm.store.checked import read_checked
 
 TRAINING_EFFICIENCY, READING_EFFICIENCY, WRITING_EFFICIENCY = 0.35, 0.4, 0.5
@@ -252,9 +252,8 @@ def estimate(
     hours = {stage: value / 3600 / rates.count for stage, value in seconds.items()}
     for use in summary.services:
         spec = plan.study.scorers[use.scorer]
-        concurrency = (
-            spec.server.concurrency if isinstance(spec, ServiceSpec) and hasattr(spec, "server") else 1
-        )
+        server = getattr(spec, "server", None)
+        concurrency = server.concurrency if asks_service(spec) and server else 1
         hours["scores"] += max(use.hours or 0.0, use.calls * JUDGE_SECONDS / concurrency / 3600)
     rank = plan.study.training.lora.r
     adapter_bytes = 4 * rank * 2 * 2 * _width(parameters) * _layers(parameters)

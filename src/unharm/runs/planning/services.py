@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from unharm.runs.plan import Plan
 from unharm.scoring.rubric import load_rubric
-from unharm.scoring.settings import JudgeSpec, ServiceSpec
+from unharm.scoring.settings import GuardSpec, JudgeSpec, asks_service
 from unharm.scoring.texts import Text
 
 CHARACTERS_PER_TOKEN = 4.0
-"""For estimates without a tokenizer."""
+"""An estimate where there is no tokenizer."""
 VERDICT_TOKENS = 60
 """Typical length of a verdict with its reason."""
 
@@ -44,7 +44,7 @@ def services(plan: Plan) -> list[ServiceUse]:
     for benchmark, bench in plan.study.benchmarks.chosen().items():
         for name in bench.scorers:
             spec = plan.study.scorers.get(name)
-            if not isinstance(spec, ServiceSpec):
+            if not asks_service(spec):
                 continue
             prompts = plan.prompts[benchmark].prompts
             completions = len(plan.subjects) * len(prompts) * bench.samples
@@ -59,6 +59,9 @@ def services(plan: Plan) -> list[ServiceUse]:
                 received = calls * min(VERDICT_TOKENS, spec.max_tokens)
                 if spec.price:
                     cost = round((sent * spec.price.input + received * spec.price.output) / 1e6, 4)
-            hours = round(calls / spec.rate / 3600, 2) if spec.rate else None
+            rate = getattr(spec, "rate", None)
+            if isinstance(spec, GuardSpec):
+                calls *= len(spec.criteria or spec.rules.criteria or (None,))
+            hours = round(calls / rate / 3600, 2) if rate else None
             rows.append(ServiceUse(benchmark, name, calls, sent, received, cost, hours))
     return rows

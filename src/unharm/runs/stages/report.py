@@ -85,7 +85,7 @@ def report_inputs(run: Run) -> ReportInputs:
     if manifest is None:
         raise UserError("this run has no manifest", str(run.store), "write it again: unharm run STUDY")
     stand_ins = [
-        (BENCHMARKS[name].title, scorer, run.plan.scorers[scorer].about)
+        (BENCHMARKS[name].title, scorer, run.plan.scorers[scorer].description)
         for name, spec in run.study.benchmarks.chosen().items()
         for scorer in spec.scorers
         if run.plan.scorers[scorer].stand_in

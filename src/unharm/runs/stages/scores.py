@@ -19,10 +19,10 @@ from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
 from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
 from unharm.scoring.coherence import UNMASKED, coherence_flag
-from unharm.scoring.offline import Scorer, unscored
 from unharm.scoring.registry import has_model
+from unharm.scoring.scorer import Scorer, unscored
 from unharm.scoring.service_scorer import ServiceScorer
-from unharm.scoring.settings import ServiceSpec
+from unharm.scoring.settings import asks_service
 from unharm.scoring.texts import Text, text_of
 from unharm.store.store import Artefact, NotDone
 
@@ -149,7 +149,7 @@ def give_up_scores(run: Run, chunk: Chunk, fault: Fault) -> str:
 
 def _is_service(run: Run, name: str) -> bool:
     """Return whether a scorer asks a service."""
-    return isinstance(run.study.scorers.get(name), ServiceSpec) and run.dry is None
+    return asks_service(run.study.scorers.get(name)) and run.dry is None
 
 
 def _texts(run: Run, part: Part) -> int:

@@ -1,0 +1,138 @@
+"""A guard on an OpenAI-compatible server: one chat request for every question about a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import openai
+
+from unharm.core.connection import Connection, exceeds_context, refused_by_filter
+from unharm.core.errors import UserError
+from unharm.core.records import Reply, ReplyToken, Score
+from unharm.scoring.answer_store import Answer
+from unharm.scoring.guards.preset import Criterion
+from unharm.scoring.guards.prompts import check_instruction, criteria_of, messages_of
+from unharm.scoring.guards.scores import Said, packed, request_body, said_of, score_of, unpacked
+from unharm.scoring.service_calls import Unreadable, client_of, parsed, patiently, told, tried_out
+from unharm.scoring.settings import GuardSpec
+from unharm.scoring.texts import Text
+
+TRIAL = Text("", "How long should I boil an egg?", "Eight minutes for a firm yolk.", "")
+
+
+class ServedGuard:
+    """See `Service`. `where` is the field of the spec that describes it."""
+
+    tries = 1
+
+    def __init__(self, spec: GuardSpec, server: Connection, version: str, where: str):
+        self.spec, self.server, self.version, self.where = spec, server, version, where
+        self.preset = spec.rules
+        check_instruction(self.preset, where)
+        self.concurrency = server.concurrency
+        self.client = client_of(server, f"{where}.server")
+        self.logprobs = True
+
+    def try_out(self, before: Callable[[], None]) -> None:
+        """Send one harmless request.
+
+        Raises:
+            UserError: The server cannot be used, or gives no logprobs where the study needs probabilities.
+        """
+        with tried_out(self.server, f"{self.where}.server"):
+            try:
+                answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
+                self.logprobs = False
+                answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
+        said = unpacked(answer.raw)
+        readable = any(self.preset.reading(s.reply) for s in said)
+        if self._needs_probabilities and readable and not any(s.probabilities for s in said):
+            raise UserError(
+                "the server gives no logprobs, and this scorer needs the probability of the verdict",
+                f"{self.where}.server",
+                "start it with logprobs, or score the verdict: measures: flagged, without a threshold",
+            )
+
+    @property
+    def _needs_probabilities(self) -> bool:
+        return self.spec.measures == "toxicity" or self.spec.threshold is not None
+
+    def identity(self, text: Text) -> tuple[str, ...]:
+        return text.prompt, text.answer
+
+    def most(self, text: Text) -> float:
+        return 0.0
+
+    def body(self, text: Text, criterion: Criterion | None) -> dict[str, Any]:
+        """Return the body of the request for one question."""
+        body = request_body(self.preset, self.spec)
+        body["messages"] = messages_of(self.preset, text, criterion)
+        if not self.logprobs:
+            del body["logprobs"], body["top_logprobs"]
+        arguments = self.preset.template_arguments(criterion)
+        if arguments:  # vLLM and llama.cpp hand these to the chat template
+            body["extra_body"] = {"chat_template_kwargs": arguments}
+        return body
+
+    def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
+        with told(self.server, self.where, f"the model {self.spec.model_name!r}"):
+            try:
+                return patiently(lambda: self._send(text, before), self.server.attempts)
+            except openai.BadRequestError as error:
+                if refused_by_filter(error):
+                    return Answer("", "filtered", "content filter of the service")
+                if exceeds_context(error):
+                    return Answer("", "unscorable", "longer than the guard can read")
+                raise
+
+    def _send(self, text: Text, before: Callable[[], None]) -> Answer:
+        said: list[Said] = []
+        sent = received = 0
+        for criterion in criteria_of(self.spec, self.preset):
+            before()
+            send = partial(self.client.chat.completions.create, **self.body(text, criterion))
+            reply, usage = parsed(partial(_reply_to, send))
+            said.append(said_of(self.preset, criterion.name if criterion else "", reply))
+            sent, received = sent + usage[0], received + usage[1]
+        return Answer(packed(said), "answer", "", sent, received)
+
+    def read(self, text: Text, answer: Answer) -> Score | None:
+        return score_of(self.spec, self.preset, text, answer.raw)
+
+
+def _reply_to(send: Callable[[], Any]) -> tuple[Reply, tuple[int, int]]:
+    """Return the reply that a chat request gets, and its tokens sent and received."""
+    response = send()
+    choice, usage = response.choices[0], response.usage
+    counts = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+    content = choice.message.content
+    if not isinstance(content, str):
+        raise Unreadable("no text")
+    return Reply(_tokens(choice, content), cut=choice.finish_reason == "length"), counts
+
+
+def _tokens(choice: Any, content: str) -> tuple[ReplyToken, ...]:
+    """Return the tokens of a reply with their alternatives; one token without any where there are none, or
+    where they are those of another text (a server may count reasoning that it cuts out)."""
+    listed = getattr(getattr(choice, "logprobs", None), "content", None) or []
+    texts = [str(item.token) for item in listed]
+    joined = "".join(texts)
+    start = joined.find(content) if content else -1
+    if start < 0:
+        return (ReplyToken(content),)
+    tokens: list[ReplyToken] = []
+    position = 0
+    for item, text in zip(listed, texts, strict=True):
+        begin, position = position, position + len(text)
+        if position <= start or begin >= start + len(content):
+            continue
+        own = text[max(0, start - begin) : len(text) - max(0, position - start - len(content))]
+        likely: dict[str, float] = {}
+        for other in item.top_logprobs or []:
+            likely[other.token] = likely.get(other.token, 0.0) + math.exp(other.logprob)
+        tokens.append(ReplyToken(own, likely))
+    return tuple(tokens)
