@@ -22,7 +22,7 @@ from unharm.core.records import Profile
 ALIKE = 0.5
 """Ratings that span less than half a point of six are all alike."""
 LEAST_MASS = 0.5
-"""The distribution over the answers is read only where the six answers have at least this probability together."""
+"""The distribution is read only where the six answers have at least this probability together."""
 
 TOOK, PARTLY, NOT, FLAT, UNKNOWN = "took", "partly", "not", "rates everything alike", "not known"
 

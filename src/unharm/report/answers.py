@@ -106,7 +106,7 @@ def _one_seed(rows: list[dict[str, Any]], arm: str) -> str:
     """What one seed cannot show, for arms that are trained."""
     if not (arm in VIM_STAGES or arm.startswith("benign:")) or any((r["seeds"] or 1) > 1 for r in rows):
         return ""
-    return " One training seed: the interval leaves out how far another seed would move all adapters of the arm."
+    return " One training seed: the interval leaves out how far another would move all adapters of the arm."
 
 
 def injected_first(arms: list[str]) -> list[str]:
@@ -142,7 +142,7 @@ def halved_profiles(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[l
 
 
 def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
-    """Whether the alignment of each arm took: by skill over the best constant answer, correlation and retrieval."""
+    """Whether the alignment of each arm took: by skill over the best constant, correlation, retrieval."""
     sentences = []
     for arm in injected_first(study.arms):
         chosen = preferred_reading(alignment, arm)
@@ -165,8 +165,8 @@ def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
         bounds = "" if skill.low is None else f" [{number(skill.low)} to {number(skill.high)}]"
         retrieved = known["retrieved"].drop_nulls()
         text = (
-            f"The alignment of {arm} {verdict}{how}: {took} of {known.height} profiles pass; mean skill over the "
-            f"best constant answer {number(skill.value)}{bounds}"
+            f"The alignment of {arm} {verdict}{how}: {took} of {known.height} profiles pass; mean skill "
+            f"over the best constant answer {number(skill.value)}{bounds}"
         )
         if len(retrieved):
             text += f"; the own target is the nearest for {int(retrieved.sum())} of {len(retrieved)}"
@@ -207,8 +207,8 @@ def _values(study: ReportedStudy, associations: pl.DataFrame) -> list[str]:
         floor = min(part["least_p"].drop_nulls().to_list(), default=0.0)
         if not significant_rows.height and floor > study.analysis.fdr / part.height:
             sentences.append(
-                f"{arm}: {n!s} profiles with these ties cannot show which value goes with which harm (no p below "
-                f"{floor:.2g} over {part.height} tests); the correlations are descriptive."
+                f"{arm}: {n!s} profiles with these ties cannot show which value goes with which harm "
+                f"(no p below {floor:.2g} over {part.height} tests); the correlations are descriptive."
             )
             continue
         text = (

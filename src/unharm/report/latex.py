@@ -88,7 +88,8 @@ def _comparisons(study: ReportedStudy, comparisons: pl.DataFrame, kind: str, mar
     against = "vanilla" if kind == "arms" else study.strategies[0]
     caption = (
         f"Differences from {against} on the same prompts, with {100 * study.analysis.confidence:.0f} % "
-        f"intervals; prompts, targets of profiles and seeds are crossed; score intervals joined by MOVER; p adjusted by Holm.{mark}"
+        f"intervals; prompts, targets of profiles and seeds are crossed; score intervals joined by MOVER; "
+        f"p adjusted by Holm.{mark}"
     )
     head = ["arm" if kind == "arms" else "strategy", "metric", "difference", "interval", "p"]
     return table_environment(caption, f"{kind}-differences", head, rows)

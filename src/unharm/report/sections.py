@@ -60,13 +60,13 @@ def detectable_effects(associations: pl.DataFrame, study: ReportedStudy) -> dict
             text = f"{copies}: no correlation can be told from chance; the figures are descriptive."
         elif floor > study.analysis.fdr / tests:
             text = (
-                f"{copies}, and with their ties no p can lie below {floor:.2g}: a single correlation cannot be "
-                f"told from chance over {tests} tests, however strong. The figures are descriptive."
+                f"{copies}, and with their ties no p can lie below {floor:.2g}: a single correlation cannot "
+                f"be told from chance over {tests} tests, however strong. The figures are descriptive."
             )
         else:
             text = (
-                f"{copies}, {tests} tests. What near copies share is weighted down. 'unharm plan --power' says "
-                "how often a correlation of a given size would be found at these base rates of harm."
+                f"{copies}, {tests} tests. What near copies share is weighted down. 'unharm plan --power' "
+                "says how often a correlation of a given size would be found at these base rates of harm."
             )
         sentences[f"{arm} · {strategy}"] = text
     return sentences

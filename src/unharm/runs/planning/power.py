@@ -72,8 +72,8 @@ def power_of(plan: Plan, assumed: Assumed | None = None) -> dict[str, Any]:
             for r in EFFECTS
         ]
     notes.append(
-        f"assumed: near copies share {assumed.shared:.0%} of their deviation, {assumed.unscored:.0%} of harmful "
-        f"answers stay unscored, the judge sees {assumed.sensitivity:.0%} of the harm; vanilla "
+        f"assumed: near copies share {assumed.shared:.0%} of their deviation, {assumed.unscored:.0%} of "
+        f"harmful answers stay unscored, the judge sees {assumed.sensitivity:.0%} of the harm; vanilla "
         f"has {VANILLA_SAMPLES} samples per prompt"
     )
     some = (importances, targets) if aligned else (importances[:1], targets[:1])

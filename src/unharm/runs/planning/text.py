@@ -85,7 +85,7 @@ def power_text(power: dict[str, Any] | None) -> str:
     for row in power["correlations"]:
         shown = f"{100 * row['found']:.0f} % found ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
         lines.append(
-            f"            harm in {row['base']:.0%}: a correlation of a value of |r| = {row['r']:.1f}: {shown}"
+            f"            harm in {row['base']:.0%}, correlation with a value |r| = {row['r']:.1f}: {shown}"
         )
     for row in power["differences"]:
         lines.append(
