@@ -79,8 +79,12 @@ def hub_server(hub: Hub) -> Iterator[Hub]:
                 if parts[2:3] == ["tree"]:
                     rows = [{"type": "file", "path": f, "oid": "0" * 40,
                              "size": (folder / f).stat().st_size} for f in files]  # fmt: skip
-                    return self._send(200, json.dumps(rows).encode(), {"Content-Type": "application/json"}, body)
-                return self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"}, body)
+                    return self._send(
+                        200, json.dumps(rows).encode(), {"Content-Type": "application/json"}, body
+                    )
+                return self._send(
+                    200, json.dumps(info).encode(), {"Content-Type": "application/json"}, body
+                )
             file = folder / "/".join(parts[4:])
             if not file.is_file():
                 return self._error(404, "EntryNotFound", body)

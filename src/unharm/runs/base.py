@@ -12,7 +12,13 @@ from typing import Any
 
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash
-from unharm.core.models.base_files import BASE_FILES, UNWANTED, folder_key, weight_bytes
+from unharm.core.models.base_files import (
+    BASE_FILES,
+    UNWANTED,
+    folder_key,
+    has_chat_template,
+    weight_bytes,
+)
 from unharm.core.models.gguf import dequantised, gguf_key
 from unharm.core.models.transformers import quiet_libraries
 from unharm.core.progress import say
@@ -121,6 +127,28 @@ def _from_hub(name: str, revision: str | None) -> Path:
         ) from None
     _check_folder(Path(folder), name)
     return Path(folder)
+
+
+def chat_template_unused(study: Study) -> bool:
+    """Return whether the base has a chat template that the study does not use, as far as this machine
+    knows: nothing is downloaded."""
+    if study.prompting.format != "base" or not study.needs_base or study.base == TOY:
+        return False
+    if study.base == SMOLLM2:
+        return True
+    folder = Path(study.base).expanduser()
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        try:
+            files = (
+                try_to_load_from_cache(study.base, name, revision=study.revision)
+                for name in ("chat_template.jinja", "tokenizer_config.json")
+            )
+            folder = next((Path(file).parent for file in files if isinstance(file, str)), folder)
+        except ValueError:  # not a hub id
+            return False
+    return has_chat_template(folder)
 
 
 def _check_folder(path: Path, name: str) -> None:

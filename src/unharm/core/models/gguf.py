@@ -54,13 +54,13 @@ def _convert(file: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32
-        )
+        loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except Exception as error:  # readers of GGUF raise many types of errors
         reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"the GGUF file cannot be loaded as a language model: {reason}", str(file)) from None
+        raise UserError(
+            f"the GGUF file cannot be loaded as a language model: {reason}", str(file)
+        ) from None
     # transformers refuses to save a model that it read from GGUF, so a new model takes its tensors
     config = loaded.config
     if hasattr(config, "quantization_config"):

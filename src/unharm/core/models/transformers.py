@@ -7,6 +7,7 @@ from typing import Any
 
 from unharm.core.errors import UserError
 
+
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end a text.
 
