@@ -175,8 +175,9 @@ def load_pack(name: str) -> Pack:
     for where, slots in SLOTS.items():
         problems += _check_text(text, where, slots)
     chat = text.data.get("chat")
-    for name, slots in CHAT.items() if isinstance(chat, dict) else ():
-        problems += _check_text(text, ("chat", name), slots) if name in chat else []
+    chat_slots = CHAT if isinstance(chat, dict) else {}
+    for name, slots in chat_slots.items():
+        problems += _check_text(text, ("chat", name), slots) if chat and name in chat else []
     for field, expected in (("importance", 6), ("likeness", 6)):
         words = text.data.get(field)
         if not isinstance(words, list) or len(words) != expected:

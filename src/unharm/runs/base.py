@@ -74,7 +74,7 @@ def resolve_base(study: Study) -> Base:
         raise UserError(
             f"no model named {study.base!r}",
             "base",
-            f"expected '{TOY}', '{SMOLLM2}', a folder with a model, a .gguf file, or a hub id such as org/name",
+            f"expected '{TOY}', '{SMOLLM2}', a folder with a model, a .gguf file, or a hub id: org/name",
         )
     _check_folder(path, study.base)
     return Base(study.base, path, folder_key(path))
@@ -115,7 +115,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
         raise UserError(
             f"the model {name!r} is gated, and your account has no access to it",
             "base",
-            f"accept its terms at https://huggingface.co/{name} and set HF_TOKEN to a token of that account",
+            f"accept its terms at https://huggingface.co/{name} and set HF_TOKEN to your token",
         ) from None
     except RevisionNotFoundError:
         raise UserError(f"the model {name!r} has no revision {revision!r}", "revision") from None

@@ -59,7 +59,7 @@ def _convert(file: Path, out: Path) -> None:
     except Exception as error:  # readers of GGUF raise many types of errors
         reason = f"{type(error).__name__}: {error}"
         raise UserError(
-            f"the GGUF file cannot be loaded as a language model: {reason}", str(file)
+            f"this GGUF file is no language model that can be loaded: {reason}", str(file)
         ) from None
     # transformers refuses to save a model that it read from GGUF, so a new model takes its tensors
     config = loaded.config
