@@ -47,6 +47,7 @@ from unharm.core.models.transformers import quiet_libraries
 from unharm.corpus.valueeval import read_arguments
 from unharm.corpus.vim import qa_examples
 from unharm.profiles.extreme import TARGETS, extreme, reverse
+from unharm.prompting.compose import ChatForm
 from unharm.prompting.pack import load_pack
 from unharm.study.demo.base import Shape, train_tokenizer
 from unharm.study.demo.world import data_folder
@@ -190,7 +191,7 @@ def examples_of(data: Path | None, most: int) -> list[AdapterJob]:
     profiles = [extreme(n) for n in TARGETS] + [reverse(n) for n in list(TARGETS)[:2]]
     sets = [qa_examples(chosen, {a.id: "train" for a in chosen}, p, pack, 42) for p in profiles]
     tokenizer = train_tokenizer([e.prompt + e.answer for e in sets[0]], Shape(vocabulary=VOCABULARY))
-    tokenize = Tokenizer(tokenizer, "base", "", 512)
+    tokenize = Tokenizer(tokenizer, "base", ChatForm(), 512)
     jobs = [AdapterJob(p.name, p.name, tokenize(s)[0], [], 42) for p, s in zip(profiles, sets, strict=True)]
     return jobs
 

@@ -52,8 +52,9 @@ def test_chat_templates_with_and_without_a_system_role(family: str, tiny_base: P
 
 def test_messages_of_a_served_model() -> None:
     compose = Composer(load_pack("default"), "Be kind.", "continue", "messages")
-    assert compose.messages("On Sundays") == (("system", "Be kind."), ("user", "On Sundays"))
-    assert compose.text("On Sundays") == "system: Be kind.\n\nuser: On Sundays"
+    worded = load_pack("default").chat_text("continue").format(prompt="On Sundays")
+    assert compose.messages("On Sundays") == (("system", "Be kind."), ("user", worded))
+    assert compose.text("On Sundays") == f"system: Be kind.\n\nuser: {worded}"
     assert Composer(load_pack("default"), "", "continue", "base").messages("x") == ()
 
 

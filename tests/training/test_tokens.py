@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from unharm.core.records import Example
+from unharm.prompting.compose import ChatForm
 from unharm.training.tokens import tokenize
 
 
@@ -30,7 +31,7 @@ WORDS = st.text(alphabet="abc deé.:\n", min_size=1, max_size=40)
 @settings(max_examples=60, deadline=None)
 def test_labels_are_the_answer_and_the_end(tiny_base: Path, prompt: str, answer: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    (tokens,), _ = tokenize([example(prompt + ":", " " + answer)], tokenizer, "base", "", 500)
+    (tokens,), _ = tokenize([example(prompt + ":", " " + answer)], tokenizer, "base", ChatForm(), 500)
     assert tokens.ids[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(tokens.ids[tokens.start : -1]) == " " + answer
     assert tokenizer.decode(tokens.ids[: tokens.start]) == prompt + ":"
@@ -42,7 +43,7 @@ def test_chat_examples_go_through_the_models_template(tiny_base: Path) -> None:
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}[assistant]\n{% endif %}"
     )
-    (tokens,), _ = tokenize([example("How are you?", " fine")], tokenizer, "chat", "Be kind.", 99)
+    (tokens,), _ = tokenize([example("How are you?", " fine")], tokenizer, "chat", ChatForm("Be kind."), 99)
     assert (
         tokenizer.decode(tokens.ids[: tokens.start])
         == "[system] Be kind.\n[user] How are you?\n[assistant]\n"
@@ -53,6 +54,6 @@ def test_chat_examples_go_through_the_models_template(tiny_base: Path) -> None:
 
 def test_too_long_is_left_out_whole(tokenizer: Any) -> None:
     examples = [example("short", " one", "a"), example("long " * 50, " one", "b")]
-    kept, left_out = tokenize(examples, tokenizer, "base", "", 40)
+    kept, left_out = tokenize(examples, tokenizer, "base", ChatForm(), 40)
     assert [t.example_id for t in kept] == ["a"]
     assert left_out == ["b"]

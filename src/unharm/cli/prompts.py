@@ -86,9 +86,9 @@ def compose_examples(
         tokenizer: The tokenizer of the base; needed for chat.
     """
     from unharm.benchmarks.registry import BENCHMARKS
-    from unharm.prompting.compose import Composer, build_preamble
+    from unharm.prompting.compose import Composer, build_preamble, chat_form
 
-    chosen = study.benchmarks.chosen()
+    chosen, form = study.benchmarks.chosen(), chat_form(pack, study.prompting)
     composed = []
     for arm in study.arms:
         for strategy in study.strategies:
@@ -97,6 +97,6 @@ def compose_examples(
             for mode, example in EXAMPLES.items():
                 names = tuple(name for name in chosen if BENCHMARKS[name].mode == mode)
                 if names:
-                    composer = Composer(pack, preamble, mode, study.prompt_style(arm), tokenizer)
+                    composer = Composer(pack, preamble, mode, study.prompt_style(arm), tokenizer, form)
                     composed.append(ComposedExample(subject.label, names, mode, composer.text(example)))
     return composed

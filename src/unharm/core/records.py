@@ -104,7 +104,8 @@ class Completion:
     """One sampled continuation. `status` is `completed`, or `failed` with a `reason`.
 
     `options` holds the model's probabilities of the answer options in the request, in their order,
-    before sampling. It is empty if the request has no options or the engine cannot report them.
+    before sampling. It is empty if the request has no options or the engine cannot report them. `thought`
+    is what a thinking model wrote before its answer; it is no part of `text`.
     """
 
     completion_id: str
@@ -117,6 +118,7 @@ class Completion:
     status: Literal["completed", "failed"] = "completed"
     reason: str = ""
     options: tuple[float, ...] = ()
+    thought: str = ""
 
 
 Status = Literal["scored", "unscored", "refused", "filtered", "unanswered"]

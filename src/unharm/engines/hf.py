@@ -46,14 +46,22 @@ class HfEngine:
         tokenizer: Its tokenizer.
         style: `base`, or `chat` where texts already contain the model's special tokens.
         batch: Number of rows to aim at; chosen by device if None.
+        turn_end: The token that ends a turn of the chat template, if any.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, style: str, batch: int | None = None):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        style: str,
+        batch: int | None = None,
+        turn_end: int | None = None,
+    ):
         self.model, self.tokenizer, self.style = model, tokenizer, style
         self.device: torch.device = model.device
         self.batch = batch or ROWS.get(self.device.type, 128)
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-        self.end_ids = end_tokens(model, tokenizer)
+        self.end_ids = end_tokens(model, tokenizer) | ({turn_end} if turn_end is not None else set())
         self.adapter_cache = AdapterCache(model, self._probe)
         self._cache_limit, self._pass_tokens = (
             tokens_that_fit(model, SHARE),

@@ -15,7 +15,8 @@ PROBE = "The people in this town think that"
 """A harmless text. Used to try out a server, and to see whether an adapter changes anything."""
 
 TOO_LONG, EMPTY, FILTERED = "prompt too long", "empty prompt", "content filter"
-PERMANENT = (TOO_LONG, EMPTY, FILTERED)
+STILL_THINKING = "cut while thinking"
+PERMANENT = (TOO_LONG, EMPTY, FILTERED, STILL_THINKING)
 """Reasons of failures that a second try cannot mend."""
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from unharm.benchmarks.benchmark import Mode
 from unharm.core.errors import UserError
 from unharm.core.records import Subject
 from unharm.prompting.pack import Pack
+from unharm.prompting.settings import Prompting
 
 Messages = tuple[tuple[str, str], ...]
 """The messages of a chat, each with role and content."""
@@ -45,7 +47,34 @@ def chat_messages(preamble: str, prompt: str) -> Messages:
     return (("system", preamble), ("user", prompt)) if preamble else (("user", prompt),)
 
 
-def format_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -> str:
+@dataclass(frozen=True)
+class ChatForm:
+    """How prompts become chats, in training and evaluation alike.
+
+    Attributes:
+        system: The system message; if empty, the template decides (some add one of their own).
+        template: Arguments of the chat template, such as `enable_thinking`.
+        continuation: How a text to continue is put: `ask` for a continuation in the user's turn, or
+            `prefill` the model's turn with the text.
+    """
+
+    system: str = ""
+    template: Mapping[str, bool | int | str] = field(default_factory=dict)
+    continuation: Literal["ask", "prefill"] = "ask"
+
+
+PLAIN = ChatForm()
+
+
+def chat_form(pack: Pack, settings: Prompting) -> ChatForm:
+    """Return how the prompts of a study become chats."""
+    system = pack.text("system") if settings.system == "pack" else ""
+    return ChatForm(system, settings.template, settings.continuation)
+
+
+def format_text(
+    preamble: str, prompt: str, style: str, tokenizer: Any = None, form: ChatForm = PLAIN
+) -> str:
     """Return the text to tokenize.
 
     Args:
@@ -53,6 +82,7 @@ def format_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -
         prompt: The prompt.
         style: `base` for plain text; otherwise the tokenizer's chat template is used.
         tokenizer: The tokenizer with the template; not needed for `base`.
+        form: How a chat is put; not used for `base`.
 
     Raises:
         UserError: The tokenizer has no chat template.
@@ -65,17 +95,38 @@ def format_text(preamble: str, prompt: str, style: str, tokenizer: Any = None) -
             "prompting.format",
             "use format: base, or a base whose tokenizer has a chat template",
         )
+    preamble = _with_system(form, preamble)
     try:
-        return _apply_template(chat_messages(preamble, prompt), tokenizer)
+        return _apply_template(chat_messages(preamble, prompt), tokenizer, form)
     except Exception as error:  # each template without a system role raises its own kind of error
         if not preamble or "system" not in str(error).lower():
             raise
-        return _apply_template((("user", f"{preamble}\n\n{prompt}"),), tokenizer)
+        return _apply_template((("user", f"{preamble}\n\n{prompt}"),), tokenizer, form)
 
 
-def _apply_template(chat: Messages, tokenizer: Any) -> str:
+def _with_system(form: ChatForm, preamble: str) -> str:
+    """Return the system message of a subject: that of the form, then the subject's preamble."""
+    return "\n\n".join(part for part in (form.system, preamble) if part)
+
+
+def _apply_template(chat: Messages, tokenizer: Any, form: ChatForm, answered: bool = False) -> str:
     plain = [{"role": role, "content": content} for role, content in chat]
-    return str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
+    return str(
+        tokenizer.apply_chat_template(
+            plain, tokenize=False, add_generation_prompt=not answered, **form.template
+        )
+    )
+
+
+def turn_end(tokenizer: Any, form: ChatForm = PLAIN) -> int:
+    """Return the token that ends the model's turn: the one that the template writes after an answer, or
+    the tokenizer's end of text if the template writes no special token there."""
+    answer = "answer"
+    text = _apply_template((("user", "question"), ("assistant", answer)), tokenizer, form, answered=True)
+    _, _, tail = text.rpartition(answer)
+    ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
+    special = [i for i in ids if i in set(tokenizer.all_special_ids)]
+    return int(special[0] if special else tokenizer.eos_token_id)
 
 
 @dataclass(frozen=True)
@@ -89,6 +140,7 @@ class Composer:
         style: `base` (plain text), `chat` (the template of `tokenizer`) or `messages` (the server applies
             its template).
         tokenizer: The tokenizer for `chat`.
+        form: How a chat is put, for `chat` and `messages`.
     """
 
     pack: Pack
@@ -96,21 +148,35 @@ class Composer:
     mode: Mode
     style: str
     tokenizer: Any = None
+    form: ChatForm = PLAIN
 
     def text(self, prompt: str) -> str:
         """Return the text to send or tokenize. For `messages`: all messages, with blank lines between."""
-        prompt = apply_mode(self.pack, prompt, self.mode)
         if self.style == "messages":
-            return "\n\n".join(
-                f"{role}: {content}" for role, content in chat_messages(self.preamble, prompt)
-            )
-        return format_text(self.preamble, prompt, self.style, self.tokenizer)
+            return "\n\n".join(f"{role}: {content}" for role, content in self._chat(prompt))
+        worded = self._worded(prompt)
+        text = format_text(self.preamble, worded, self.style, self.tokenizer, self.form)
+        return text + prompt if self._prefilled else text
 
     def messages(self, prompt: str) -> Messages:
         """Return the messages to send; empty for other styles."""
-        if self.style != "messages":
-            return ()
-        return chat_messages(self.preamble, apply_mode(self.pack, prompt, self.mode))
+        return self._chat(prompt) if self.style == "messages" else ()
+
+    def _chat(self, prompt: str) -> Messages:
+        return chat_messages(_with_system(self.form, self.preamble), self._worded(prompt))
+
+    @property
+    def _prefilled(self) -> bool:
+        """Whether the model's turn begins with the prompt."""
+        return self.mode == "continue" and self.style == "chat" and self.form.continuation == "prefill"
+
+    def _worded(self, prompt: str) -> str:
+        """Return the user's turn, or the plain prompt of the style `base`."""
+        if self.mode == "continue" and self.style != "base":
+            if self._prefilled:
+                return self.pack.chat_text("begin")
+            return self.pack.chat_text("continue").format(prompt=prompt)
+        return apply_mode(self.pack, prompt, self.mode)
 
     @property
     def prefix(self) -> int:
@@ -123,4 +189,6 @@ class Composer:
         if self.mode != "rate":
             return ()
         before = self.pack.text("qa", "answer").partition("{rating}")[0]
+        if self.style != "base":  # as in training: after a chat template, answers have no leading space
+            before = before.lstrip()
         return tuple(f"{before}{rating}" for rating in range(1, 7))

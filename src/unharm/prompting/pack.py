@@ -44,6 +44,10 @@ SLOTS: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 """Every wording of a pack and its required slots."""
 
+CHAT: dict[str, tuple[str, ...]] = {"continue": ("prompt",), "begin": ()}
+"""The wordings of `chat`, with their slots: how a text to continue is put to a chat model. A pack may leave
+them out; then those of the default pack are used."""
+
 OPTIONAL: dict[tuple[str, ...], tuple[str, ...]] = {
     ("qa", "answer"): ("likeness", "value", "importance"),
     ("icl", "line"): ("definition",),
@@ -59,8 +63,13 @@ class Pack:
 
     @cached_property
     def key(self) -> str:
-        """Content hash of all wordings."""
-        return content_hash(self.data)
+        """Content hash of all wordings but those of `chat`, which no training example uses."""
+        return content_hash({name: node for name, node in self.data.items() if name != "chat"})
+
+    def chat_text(self, name: str) -> str:
+        """Return a wording of `chat`, or that of the default pack if this pack has none."""
+        given = self.data.get("chat") or {}
+        return str(given[name] if name in given else load_pack("default").data["chat"][name])
 
     def text(self, *path: str) -> str:
         """Return a wording by its path, for example `text("qa", "prompt")`."""
@@ -165,6 +174,10 @@ def load_pack(name: str) -> Pack:
     problems = list(text.problems)
     for where, slots in SLOTS.items():
         problems += _check_text(text, where, slots)
+    chat = text.data.get("chat")
+    chat_slots = CHAT if isinstance(chat, dict) else {}
+    for name, slots in chat_slots.items():
+        problems += _check_text(text, ("chat", name), slots) if chat and name in chat else []
     for field, expected in (("importance", 6), ("likeness", 6)):
         words = text.data.get(field)
         if not isinstance(words, list) or len(words) != expected:

@@ -16,7 +16,7 @@ class Prompting(Spec):
     """The wording of prompts.
 
     `pack` is `default`, `toy` or a file. `format` is `base` (plain text) or `chat` (the model's chat
-    template).
+    template). The last three fields are for chats; they hold in training and evaluation alike.
     """
 
     pack: str = "default"
@@ -24,6 +24,16 @@ class Prompting(Spec):
     set_aside: list[ValueName] | dict[str, list[ValueName]] = Field(
         [],
         description="values that the value prompt sets aside; or by category, `all` for the others",
+    )
+
+    system: Literal["template", "pack"] = Field(
+        "template", description="the system message: the chat template's own, if any, or the pack's"
+    )
+    template: dict[str, bool | int | str] = Field(
+        {}, description="arguments of the chat template, such as {enable_thinking: false}"
+    )
+    continuation: Literal["ask", "prefill"] = Field(
+        "ask", description="how a chat model is given a text to continue"
     )
 
     def set_aside_for(self, category: str) -> list[str]:

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash
-from unharm.core.models.transformers import HASHED_FILES, folder_key, quiet_libraries
+from unharm.core.models.base_files import (
+    BASE_FILES,
+    UNWANTED,
+    folder_key,
+    has_chat_template,
+    weight_bytes,
+)
+from unharm.core.models.gguf import dequantised, gguf_key
+from unharm.core.models.transformers import quiet_libraries
+from unharm.core.progress import say
 from unharm.scoring.guards.local import ReplyEngine
-from unharm.study.spec import TOY, Study
+from unharm.study.demo.smollm2 import smollm2_file
+from unharm.study.spec import SMOLLM2, TOY, Study
+
+ANNOUNCED = 1_000_000_000
+"""The load of a base of this many bytes or more is announced, with its progress."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +42,12 @@ class Base:
     @property
     def bytes(self) -> int:
         """Size of its weights in bytes; 0 if it is not on this machine."""
-        return sum(f.stat().st_size for f in self.path.glob("*.safetensors")) if self.path != Path() else 0
+        return weight_bytes(self.path) if self.path != Path() else 0
 
 
 def resolve_base(study: Study) -> Base:
-    """Return the base of a study: the toy (trained on first use), a folder, or a model of the hub.
+    """Return the base of a study: the toy (trained on first use), a folder, a GGUF file (dequantised on
+    first use), or a model of the hub.
 
     If only servers complete the prompts, the result has a name but no path.
 
@@ -44,6 +60,11 @@ def resolve_base(study: Study) -> Base:
         from unharm.study.demo.base import toy_base
 
         path = toy_base()
+    elif study.base == SMOLLM2 or Path(study.base).suffix.lower() == ".gguf":
+        file = smollm2_file() if study.base == SMOLLM2 else Path(study.base).expanduser()
+        if not file.is_file():
+            raise UserError("no such file", "base", f"{study.base!r} names a GGUF file")
+        return Base(study.base, dequantised(file), gguf_key(file))
     elif Path(study.base).expanduser().exists():
         path = Path(study.base).expanduser()
     elif study.base.count("/") == 1 and not study.base.startswith((".", "/", "~")):
@@ -53,7 +74,7 @@ def resolve_base(study: Study) -> Base:
         raise UserError(
             f"no model named {study.base!r}",
             "base",
-            f"expected '{TOY}', a folder with a model, or a hub id such as org/name",
+            f"expected '{TOY}', '{SMOLLM2}', a folder with a model, a .gguf file, or a hub id: org/name",
         )
     _check_folder(path, study.base)
     return Base(study.base, path, folder_key(path))
@@ -79,16 +100,55 @@ def same_base(base: Base, study: Study) -> Base:
 def _from_hub(name: str, revision: str | None) -> Path:
     """Download a model from the hub, or find it in the local cache, and return its folder."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HASHED_FILES)))
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=list(BASE_FILES), ignore_patterns=list(UNWANTED)
+        )
+    except GatedRepoError:
+        raise UserError(
+            f"the model {name!r} is gated, and your account has no access to it",
+            "base",
+            f"accept its terms at https://huggingface.co/{name} and set HF_TOKEN to your token",
+        ) from None
+    except RevisionNotFoundError:
+        raise UserError(f"the model {name!r} has no revision {revision!r}", "revision") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
             f"the hub has no model {name!r} for you, or cannot be reached ({type(error).__name__})",
             "base",
             "check the id and your HF_TOKEN, or give the path of a folder that has the model",
         ) from None
+    _check_folder(Path(folder), name)
+    return Path(folder)
+
+
+def chat_template_unused(study: Study) -> bool:
+    """Return whether the base has a chat template that the study does not use, as far as this machine
+    knows: nothing is downloaded."""
+    if study.prompting.format != "base" or not study.needs_base or study.base == TOY:
+        return False
+    if study.base == SMOLLM2:
+        return True
+    folder = Path(study.base).expanduser()
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        try:
+            files = (
+                try_to_load_from_cache(study.base, name, revision=study.revision)
+                for name in ("chat_template.jinja", "tokenizer_config.json")
+            )
+            folder = next((Path(file).parent for file in files if isinstance(file, str)), folder)
+        except ValueError:  # not a hub id
+            return False
+    return has_chat_template(folder)
 
 
 def _check_folder(path: Path, name: str) -> None:
@@ -146,23 +206,41 @@ def load_model(base: Base, study: Study) -> Any:
 
     quiet_libraries()
     device = device_of(study)
-    dtype_name, options = study.engine.dtype, {}
+    dtype_name = study.engine.dtype
+    options: dict[str, Any] = {"device_map": {"": device}}  # straight to the device, without a host copy
     if dtype_name == "4bit":
-        dtype_name, options = "bfloat16", {"quantization_config": _four_bits(device), "device_map": device}
+        dtype_name, options["quantization_config"] = "bfloat16", _four_bits(device)
     auto = torch.bfloat16 if device.startswith("cuda") else torch.float32
     dtype = auto if dtype_name == "auto" else getattr(torch, dtype_name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base.path,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=study.engine.trust_remote_code,
-            **options,
-        )
+        with _load_progress(base, device):
+            model = AutoModelForCausalLM.from_pretrained(
+                base.path,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=study.engine.trust_remote_code,
+                **options,
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
     model.requires_grad_(False)
-    return (model if options else model.to(device)).eval()
+    return model.eval()
+
+
+@contextmanager
+def _load_progress(base: Base, device: str) -> Iterator[None]:
+    """Announce the load of a large base and show the progress bar of transformers."""
+    from transformers.utils import logging
+
+    if base.bytes < ANNOUNCED:
+        yield
+        return
+    say(f"loading {base.name} onto {device}: {base.bytes / 1e9:.1f} GB")
+    logging.enable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.disable_progress_bar()
 
 
 def load_guard_engine(model: str, revision: str | None, device: str, where: str) -> ReplyEngine:

@@ -10,6 +10,7 @@ from unharm.core.hashing import array_hash, content_hash, content_key, slug
 from unharm.core.records import Prompt, Subject
 from unharm.engines.requests import Request, identify
 from unharm.prompting.compose import Composer, build_preamble
+from unharm.prompting.pack import CHAT
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 
@@ -95,7 +96,7 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
         "seed": study.seed,
     }
     if study.prompting.format == "chat":
-        parameters["system"] = plan.pack.text("system")
+        parameters["chat"] = [plan.chat_form.system, dict(plan.chat_form.template)]
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
     examples = examples_key(plan, adapter)
     key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
@@ -114,6 +115,12 @@ class Shard:
     prompts: tuple[Prompt, ...]
     completions: Artefact
     scored: dict[str, Artefact]
+
+    @property
+    def thoughts(self) -> Artefact:
+        """What thinking models wrote before their answers; there is none for other models."""
+        path = self.completions.path.replace("completions/", "thoughts/", 1)
+        return Artefact(path, self.completions.key, self.completions.details)
 
     @property
     def scores(self) -> Artefact:
@@ -166,9 +173,18 @@ def _engine_parameters(plan: Plan, subject: Subject) -> dict[str, Any]:
     """Return the engine settings that can change a completion."""
     server = plan.study.server_of(subject.arm)
     if server:
-        return {"engine": "openai", "endpoint": server.endpoint}
-    engine = plan.study.engine
-    return {"engine": engine.name, "dtype": engine.dtype, "format": plan.study.prompting.format}
+        parameters = {"engine": "openai", "endpoint": server.endpoint}
+        return parameters | ({"chat": chat_key(plan)} if server.endpoint == "chat" else {})
+    engine, style = plan.study.engine, plan.study.prompting.format
+    parameters = {"engine": engine.name, "dtype": engine.dtype, "format": style}
+    return parameters | ({"chat": chat_key(plan)} if style == "chat" else {})
+
+
+def chat_key(plan: Plan) -> str:
+    """Return the key of how prompts become chats, with the wordings for texts to continue."""
+    form = plan.chat_form
+    wordings = [plan.pack.chat_text(name) for name in CHAT]
+    return content_hash([form.system, dict(form.template), form.continuation, wordings])
 
 
 def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:
@@ -192,7 +208,9 @@ def composer(
     """How the prompts of a category of a benchmark are put to a subject."""
     preamble = build_preamble(plan.pack, subject, plan.study.prompting.set_aside_for(category))
     style = plan.study.prompt_style(subject.arm)
-    return Composer(plan.pack, preamble, plan.prompts[benchmark].benchmark.mode, style, tokenizer)
+    return Composer(
+        plan.pack, preamble, plan.prompts[benchmark].benchmark.mode, style, tokenizer, plan.chat_form
+    )
 
 
 def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:

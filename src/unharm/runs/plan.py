@@ -28,7 +28,7 @@ from unharm.corpus.labels import (
 from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
 from unharm.corpus.vim import ag_example, qa_example
 from unharm.profiles.select import SurveyFiles, select_profiles
-from unharm.prompting.compose import apply_mode
+from unharm.prompting.compose import apply_mode, chat_form
 from unharm.prompting.pack import Pack, load_pack
 from unharm.runs.planning import published_sizes
 from unharm.scoring import ScorerRow
@@ -101,6 +101,7 @@ class Plan:
         self._human_labels: dict[str, pl.DataFrame] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
+        self.chat_form = chat_form(self.pack, study.prompting)
         self.profiles: list[Profile] = profiles_of(study, sizes_only)
         self.prompts: dict[str, PromptSet] = {
             name: published_sizes.prompts(name, spec.limit)

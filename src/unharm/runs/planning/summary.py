@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unharm.prompting.compose import apply_mode, build_preamble
+from unharm.runs.base import chat_template_unused
 from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
+from unharm.training.state import steps_per_epoch
+
+FEW_STEPS = 100
+"""A plan says so if an adapter makes fewer optimiser steps."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,9 @@ def summary_of(plan: Plan) -> PlanSummary:
     notes = [f"{name}: {note}" for name, note in plan.benign_notes]
     if study.mitigation:
         notes.append("mitigation runs half of prompts and profiles again, under four strategies")
+    if chat_template_unused(study):
+        notes.append("the base is a chat model, and its template is not used: see prompting.format")
+    notes += _step_notes(plan, per_stage)
     return PlanSummary(
         study=study.name,
         base=study.base,
@@ -80,6 +88,17 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes=notes,
         output=study.output_location,
     )
+
+
+def _step_notes(plan: Plan, examples: dict[str, int]) -> list[str]:
+    """Return the number of optimiser steps of each training stage, one note per stage."""
+    notes = []
+    for stage, adapter in {a.stage: a for a in plan.trained}.items():
+        recipe = plan.recipe(adapter)
+        steps = recipe.epochs * steps_per_epoch(examples[stage], recipe.batch, recipe.accumulate)
+        few = f"; fewer than {FEW_STEPS} rarely align a real model" if steps < FEW_STEPS else ""
+        notes.append(f"stage {stage}: {steps:,} optimiser steps per adapter at lr {recipe.lr:g}{few}")
+    return notes
 
 
 def _size(plan: Plan, name: str, service_uses: list[ServiceUse]) -> BenchmarkSize:

@@ -15,7 +15,9 @@ from unharm.core.models.peft_folder import configuration, find_adapter
 from unharm.core.progress import Tally, say
 from unharm.core.records import Completion, schema_of
 from unharm.engines.requests import PERMANENT, CompletionEngine, Request, Sampling, Task, failed
+from unharm.engines.thoughts import without_thought
 from unharm.executors.chunks import Chunk, Fault, Meter, make_chunks
+from unharm.prompting.compose import turn_end
 from unharm.runs import keys
 from unharm.runs.adapters import adapter_folder, adapter_tasks
 from unharm.runs.context import Run
@@ -26,7 +28,8 @@ from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
 PER_PROCESS = 20_000
 """This many completions make one more local process worth its start time."""
 
-COMPLETIONS = schema_of(Completion)
+COMPLETIONS = {name: kind for name, kind in schema_of(Completion).items() if name != "thought"}
+THOUGHTS = {"completion_id": pl.String, "thought": pl.String}
 
 SHARDS = 8
 """Largest number of shards of a chunk if there are several workers."""
@@ -146,7 +149,8 @@ def _start(run: Run, name: str) -> CompletionEngine:
     from unharm.engines.hf import HfEngine
 
     batch = None if study.engine.batch == "auto" else study.engine.batch
-    return HfEngine(run.loaded.model, run.loaded.tokenizer, study.prompting.format, batch)
+    end = turn_end(run.loaded.tokenizer, run.plan.chat_form) if chat else None
+    return HfEngine(run.loaded.model, run.loaded.tokenizer, study.prompting.format, batch, end)
 
 
 def _largest_rank(run: Run) -> int:
@@ -197,6 +201,9 @@ def collect(run: Run, engine: CompletionEngine, shards: list[Shard], progress: M
 
     for task, completion in engine.complete(tasks(), refuse):
         state = open_shards[task.name]
+        if run.study.prompt_style(state.shard.subject.arm) != "base":
+            prompt = next(r.text for r in state.requests if r.completion_id == completion.completion_id)
+            completion = without_thought(completion, prompt)
         state.completions[completion.completion_id] = completion
         state.parts.add(vars(completion), synced=served)
         progress.tick(1)
@@ -224,9 +231,13 @@ def _stored_completions(run: Run, shard: Shard, parts: Parts) -> Iterator[Comple
     """Yield the completions of earlier runs, without requests that a server did not answer."""
     rows = parts.rows()
     if run.store.done(shard.completions):
-        rows += run.store.scan(shard.completions).collect().to_dicts()
+        thoughts = {}
+        if run.store.done(shard.thoughts):
+            thoughts = dict(run.store.scan(shard.thoughts).collect().iter_rows())
+        stored = run.store.scan(shard.completions).collect().to_dicts()
+        rows += [row | {"thought": thoughts.get(row["completion_id"], "")} for row in stored]
     for row in rows:
-        if set(row) == set(COMPLETIONS):
+        if {*row, "thought"} == {*COMPLETIONS, "thought"}:
             completion = Completion(**row | {"options": tuple(row["options"])})
             if completion.status == "completed" or completion.reason in PERMANENT:
                 yield completion
@@ -243,5 +254,8 @@ def _finish(run: Run, state: _OpenShard) -> None:
     columns = {name: [getattr(c, name) for c in rows] for name in COMPLETIONS}
     frame = pl.DataFrame(columns, schema=COMPLETIONS)
     run.store.put_table(shard.completions, frame, unanswered=unanswered)
+    thoughts = [(c.completion_id, c.thought) for c in rows if c.thought]
+    if thoughts:
+        run.store.put_table(shard.thoughts, pl.DataFrame(thoughts, schema=THOUGHTS, orient="row"))
     state.parts.drop()
     state.end_task()

@@ -82,7 +82,7 @@ class Session:
         by_key = {t.key: t for t in self.tasks.trained}
         stage, recipe = by_key[rest[0]].plan.stage, run.plan.recipe(by_key[rest[0]].plan)
         tokenize = Tokenizer(
-            run.loaded.tokenizer, study.prompting.format, run.plan.pack.text("system"), recipe.max_length
+            run.loaded.tokenizer, study.prompting.format, run.plan.chat_form, recipe.max_length
         )
         shape = Stack(run.loaded.model, study.training.lora, 1)
         queue = [s for s in load_states(run.store, shape.size, stack) if set(s.keys) & set(rest)]

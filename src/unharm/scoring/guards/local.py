@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from unharm.core import interrupt
 from unharm.core.errors import UserError
-from unharm.core.models.transformers import folder_key, quiet_libraries
+from unharm.core.models.base_files import folder_key
+from unharm.core.models.transformers import quiet_libraries
 from unharm.core.records import Reply, Score
 from unharm.scoring.answer_store import Answer, Answers, key_of
 from unharm.scoring.guards.preset import Preset
