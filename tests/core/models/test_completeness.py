@@ -109,3 +109,16 @@ def test_a_link_within_the_folder_passes(base: Path) -> None:
     os.rename(base / WEIGHTS, base / "weights.bin.safetensors")
     (base / WEIGHTS).symlink_to("weights.bin.safetensors")
     check_links(base, "my-base")
+
+
+def test_a_snapshot_of_the_hub_links_to_its_own_files(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "abc"
+    blobs = tmp_path / "models--org--name" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "1").write_text("{}")
+    (snapshot / "config.json").symlink_to("../../blobs/1")
+    check_links(snapshot, "org/name")
+    (snapshot / "vocab.txt").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="vocab"):
+        check_links(snapshot, "org/name")
