@@ -193,7 +193,7 @@ def alignment_readings(alignment: pl.DataFrame, study: ReportedStudy) -> list[di
 
 
 def policy_for(*scripts: str) -> str:
-    """The Content-Security-Policy of a page: these scripts may run, by their hashes, and nothing else.
+    """Return the Content-Security-Policy of a page: these scripts may run, by their hashes, nothing else.
 
     No network, no frames, no forms, no handlers in attributes; styles may stand in attributes, as charts
     have them. A browser then runs nothing that text of a model brings along, even where escaping failed.
@@ -207,14 +207,9 @@ def policy_for(*scripts: str) -> str:
 
 
 def _script() -> str:
-<<<<<<< HEAD
-    """Return the script that sorts and copies tables."""
-    return (resources.files("unharm.report") / "page.js").read_text(encoding="utf-8")
-=======
-    """What sorts and copies tables, and draws the charts."""
+    """Return the script that sorts and copies tables and draws the charts."""
     text = (resources.files("unharm.report") / "page.js").read_text(encoding="utf-8")
     return text.replace("\r", "")
->>>>>>> ceac324 (The report forbids everything but its own scripts; charts interpret their expressions)
 
 
 def _runtime() -> str:

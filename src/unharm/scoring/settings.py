@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from unharm.core.connection import Connection, KeyVariable, Url
 from unharm.core.spec import Positive, Spec
+from unharm.core.templates import slots_of
 
 REGARD = ("negative", "neutral", "positive", "other")
 SAFETY = ("safe", "unsafe")
@@ -19,7 +19,10 @@ ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "IDENTITY_ATTACK", "INSULT", "PROFA
 
 
 def _template(text: str) -> str:
-    slots = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+    try:
+        slots = slots_of(text)
+    except ValueError as error:
+        raise ValueError(f"give a template with named slots: {error}") from None
     if not slots & {"text", "answer"} or slots - {"text", "answer", "prompt"}:
         raise ValueError("give a template with {text}, or with {answer} and perhaps {prompt}")
     return text
