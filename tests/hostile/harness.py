@@ -59,7 +59,7 @@ def no_work() -> Iterator[None]:
     with (
         mock.patch("unharm.runs.execute.use_threads", began),
         mock.patch("unharm.runs.base.load_model", began),
-        mock.patch("unharm.demo.base.train_base", began),
+        mock.patch("unharm.study.demo.base.train_base", began),
     ):
         yield
 

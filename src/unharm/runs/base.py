@@ -10,6 +10,7 @@ from typing import Any
 
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash
+from unharm.core.models.completeness import check_links, check_loaded, check_tensors, first_line
 from unharm.core.models.transformers import HASHED_FILES, folder_key, quiet_libraries
 from unharm.study.spec import TOY, Study
 
@@ -47,6 +48,7 @@ def resolve_base(study: Study) -> Base:
         path = Path(study.base).expanduser()
     elif study.base.count("/") == 1 and not study.base.startswith((".", "/", "~")):
         path = _from_hub(study.base, study.revision)
+        check_tensors(path, study.base, study.engine.trust_remote_code)
         return Base(study.base, path, content_hash([study.base, path.name]), path.name)
     else:
         raise UserError(
@@ -55,6 +57,8 @@ def resolve_base(study: Study) -> Base:
             f"expected '{TOY}', a folder with a model, or a hub id such as org/name",
         )
     _check_folder(path, study.base)
+    check_links(path, study.base)
+    check_tensors(path, study.base, study.engine.trust_remote_code)
     return Base(study.base, path, folder_key(path))
 
 
@@ -96,7 +100,7 @@ def _check_folder(path: Path, name: str) -> None:
         raise UserError("the base is a file, expected a folder with a model", name)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(
             "this folder is not a model: it has no readable config.json", name, "check 'base'"
         ) from None
@@ -129,7 +133,8 @@ def load_tokenizer(base: Base, study: Study) -> Any:
             base.path, trust_remote_code=study.engine.trust_remote_code
         )
     except Exception as error:  # tokenizer classes raise many types of errors
-        raise UserError(f"the tokenizer of the base cannot be loaded: {error}", base.name) from None
+        message = f"the tokenizer of the base cannot be loaded: {first_line(error)}"
+        raise UserError(message, base.name, "fetch its tokenizer files again") from None
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer of the base has no end-of-text token", base.name)
     if tokenizer.pad_token_id is None:
@@ -151,15 +156,19 @@ def load_model(base: Base, study: Study) -> Any:
     auto = torch.bfloat16 if device.startswith("cuda") else torch.float32
     dtype = auto if dtype_name == "auto" else getattr(torch, dtype_name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             base.path,
             dtype=dtype,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
             trust_remote_code=study.engine.trust_remote_code,
             **options,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
+        message = f"the base cannot be loaded as a language model: {first_line(error)}"
+        raise UserError(message, base.name, "check the folder") from None
+    check_loaded(info, base.name)
     model.requires_grad_(False)
     return (model if options else model.to(device)).eval()
 

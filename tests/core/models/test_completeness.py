@@ -122,3 +122,8 @@ def test_a_snapshot_of_the_hub_links_to_its_own_files(tmp_path: Path) -> None:
     (snapshot / "vocab.txt").symlink_to(tmp_path)
     with pytest.raises(UserError, match="vocab"):
         check_links(snapshot, "org/name")
+
+
+def test_a_milliard_layers_are_not_laid_out(base: Path) -> None:
+    configured(base, num_hidden_layers=10**9)
+    assert "1,000,000,000 layers" in refusal(base)

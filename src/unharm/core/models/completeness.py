@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from unharm.core.errors import Problem, UserError, raise_all
 
+MANY_LAYERS = 1000
+"""More layers than any model has; beyond it the files are counted before a model is laid out."""
 NAMED = 3
 """Tensors of each kind that a message names; the others are counted."""
 
@@ -33,6 +36,10 @@ def check_tensors(path: Path, name: str, trust_remote_code: bool = False) -> Non
     from unharm.core.models.transformers import quiet_libraries
 
     quiet_libraries()
+    config = read_config(path)
+    if "quantization_config" in config:  # laid out by its own library; checked when it is loaded
+        return
+    _check_depth(config, path, name)
     try:
         _, info = AutoModelForCausalLM.from_pretrained(
             path,
@@ -49,6 +56,38 @@ def check_tensors(path: Path, name: str, trust_remote_code: bool = False) -> Non
             "check config.json; fetch the files again where one is cut",
         ) from None
     check_loaded(info, name)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the configuration of a model; an empty one where it cannot be read."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _check_depth(config: dict[str, Any], path: Path, name: str) -> None:
+    """Raise `UserError` where the configuration names more layers than the files have tensors: a model of
+    a milliard layers would be laid out for days."""
+    from safetensors import SafetensorError, safe_open
+
+    layers = config.get("num_hidden_layers")
+    if not isinstance(layers, int) or layers <= MANY_LAYERS:
+        return
+    tensors = 0
+    for file in path.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                tensors += len(opened.keys())
+        except SafetensorError as error:
+            raise UserError(f"{file.name} cannot be read: {first_line(error)}", name, "fetch it again") from None
+    if tensors < layers:
+        raise UserError(
+            f"config.json names {layers:,} layers, and the files have {tensors:,} tensors",
+            name,
+            "the configuration and the files are not of the same model: fetch both again",
+        )
 
 
 def check_loaded(info: Any, name: str) -> None:

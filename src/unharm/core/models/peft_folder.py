@@ -102,7 +102,7 @@ def find_adapter(name: str, adapter: AdapterSource) -> Path:
         )
     try:
         kind = json.loads((path / CONFIG).read_text(encoding="utf-8"))["peft_type"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError("not a PEFT configuration: it names no peft_type", str(path / CONFIG)) from None
     if kind != "LORA":
         raise UserError(
