@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field
 
 from unharm.core.errors import UserError
+from unharm.core.secrets import name_variable
 from unharm.core.spec import Positive, Spec
 
 if TYPE_CHECKING:
@@ -21,13 +22,18 @@ def _variable(name: str) -> str:
         raise ValueError(
             "give the name of an environment variable such as OPENAI_API_KEY, not the key itself"
         )
+    if "_" not in name and len(name) >= 12 and any(c.isdigit() for c in name):  # as AKIA… of AWS
+        raise ValueError("give the name of an environment variable; this looks like the key itself")
+    name_variable(name)
     return name
 
 
 def _http(url: str) -> str:
     """Check an HTTP URL and return it without a slash at its end."""
-    if not re.match(r"https?://[^\s/]+", url):
+    if not re.match(r"https?://[^\s/]+", url) or not url.isprintable():
         raise ValueError("give a URL such as http://localhost:8000/v1")
+    if "?" in url or "#" in url:
+        raise ValueError("give the URL without a query: keys come from the variable that `key` names")
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("give the URL without a password; name the variable that holds the key in `key`")
     return url.rstrip("/")

@@ -33,11 +33,12 @@ def execute(run: Run, stages: Sequence[tuple[str, Stage]]) -> None:
     """
     began = time.monotonic()
     store = run.store
+    store.check_owner(run.study.name)
     with run:
         _ = run.base  # resolve it before anything is written: errors must leave no half-written run
         use_threads(run)
         check_workers(run)
-        with interrupt.on_interrupt(), store.lock(), status_updates(run):
+        with interrupt.on_interrupt(), store.lock(run.study.name), status_updates(run):
             record = _write_manifest(run)
             run.steps = {name: "waiting" for name, _ in stages}
             for name, stage in stages:
