@@ -17,7 +17,7 @@ from unharm.core.data_set import DataSet
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.delimited import Reader
 from unharm.core.records import Prompt
-from unharm.core.spec import Positive
+from unharm.core.spec import Count
 from unharm.core.values import VALUES, canonical
 
 MOST_BYTES, MOST_ROWS = 64 << 20, 10_000
@@ -142,7 +142,7 @@ def _first_column(path: Path) -> list[str]:
 class Questionnaire(BenchmarkSettings):
     """Settings of a value questionnaire in a study."""
 
-    max_tokens: Positive = 16
+    max_tokens: Count = 16
     key: Literal["pvq40"] | None = Field(
         None, description="the scoring key, for a file that does not name the value of each item"
     )

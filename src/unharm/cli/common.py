@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from unharm.core.terminal import tell, warn
 
 if TYPE_CHECKING:
     from unharm.runs.context import Run
@@ -82,27 +83,24 @@ def report_outcome(run: Run, stage: str, as_json: bool, export: Path | None = No
         from unharm.runs.tools.export import export_adapters
 
         result["exported"] = [str(path) for path in export_adapters(run, export)]
-        print(f"{len(result['exported'])} adapters exported to {export}", file=sys.stderr)
+        warn(f"{len(result['exported'])} adapters exported to {export}")
     if as_json:
-        print(json.dumps(result))
+        tell(json.dumps(result))
     if run.unscored:
-        print(
+        warn(
             f"incomplete: {run.unscored:,} completions are unscored (exit code 3); "
-            "findings/unscored.csv and the report give the reasons",
-            file=sys.stderr,
+            "findings/unscored.csv and the report give the reasons"
         )
     if failed_adapters:
-        print(
+        warn(
             f"incomplete: {len(failed_adapters)} adapters could not be trained (exit code 3); "
-            "change training.vim.lr or seed to train them again",
-            file=sys.stderr,
+            "change training.vim.lr or seed to train them again"
         )
     if failed_tasks:
         names = "".join(f"\n    {name}" for name in failed_tasks[:20])
-        print(
+        warn(
             f"incomplete: {len(failed_tasks)} tasks failed twice (exit code 3); see failed/details/; "
-            f"run the same command to try them again{names}",
-            file=sys.stderr,
+            f"run the same command to try them again{names}"
         )
     if not result["complete"]:
         raise typer.Exit(3)

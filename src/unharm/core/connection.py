@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from unharm.core.errors import UserError
 from unharm.core.secrets import name_variable
-from unharm.core.spec import Positive, Spec
+from unharm.core.spec import Amount, Few, Spec
 
 if TYPE_CHECKING:
     import openai
@@ -50,9 +50,9 @@ class Connection(Spec):
 
     url: Url
     key: KeyVariable | None = Field(None, description="the environment variable that holds the key")
-    concurrency: Positive = Field(16, description="requests in flight at a time")
-    attempts: Positive = Field(6, description="attempts per request before it counts as failed")
-    timeout: Annotated[float, Field(gt=0)] = Field(120, description="seconds that one attempt may take")
+    concurrency: Few = Field(16, description="requests in flight at a time")
+    attempts: Few = Field(6, description="attempts per request before it counts as failed")
+    timeout: Amount = Field(120, description="seconds that one attempt may take")
 
 
 def api_key(server: Connection, where: str) -> str:
@@ -75,7 +75,8 @@ def api_key(server: Connection, where: str) -> str:
 
 def error_code(error: openai.APIStatusError) -> str:
     """Return the error code of a server's response, or an empty string if it has none."""
-    return str(getattr(error, "code", None) or "")
+    code = str(getattr(error, "code", None) or "")
+    return code if re.fullmatch(r"[\w.-]{1,60}", code, re.ASCII) else ""
 
 
 def refused_by_filter(error: openai.APIStatusError) -> bool:

@@ -53,12 +53,14 @@ class TerminalDisplay:
         self._width = 0
 
     def update(self, line: str) -> None:
-        print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
         self._width = len(line)
 
     def clear(self) -> None:
         if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, ValueError):
+                print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
         self._width = 0
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx2
 
+from unharm.core.errors import UserError
+
 REDIRECTS = range(300, 400)
 
 
@@ -20,8 +22,13 @@ def guarded_client(timeout: float | None = None, **settings: Any) -> httpx2.Clie
         timeout: Seconds of one try.
         settings: Further settings of `httpx2.Client`.
     """
+    limits = httpx2.Limits(max_connections=10_000, max_keepalive_connections=100)
     return httpx2.Client(
-        timeout=timeout, follow_redirects=True, event_hooks={"response": [_stay_on_host]}, **settings
+        timeout=timeout,
+        limits=limits,
+        follow_redirects=True,
+        event_hooks={"response": [_stay_on_host]},
+        **settings,
     )
 
 
@@ -43,6 +50,15 @@ def _to_tls(here: httpx2.URL, there: httpx2.URL) -> bool:
     """Whether a redirect leads to the same host by TLS, both at their usual ports."""
     schemes = (here.scheme, there.scheme) == ("http", "https")
     return schemes and here.host == there.host and here.port is None and there.port is None
+
+
+def redirected(where: str) -> UserError:
+    """Return the error for a service that sends requests on to another host."""
+    return UserError(
+        "the service sends requests on to another host, and they are not followed there",
+        where,
+        "give the URL of that host, if you trust it with the prompts and the key",
+    )
 
 
 def leads_away(status: int) -> bool:

@@ -14,7 +14,9 @@ MARK = "[redacted]"
 SHORTEST = 8
 """Shorter values are no keys: they would be found in ordinary words."""
 
-USUAL = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_KEY|SECRET|SECRET_KEY|TOKEN|PASSWORD|PASSWD)$", re.IGNORECASE)
+USUAL = re.compile(
+    r"(?:^|_)(?:API_?KEY|ACCESS_KEY|SECRET|SECRET_KEY|TOKEN|PASSWORD|PASSWD)$", re.IGNORECASE
+)
 """Ends of the names of variables that hold keys."""
 
 _named: set[str] = set()

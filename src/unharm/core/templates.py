@@ -23,7 +23,9 @@ def slots_of(text: str) -> set[str]:
         if field is None:
             continue
         if format_ or conversion:
-            raise ValueError(f"the slot {{{field}}} has a format or a conversion: only {{{field}}} is allowed")
+            raise ValueError(
+                f"the slot {{{field}}} has a format or a conversion: only {{{field}}} is allowed"
+            )
         if not SLOT.fullmatch(field):
             raise ValueError(f"{{{field}}} is no slot: a slot is a name in braces")
         names.add(field)

@@ -28,7 +28,7 @@ def clean(text: str) -> str:
     return printable(redact(text))
 
 
-def show(text: str = "", flush: bool = False) -> None:
+def tell(text: str = "", flush: bool = False) -> None:
     """Print a text to standard output.
 
     Args:

@@ -28,7 +28,9 @@ def disk_error(error: OSError, root: Path) -> Exception:
         return UserError("a file is where a folder is needed", str(error.filename or root))
     if error.errno == errno.ENAMETOOLONG:
         return UserError(
-            "a name in this path is longer than 255 bytes", str(root), "choose another with --set output=PATH"
+            "a name in this path is longer than 255 bytes",
+            str(root),
+            "choose another with --set output=PATH",
         )
     if error.errno == errno.ENOENT:
         return UserError("this folder cannot be made", str(root), "choose another with --set output=PATH")

@@ -81,7 +81,9 @@ def _check_depth(config: dict[str, Any], path: Path, name: str) -> None:
             with safe_open(file, framework="pt") as opened:
                 tensors += len(opened.keys())
         except SafetensorError as error:
-            raise UserError(f"{file.name} cannot be read: {first_line(error)}", name, "fetch it again") from None
+            raise UserError(
+                f"{file.name} cannot be read: {first_line(error)}", name, "fetch it again"
+            ) from None
     if tensors < layers:
         raise UserError(
             f"config.json names {layers:,} layers, and the files have {tensors:,} tensors",
@@ -96,7 +98,9 @@ def check_loaded(info: Any, name: str) -> None:
         f"{tensor} ({_shape(given)} in the file, {_shape(wanted)} in the model)"
         for tensor, given, wanted in sorted(info.get("mismatched_keys", ()), key=lambda row: str(row[0]))
     ]
-    todo = "the configuration and the files are not of the same model, or files are missing: fetch both again"
+    todo = (
+        "the configuration and the files are not of the same model, or files are missing: fetch both again"
+    )
     problems = [
         Problem(f"{len(tensors)} tensors {what}: {_named(tensors)}", name, todo)
         for what, tensors in (
