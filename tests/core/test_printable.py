@@ -30,7 +30,7 @@ def test_line_ends_are_spelled_where_one_line_is_wanted() -> None:
 @given(st.text())
 def test_nothing_is_left_that_a_terminal_acts_on(text: str) -> None:
     shown = printable(text)
-    assert not any(ord(c) < 32 and c not in "\n\t" or 127 <= ord(c) < 160 for c in shown)
+    assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in shown)
     assert printable(shown) == shown
 
 

@@ -16,7 +16,7 @@ from unharm.core.files.yaml_text import read_text
 from unharm.core.records import Prompt
 
 MOST_PACKED, ALWAYS = 100, 64 << 20
-"""A file may unpack to this many times its size, and to so many bytes in any case: text packs 3 to 20 times."""
+"""A file may unpack to this many times its size, and to so many bytes anyway; text packs 3 to 20 times."""
 
 ParseRow = Callable[[dict[str, Any]], Prompt | str]
 """Turns a row into a prompt, or into a description of what is wrong with it."""

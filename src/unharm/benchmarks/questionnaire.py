@@ -112,18 +112,17 @@ def _first_column(path: Path) -> list[str]:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MOST_BYTES:
             raise UserError(
-                f"questionnaire: the file unpacks to {size >> 20:,} MiB, at most {MOST_BYTES >> 20} are read",
+                f"questionnaire: the file unpacks to {size >> 20:,} MiB (at most {MOST_BYTES >> 20})",
                 str(path),
                 "save the items alone, as CSV or in a new workbook",
             )
         book = load_workbook(path, read_only=True, data_only=True)
         sheet = book.worksheets[0]
-        rows = []
+        rows: list[str] = []
         for cells in sheet.iter_rows(values_only=True, max_col=1):
             if len(rows) > MOST_ROWS:
-                raise UserError(
-                    f"questionnaire: more than {MOST_ROWS:,} rows", str(path), "keep the rows of the items alone"
-                )
+                message = f"questionnaire: more than {MOST_ROWS:,} rows"
+                raise UserError(message, str(path), "keep the rows of the items alone")
             rows.append(str(cells[0] or "").strip() if cells else "")
         book.close()
     except FileNotFoundError:

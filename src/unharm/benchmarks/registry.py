@@ -103,7 +103,7 @@ def load_prompts(
 
 
 def _unfit_prompts(prompts: list[Prompt], title: str, where: str) -> list[Problem]:
-    """Return what is wrong with the texts and names of prompts: they are stored, shown and sent as UTF-8."""
+    """Return what is wrong with the texts and names of prompts, which are stored and sent as UTF-8."""
     problems = []
     for prompt in prompts:
         if what := text_problem(prompt.text) or text_problem(prompt.id):

@@ -14,7 +14,16 @@ from typing import Annotated
 
 import typer
 
-from unharm.cli.common import ExecutorOption, JsonOption, RunArg, SetOption, StudyArg, run_to
+from unharm.cli.common import (
+    ExecutorOption,
+    IntoOption,
+    JsonOption,
+    KeepOption,
+    RunArg,
+    SetOption,
+    StudyArg,
+    run_to,
+)
 from unharm.cli.compare import compare
 from unharm.cli.data import data
 from unharm.cli.init import init
@@ -60,10 +69,15 @@ def _options(
 
 
 def run(
-    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+    study: StudyArg,
+    set_: SetOption = None,
+    into: IntoOption = None,
+    executor: ExecutorOption = None,
+    keep: KeepOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a whole study to its report; goes on where an earlier run stopped."""
-    run_to(study, set_, "report", as_json, executor)
+    run_to(study, set_, "report", as_json, executor, into=into, keep=keep)
 
 
 def train(

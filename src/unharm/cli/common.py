@@ -21,6 +21,12 @@ SetOption = Annotated[
 ExecutorOption = Annotated[
     str | None, typer.Option("--executor", metavar="local|ray", help="Where to run the work.")
 ]
+IntoOption = Annotated[
+    Path | None, typer.Option("--into", metavar="FOLDER", help="The run folder, in place of 'output'.")
+]
+KeepOption = Annotated[
+    bool, typer.Option("--keep", help="Keep checkpoints and rows of unfinished tables after success.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 
@@ -31,6 +37,8 @@ def run_to(
     as_json: bool,
     executor: str | None = None,
     export: Path | None = None,
+    into: Path | None = None,
+    keep: bool = False,
 ) -> None:
     """Run a study up to a stage and report the outcome.
 
@@ -41,6 +49,8 @@ def run_to(
         as_json: Print the outcome as JSON.
         executor: Overrides `executor.name`.
         export: Copy the adapters into this folder.
+        into: Overrides `output`.
+        keep: Whether checkpoints stay after success.
 
     Raises:
         typer.Exit: With code 3 if the run is incomplete (see `report_outcome`).
@@ -49,7 +59,8 @@ def run_to(
     from unharm.study.check import load_study
 
     by_option = [f"executor.name={executor}"] if executor else []
-    run = run_study(load_study(study, [*(overrides or []), *by_option]), stage)
+    by_option += [f"output={json.dumps(str(into))}"] if into else []
+    run = run_study(load_study(study, [*(overrides or []), *by_option]), stage, keep)
     report_outcome(run, stage, as_json, export)
 
 

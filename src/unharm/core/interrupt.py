@@ -17,7 +17,7 @@ from unharm.core.progress import say
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 DEADLINE = 20.0
-"""Seconds after SIGTERM or SIGHUP until the current work is given up: Slurm and Kubernetes kill after 30."""
+"""Seconds after SIGTERM or SIGHUP until the work is given up: Slurm and Kubernetes kill after 30."""
 GRACE = 5.0
 """Seconds after the deadline until the process ends whatever it is doing. What is stored stays whole."""
 

@@ -1,7 +1,7 @@
 """Text that cannot steer a terminal, and names that are safe to show and to store.
 
-Names, prompts and completions come from files and models. Escape sequences in them can clear a screen, write
-to the clipboard or show a text in another order than it has. Everything that is printed goes through
+Names, prompts and completions come from files and models. Escape sequences in them can clear a screen,
+write to the clipboard or show a text in another order than it has. Everything that is printed goes through
 `printable`; names with such characters are refused where they are read.
 """
 

@@ -1,7 +1,7 @@
 """Values that must not be shown or stored: keys of services, found by the variables that hold them.
 
-A server can send a key back in an error, and a model can repeat one. `redact` takes the known values out of a
-text; every way out of the process (terminal, run folder, answers of services) goes through it.
+A server can send a key back in an error, and a model can repeat one. `redact` takes the known values out
+of a text; every way out of the process (terminal, run folder, answers of services) goes through it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Templates with named slots, and nothing more: no format, no conversion, no attribute.
 
-Python's templates can do more than fill in: `{a:>9999999999}` makes ten gigabytes, `{a.__class__}` looks into
-objects. A template of a user may have `{name}` and `{{` and `}}` for plain braces.
+Python's templates can do more than fill in: `{a:>9999999999}` makes ten gigabytes, `{a.__class__}` looks
+into objects. A template of a user may have `{name}` and `{{` and `}}` for plain braces.
 """
 
 from __future__ import annotations

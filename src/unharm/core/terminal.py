@@ -1,7 +1,7 @@
 """The way out to a terminal: no escape sequence, no key, and no traceback when nobody reads any more.
 
-`clean` is applied to everything that is said or printed. `guarded_streams` makes standard output and standard
-error take every character, also where the locale is ASCII.
+`clean` is applied to everything that is said or printed. `guarded_streams` makes standard output and
+standard error take every character, also where the locale is ASCII.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ def load_items(name: str = "ess") -> Items:
     for field in ("lowest", "highest"):
         if type(text.data.get(field)) is not int:
             problems.append(Problem("expected a whole number", text.where((field,))))
-    bounds = text.data.get("lowest"), text.data.get("highest")
-    if all(type(bound) is int for bound in bounds) and not 0 < bounds[1] - bounds[0] <= WIDEST:
+    low, high = text.data.get("lowest"), text.data.get("highest")
+    if type(low) is int and type(high) is int and not 0 < high - low <= WIDEST:
         what = f"'highest' must be above 'lowest', by at most {WIDEST}"
         problems.append(Problem(what, text.where(("highest",))))
     missing = text.data.get("missing", [])

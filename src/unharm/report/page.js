@@ -20,8 +20,9 @@ function sortBy(table, place, button) {
   body.append(...rows);
 }
 function asCsv(table) {
+  const guard = text => /^[=+\-@\t\r]./.test(text) && isNaN(text) ? "'" + text : text;
   const quote = text => /[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
-  return [...table.rows].map(row => cells(row).map(quote).join(",")).join("\n");
+  return [...table.rows].map(row => cells(row).map(guard).map(quote).join(",")).join("\n");
 }
 function asLatex(table) {
   const escape = text => text.replace(/\\/g, "\\textbackslash ").replace(/[&%$#_{}]/g, "\\$&").replace(/−/g, "$-$").replace(/†/g, "$\\dagger$").replace(/×/g, "$\\times$");

@@ -28,7 +28,8 @@ HELD = {".lock", ".lock-holder", ".seen", ".tmp"}
 """What a process that was killed while it started may leave in a new folder."""
 
 START = (
-    MARKER, ".lock", ".lock-holder", ".seen", "study.json", "manifest.json", "prompt_pack.json", "status.json",
+    MARKER, ".lock", ".lock-holder", ".seen",
+    "study.json", "manifest.json", "prompt_pack.json", "status.json",
 )  # fmt: skip
 """Files that a run writes before it makes anything."""
 CHEAP = ("profiles", "examples", ".tmp")
@@ -69,7 +70,8 @@ def check_remote(remote: Remote, study: str) -> bool:
     data = remote.read(MARKER)
     if data is None and not remote.listing(""):
         return True
-    _check(data and data.decode("utf-8", "replace"), remote.read(EARLIER) is not None, study, remote.url)
+    text = None if data is None else data.decode("utf-8", "replace")
+    _check(text, remote.read(EARLIER) is not None, study, remote.url)
     return False
 
 

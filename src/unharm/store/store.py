@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from unharm.core.errors import UserError
+from unharm.core.files.delimited import guarded, unguarded
 from unharm.core.files.disk import (
     PRIVATE_FOLDER,
     Parts,
@@ -223,6 +224,23 @@ class Store:
         path = self.locate(artefact)
         return pl.scan_csv(path) if path.suffix == ".csv" else pl.scan_parquet(path)
 
+    def read_table(self, path: str, schema: dict[str, Any] | None = None) -> pl.DataFrame:
+        """Read a CSV table of the run with its texts as they were before `put_table`.
+
+        Args:
+            path: Its path in the run folder.
+            schema: Its columns; None to take them from the file.
+
+        Raises:
+            OSError: It does not exist.
+            polars.exceptions.PolarsError: It has other columns.
+        """
+        import polars as pl
+
+        file = self.root / path
+        frame = pl.read_csv(file, schema=schema) if schema else pl.read_csv(file, infer_schema_length=None)
+        return _mapped(frame, unguarded)
+
     def _set_aside(self, target: Path) -> None:
         """Move a damaged file to `damaged/`."""
         aside = self.root / "damaged" / f"{uuid.uuid4().hex[:8]}-{target.name}"
@@ -247,7 +265,7 @@ class Store:
         """Write a table: CSV if the path ends in `.csv`, else Parquet (zstd). See `put_bytes`."""
         frame = _without_keys(frame)
         if artefact.path.endswith(".csv"):
-            return self.put_bytes(artefact, frame.write_csv().encode(), **details)
+            return self.put_bytes(artefact, _mapped(frame, guarded).write_csv().encode(), **details)
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
         return self.put_bytes(artefact, buffer.getvalue(), **details)
@@ -313,7 +331,8 @@ class Store:
             **artefact.details,
             **details,
         }
-        self._replace(f"{MARKERS}/{artefact.path}.json", redact_bytes(json.dumps(marker, indent=1).encode()))
+        text = redact(json.dumps(marker, indent=1))
+        self._replace(f"{MARKERS}/{artefact.path}.json", text.encode())
         self._checked[path] = checksum
 
     def _replace(self, path: str, data: bytes) -> None:
@@ -398,7 +417,7 @@ class Store:
         return check_folder(self.root, study)
 
     def tidy(self) -> None:
-        """Remove what only an unfinished run needs: checkpoints, rows of unfinished tables, empty folders."""
+        """Remove what an unfinished run needs: checkpoints, rows of unfinished tables, empty folders."""
         for artefact in self.artefacts("checkpoints"):
             self.remove(artefact)
         for name in (".tmp", PARTS):
@@ -453,8 +472,21 @@ class Store:
                 self.remote.put(journal.name, journal)
 
 
+def _mapped(frame: pl.DataFrame, change: Callable[[str], str]) -> pl.DataFrame:
+    """Return a table with every text changed; texts that stay as they are cost one look at each."""
+    import polars as pl
+
+    changes: dict[str, Any] = {}
+    for name, kind in frame.schema.items():
+        if kind == pl.String:
+            texts = frame[name].unique().drop_nulls().to_list()
+            if any(change(text) != text for text in texts):
+                changes[name] = {text: change(text) for text in texts}
+    return frame.with_columns(pl.col(name).replace(new) for name, new in changes.items())
+
+
 def _without_keys(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a table without known values of keys in its texts: a server or a model may have repeated one."""
+    """Return a table without known keys in its texts: a server or a model may have repeated one."""
     import polars as pl
 
     values = known_values()

@@ -96,7 +96,7 @@ def check_loaded(info: Any, name: str) -> None:
     """Raise `UserError` where the loading info of transformers tells of tensors that do not fit."""
     shapes = [
         f"{tensor} ({_shape(given)} in the file, {_shape(wanted)} in the model)"
-        for tensor, given, wanted in sorted(info.get("mismatched_keys", ()), key=lambda row: str(row[0]))
+        for tensor, given, wanted in sorted(info.get("mismatched_keys", ()), key=str)
     ]
     todo = (
         "the configuration and the files are not of the same model, or files are missing: fetch both again"
