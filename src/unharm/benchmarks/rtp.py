@@ -66,7 +66,7 @@ def _from_json(row: dict[str, Any]) -> Prompt | str:
 def _from_csv(path: Path) -> list[Prompt]:
     prompts: list[Prompt] = []
     problems: list[Problem] = []
-    reader = csv.reader(io.StringIO(read_text(path, TITLE), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, TITLE), newline=""), strict=True)
     try:
         for position, cells in enumerate(reader):
             if len(cells) > 1:

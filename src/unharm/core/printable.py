@@ -51,4 +51,6 @@ def text_problem(text: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         return "half a character (a lone surrogate) is in it, which cannot be stored as UTF-8"
+    if "\0" in text:
+        return "a zero byte is in it, so this is no text"
     return ""

@@ -98,8 +98,10 @@ GUARD = "'"
 
 
 def guarded(cell: str) -> str:
-    """Return a cell that no spreadsheet runs as a formula: a quote stands before it. Numbers and single signs
-    stay as they are."""
+    """Return a cell that no spreadsheet runs as a formula, with a quote before it if need be.
+
+    Numbers and single signs stay as they are.
+    """
     return GUARD + cell if _is_formula(cell) else cell
 
 
