@@ -15,7 +15,20 @@ def test_the_names_of_slots() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{a:>9999999999}", "{a!r}", "{a.b}", "{a[0]}", "{}", "{0}", "{a:{b}}", "{", "}", "{a", "{ a }", "{a:}x{!s}"],
+    [
+        "{a:>9999999999}",
+        "{a!r}",
+        "{a.b}",
+        "{a[0]}",
+        "{}",
+        "{0}",
+        "{a:{b}}",
+        "{",
+        "}",
+        "{a",
+        "{ a }",
+        "{a:}x{!s}",
+    ],
 )
 def test_anything_more_is_refused(text: str) -> None:
     with pytest.raises(ValueError):

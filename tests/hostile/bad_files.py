@@ -116,9 +116,7 @@ MANY_ROWS = (
     + "".join(f'<row r="{n}"><c r="A{n}"><v>1</v></c></row>' for n in range(1, 60))
     + "</sheetData></worksheet>"
 )
-FAR_ROW = (
-    '<worksheet xmlns="MAIN"><sheetData><row r="1048576"><c r="A1048576"><v>1</v></c></row></sheetData></worksheet>'
-)
+FAR_ROW = '<worksheet xmlns="MAIN"><sheetData><row r="1048576"><c r="A1048576"><v>1</v></c></row></sheetData></worksheet>'
 
 
 def _beaver(**row: object) -> str:
@@ -318,4 +316,8 @@ FILES: list[Row] = [
 
 def _argument(stance: str, label: str) -> bytes:
     names = "\t".join(v.capitalize() for v in VALUES)
-    return f"Conclusion\tStance\tPremise\t{names}\nc\t{stance}\tp\t{label}{chr(9)}0" .encode() + b"\t0" * 8 + b"\n"
+    return (
+        f"Conclusion\tStance\tPremise\t{names}\nc\t{stance}\tp\t{label}{chr(9)}0".encode()
+        + b"\t0" * 8
+        + b"\n"
+    )

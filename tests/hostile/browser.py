@@ -68,7 +68,9 @@ class Browser:
             self.ask(f"{domain}.enable")
         self.ask("Page.navigate", url=url)
         until = time.monotonic() + 60
-        while self.value("document.readyState") != "complete" or self.value("location.href") == "about:blank":
+        while (
+            self.value("document.readyState") != "complete" or self.value("location.href") == "about:blank"
+        ):
             assert time.monotonic() < until, "the page does not load"
             time.sleep(0.1)
 

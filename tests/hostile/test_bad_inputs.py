@@ -17,7 +17,9 @@ REFUSED = 2
 def check(ended: Ended, words: tuple[str, ...]) -> None:
     """The command was refused in words: no traceback, no control character, and the words of the row."""
     text = ended.err
-    assert "Traceback" not in text, text.strip().splitlines()[-1][:300] + " AT " + " ".join(text.strip().splitlines()[-3:-1])
+    assert "Traceback" not in text, (
+        text.strip().splitlines()[-1][:300] + " AT " + " ".join(text.strip().splitlines()[-3:-1])
+    )
     assert ended.code == REFUSED, f"code {ended.code}: {text[-300:]!r}"
     for word in words:
         assert word.lower() in text.lower(), repr(text[:400])

@@ -45,7 +45,9 @@ def test_the_same_study_goes_on_and_tools_may_work_in_it(tmp_path: Path) -> None
     assert json.loads((tmp_path / "run" / MARKER).read_text())["study"] == "first"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"study": "a"}', '{"study": "a", "unharm": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 100_000, '{"study": "a"}', '{"study": "a", "unharm": "x"}']
+)
 def test_a_broken_marker_is_a_message(tmp_path: Path, text: str) -> None:
     (tmp_path / MARKER).write_text(text)
     with pytest.raises(UserError, match="cannot be read"):

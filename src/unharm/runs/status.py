@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -144,6 +145,8 @@ def status(folder: str) -> RunStatus:
     try:
         data: dict[str, Any] = json.loads(text)
         age = max(0.0, time.time() - data["at"])
+        if not math.isfinite(data["at"]):
+            raise ValueError("no time")
         data["stages"] = {name: StageStatus(**stage) for name, stage in data["stages"].items()}
         current = RunStatus(run=store.location, age=age, now=[], **data)
         status_text(current)  # whatever is wrong in the file shows here

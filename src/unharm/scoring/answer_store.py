@@ -180,7 +180,8 @@ class Answers:
 
 
 def _row(key: bytes, attempt: int, scorer: str, answer: Answer) -> tuple[object, ...]:
-    own = (answer.kind, redact(answer.raw), redact(answer.reason), answer.sent, answer.received, float(answer.cost))
+    texts = (answer.kind, redact(answer.raw), redact(answer.reason))
+    own = (*texts, answer.sent, answer.received, float(answer.cost))
     return key, attempt, scorer, *own, time.time(), _sum(key, attempt, *own)
 
 

@@ -197,7 +197,7 @@ def load_rubric(name: str) -> Rubric:
     if ("scale" in data) == ("verdicts" in data):
         add("expected either 'scale' or 'verdicts'", "scale", "for example scale: {low: 1, high: 5}")
     elif "scale" in data and scale is None:
-        add("not a scale", "scale", f"expected {{low: …, high: …}}, whole numbers up to {HIGHEST}, the lower one first")
+        add("not a scale", "scale", f"expected {{low: …, high: …}}, whole numbers up to {HIGHEST}")
     elif "verdicts" in data and not _is_verdicts(verdicts):
         add("not verdicts", "verdicts", "expected words with numbers, for example {safe: 0, unsafe: 1}")
     elif wrong := _unfit(str(data.get("measures")), scale, verdicts):
@@ -247,6 +247,7 @@ def _is_verdicts(data: Any) -> bool:
         and len(data) >= 2
         and all(isinstance(w, str) and re.fullmatch(r"\w[\w-]*", w) for w in data)
         and all(
-            isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in data.values()
+            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+            for v in data.values()
         )
     )

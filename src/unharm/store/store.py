@@ -456,6 +456,9 @@ class Store:
                 if new and self.remote is None:
                     forget_start(self.root, made)
                 raise
+            finally:
+                with contextlib.suppress(OSError):  # not empty, or gone
+                    (self.root / ".tmp").rmdir()
 
     @contextmanager
     def _lease(self, study: str) -> Iterator[None]:

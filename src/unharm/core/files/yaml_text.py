@@ -148,9 +148,8 @@ class _Plain:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, where)
         if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
-            self.text.problems.append(
-                Problem(f"unknown tag {node.tag.rpartition(':')[2]!r}", where, "remove it")
-            )
+            message = f"unknown tag {node.tag.rpartition(':')[2]!r}"
+            self.text.problems.append(Problem(message, where, "remove it"))
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):

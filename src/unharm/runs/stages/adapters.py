@@ -91,8 +91,8 @@ def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
 def _earlier_stacks(run: Run, stage: str, rest: list[str]) -> list[list[str]]:
     """Return the stacks in which adapters that are to be trained again were trained before.
 
-    Trained alone, an adapter that was lost would have other last bits than in its stack, and everything that
-    depends on it would be made anew. The markers of the others name the stack.
+    Trained alone, an adapter that was lost would have other last bits than in its stack, and everything
+    that depends on it would be made anew. The markers of the others name the stack.
     """
     if run.workers.on_accelerators("adapters"):
         return []
@@ -108,7 +108,7 @@ def _earlier_stacks(run: Run, stage: str, rest: list[str]) -> list[list[str]]:
             found[stack] = None
         else:
             say(
-                f"{task.label}: the adapters of its stack are not all in this study any more, so that those "
+                f"{task.label}: the adapters of its stack are not all in this study any more, so those "
                 "trained again may differ in their last bits, and completions are made anew"
             )
     return [list(stack) for stack in found]

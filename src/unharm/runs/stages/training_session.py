@@ -107,7 +107,7 @@ class Session:
             queue += self._train([by_key[key] for key in stacked], jobs, state, recipe)
 
     def _as_before(self, stack: list[str]) -> bool:
-        """Return whether adapters were trained together as this stack before, and some of them were lost."""
+        """Return whether these adapters were trained as one stack before, and some of them were lost."""
         tasks = [t for t in self.tasks.trained if t.key in stack]
         markers = [self.run.store.marker(t.artefact) for t in tasks]
         return any(m is not None and list(m.get("stack", ())) == stack for m in markers)
