@@ -167,7 +167,7 @@ def _is_alive(current: RunStatus) -> bool:
         began = psutil.Process(int(current.process)).create_time()
     except psutil.Error:
         return False
-    return abs(began - float(current.process_started)) < SAME_PROCESS
+    return bool(abs(began - float(current.process_started)) < SAME_PROCESS)
 
 
 def _open_tasks(store: Store) -> list[str]:
