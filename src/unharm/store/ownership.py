@@ -24,7 +24,7 @@ VERSION = 1
 EARLIER = ".done/study.json.json"
 """What a run folder has that was made before there was a marker."""
 
-HELD = {".lock", ".lock-holder", ".seen", ".tmp"}
+HELD = {".lease", ".lock", ".lock-holder", ".seen", ".tmp"}
 """What a process that was killed while it started may leave in a new folder."""
 
 START = (
@@ -68,7 +68,7 @@ def check_folder(root: Path, study: str) -> bool:
 def check_remote(remote: Remote, study: str) -> bool:
     """Look whether a study may use a place on object storage. See `check_folder`."""
     data = remote.read(MARKER)
-    if data is None and not remote.listing(""):
+    if data is None and not set(remote.listing("")) - HELD:
         return True
     text = None if data is None else data.decode("utf-8", "replace")
     _check(text, remote.read(EARLIER) is not None, study, remote.url)
