@@ -344,7 +344,7 @@ def simulated_values(benchmark: str, count: int, draw: np.random.Generator) -> n
 
 def full_size(folder: Path) -> dict[str, Any]:
     """A run with 7.5 million simulated scores, analysed by `unharm analyze` in a process of its own."""
-    from unharm.runs.pipeline import new_run
+    from unharm.runs.context import new_run
     from unharm.runs.stages.scores import SCORES
     from unharm.study.check import load_study
 

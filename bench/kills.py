@@ -2,8 +2,9 @@
 
     python bench/kills.py quickstart --kills 30 --seed 1 [--ray] [--workers 2] [--set key=value ...]
 
-The process that leads the run, a worker, or (with --ray) a node of a cluster of two gets SIGKILL; a node comes back,
-a leading process is started again with the same command. In the end the run is compared with one that nobody
+The process that leads the run gets SIGTERM, SIGHUP or SIGKILL; a worker, or (with --ray) a node of a cluster of two,
+gets SIGKILL. After SIGTERM and SIGHUP the process has to end by itself, with exit code 143 or 129. A node comes back, a
+leading process is started again with the same command. In the end the run is compared with one that nobody
 disturbed.
 
 The last line is JSON: kills by kind; tasks; begun_again by stage (tasks that were on their way at a kill: adapters,
@@ -40,6 +41,7 @@ from unharm.core.hashing import sha256_of
 from unharm.store import journal
 from unharm.store.store import Store
 
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 PARTS = ("completions", "scores", "adapters", "examples", "findings")
 
 
@@ -66,7 +68,7 @@ def disturbed(
     kills: Counter[str] = Counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     print(f"{'kill':>4}  {'after s':>7}  {'kind':<7} {'done':>5}")
-    while kills.total() < words.kills:
+    while kills.total() - kills["too slow"] < words.kills:
         wait = draw.uniform(words.shortest, words.longest)
         until = time.monotonic() + wait
         while time.monotonic() < until and process.poll() is None:
@@ -93,8 +95,17 @@ def disturbed(
             nodes.tell("remove")
             nodes.tell("add")
         else:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            number = draw.choice(SIGNALS)
+            process.send_signal(number)
+            kind = number.name
+            try:
+                code = process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                code, kills["too slow"] = 0, kills["too slow"] + 1
+            if number != signal.SIGKILL and code not in (128 + number, -number, 0, 3):
+                sys.exit(f"after {number.name} the run ended with {code}")
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         kills[kind] += 1
         done = sum(row["event"] == "done" for row in journal.events(Store(folder)))

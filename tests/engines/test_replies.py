@@ -21,7 +21,10 @@ def engine(tiny_base: Path) -> ReplyEngine:
 
 
 def prompts() -> tuple[list[str], list[str]]:
-    questions = [f"The question number {n} is about bread, and why it is fresh in the morning. " * 2 for n in range(4)]
+    questions = [
+        f"The question number {n} is about bread, and why it is fresh in the morning. " * 2
+        for n in range(4)
+    ]
     pairs = [(q, f"Answer {k}: {'well ' * k}it is so.") for q in questions for k in range(4)]
     return [HEADER + q + a for q, a in pairs], [q for q, _ in pairs]
 

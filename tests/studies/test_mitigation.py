@@ -49,8 +49,12 @@ def flagged_by_text(texts: Sequence[Text]) -> list[Score]:
 @pytest.fixture(scope="module", autouse=True)
 def varied() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SCORERS, "offline-harmfulness", replace(SCORERS["offline-harmfulness"], score=by_text))
-        patch.setitem(SCORERS, "offline-flagged", replace(SCORERS["offline-flagged"], score=flagged_by_text))
+        patch.setitem(
+            SCORERS, "offline-harmfulness", replace(SCORERS["offline-harmfulness"], score=by_text)
+        )
+        patch.setitem(
+            SCORERS, "offline-flagged", replace(SCORERS["offline-flagged"], score=flagged_by_text)
+        )
         yield
 
 

@@ -32,6 +32,7 @@ from unharm.analysis.agreement import (
 )
 from unharm.analysis.intervals import mean_interval
 from unharm.core.errors import UserError
+from unharm.core.files.json_text import NotJson, parse_json
 from unharm.core.files.yaml_text import read_text
 from unharm.core.hashing import content_hash
 from unharm.core.records import Estimate
@@ -197,13 +198,13 @@ def save(calibration: Calibration, path: Path) -> None:
 def load(path: Path) -> Calibration:
     """A map from its file. Raises `UserError` where it is none."""
     try:
-        data = json.loads(read_text(path, "map of scores"))
+        data = parse_json(read_text(path, "map of scores"))
         if data.pop("version") != VERSION:
             raise ValueError("another version")
         pairs = [tuple(data["knots"]), *(tuple(m) for m in data["maps"])]
         found = Calibration(**data | {"knots": pairs[0], "maps": pairs[1:]})
         found.drawn(np.array([0.0, 1.0]), ["a", "b"], IMPUTATIONS - 1)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (NotJson, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
             f"not a map of scores ({type(error).__name__})", str(path), "make it with 'unharm calibrate'"
         ) from None

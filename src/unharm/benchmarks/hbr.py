@@ -19,7 +19,7 @@ from unharm.benchmarks.json_lines import missing_fields, read_lines
 from unharm.benchmarks.settings import BenchmarkSettings
 from unharm.core.data_set import DataSet
 from unharm.core.records import Prompt
-from unharm.core.spec import Positive
+from unharm.core.spec import Count
 
 REQUIRED_FIELDS = ("prompt_text", "axis", "descriptor", "formatted_noun_phrase", "template")
 
@@ -59,7 +59,7 @@ def _prompt(row: dict[str, Any]) -> Prompt:
 class HBR(BenchmarkSettings):
     """Settings of HolisticBiasR in a study."""
 
-    max_tokens: Positive = 128
+    max_tokens: Count = 128
     preference: str | None = Field(
         "dispreferred",
         description="build a folder's prompts only from descriptors with this preference; null: from all",

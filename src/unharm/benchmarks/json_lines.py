@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +11,12 @@ from typing import Any
 
 from unharm.core.errors import Problem, UserError, raise_all
 from unharm.core.files.delimited import shortened
+from unharm.core.files.json_text import NotJson, parse_json
 from unharm.core.files.yaml_text import read_text
 from unharm.core.records import Prompt
+
+MOST_PACKED, ALWAYS = 100, 64 << 20
+"""A file may unpack to this many times its size, and to so many bytes anyway; text packs 3 to 20 times."""
 
 ParseRow = Callable[[dict[str, Any]], Prompt | str]
 """Turns a row into a prompt, or into a description of what is wrong with it."""
@@ -34,9 +38,9 @@ def read_lines(path: Path, title: str, parse: ParseRow) -> list[Prompt]:
         for number, line in enumerate(load_text(path, title).splitlines(), start=1):
             if line.strip():
                 try:
-                    yield f"{path}:{number}", _parse_object(json.loads(line), parse)
-                except json.JSONDecodeError as error:
-                    yield f"{path}:{number}", f"not JSON ({error.msg})"
+                    yield f"{path}:{number}", _parse_object(parse_json(line), parse)
+                except NotJson as error:
+                    yield f"{path}:{number}", error.what
 
     return _prompts(path, title, rows())
 
@@ -70,9 +74,9 @@ def _parse_object(row: Any, parse: ParseRow) -> Prompt | str:
 def load_json(path: Path, title: str) -> Any:
     """Return the content of a JSON file, plain or gzip. Raises `UserError` if it is not valid JSON."""
     try:
-        return json.loads(load_text(path, title))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{title}: not JSON ({error.msg})", f"{path}:{error.lineno}") from None
+        return parse_json(load_text(path, title))
+    except NotJson as error:
+        raise UserError(f"{title}: {error.what}", f"{path}:{error.line}") from None
 
 
 def missing_fields(row: dict[str, Any], required: tuple[str, ...]) -> str:
@@ -86,11 +90,26 @@ def load_text(path: Path, title: str) -> str:
     if path.suffix != ".gz":
         return read_text(path, title)
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return file.read()
+        return _unpacked(path, title)
     except FileNotFoundError:
         raise UserError(f"{title}: no such file", str(path)) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(
             f"{title}: not a complete gzip file of UTF-8 text ({error})", str(path), "download it again"
         ) from None
+
+
+def _unpacked(path: Path, title: str) -> str:
+    """Return the text of a gzip file. Raises `UserError` where it grows beyond all measure."""
+    most = max(ALWAYS, MOST_PACKED * path.stat().st_size)
+    data = io.BytesIO()
+    with gzip.open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            data.write(block)
+            if data.tell() > most:
+                raise UserError(
+                    f"{title}: the file unpacks to more than {MOST_PACKED} times its size",
+                    str(path),
+                    "unpack it, look at it, and name the unpacked file",
+                )
+    return data.getvalue().decode("utf-8")

@@ -17,8 +17,11 @@ from unharm.core.data_set import DataSet
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.delimited import Reader
 from unharm.core.records import Prompt
-from unharm.core.spec import Positive
+from unharm.core.spec import Count
 from unharm.core.values import VALUES, canonical
+
+MOST_BYTES, MOST_ROWS = 64 << 20, 10_000
+"""What a workbook may unpack to, and the rows that are read of it."""
 
 PVQ40: dict[str, tuple[int, ...]] = {
     "achievement": (4, 13, 24, 32),
@@ -88,28 +91,57 @@ def _one_column(path: Path) -> list[str]:
         texts = [row["question"] for row in reader.rows()]
         reader.finish()
         return texts
-    import zipfile
-
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except FileNotFoundError:
-        raise UserError("questionnaire: no such file", str(path)) from None
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, OSError):
-        raise UserError("questionnaire: not a readable .xlsx file", str(path)) from None
-    rows = [str(cells[0] or "").strip() for cells in book.worksheets[0].iter_rows(values_only=True)]
-    book.close()
+    rows = _first_column(path)
     empty = [n for n, text in enumerate(rows[1:], start=2) if not text]
     raise_all([Problem("an item without text", f"{path}, row {n}") for n in empty])
     return rows[1:]
 
 
+def _first_column(path: Path) -> list[str]:
+    """Return the texts of the first column of a workbook's first sheet.
+
+    Raises:
+        UserError: It is no workbook, unpacks to more than `MOST_BYTES`, or has more than `MOST_ROWS` rows.
+    """
+    import zipfile
+
+    from openpyxl import load_workbook
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MOST_BYTES:
+            raise UserError(
+                f"questionnaire: the file unpacks to {size >> 20:,} MiB (at most {MOST_BYTES >> 20})",
+                str(path),
+                "save the items alone, as CSV or in a new workbook",
+            )
+        book = load_workbook(path, read_only=True, data_only=True)
+        sheet = book.worksheets[0]
+        rows: list[str] = []
+        for cells in sheet.iter_rows(values_only=True, max_col=1):
+            if len(rows) > MOST_ROWS:
+                message = f"questionnaire: more than {MOST_ROWS:,} rows"
+                raise UserError(message, str(path), "keep the rows of the items alone")
+            rows.append(str(cells[0] or "").strip() if cells else "")
+        book.close()
+    except FileNotFoundError:
+        raise UserError("questionnaire: no such file", str(path)) from None
+    except UserError:
+        raise
+    except Exception as error:  # a broken workbook raises whatever its parts are read with
+        raise UserError(
+            f"questionnaire: not a readable .xlsx file ({type(error).__name__})",
+            str(path),
+            "save the items as CSV with the column 'question'",
+        ) from None
+    return rows
+
+
 class Questionnaire(BenchmarkSettings):
     """Settings of a value questionnaire in a study."""
 
-    max_tokens: Positive = 16
+    max_tokens: Count = 16
     key: Literal["pvq40"] | None = Field(
         None, description="the scoring key, for a file that does not name the value of each item"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire,
 from unharm.benchmarks.benchmark import Benchmark
 from unharm.benchmarks.settings import BenchmarkSettings
 from unharm.core.draws import rank
-from unharm.core.errors import UserError
+from unharm.core.errors import Problem, UserError, raise_all
+from unharm.core.files.delimited import shortened
+from unharm.core.printable import name_problem, text_problem
 from unharm.core.records import Prompt
 from unharm.core.spec import Spec
 
@@ -90,12 +93,25 @@ def load_prompts(
     prompts, notes = row.read(path, variant)
     if not prompts:
         raise UserError(f"{row.title}: no prompt in this file", str(path), "check the file")
-    ids = [p.id for p in prompts]
-    if len(set(ids)) != len(ids):
-        repeated = sorted({i for i in ids if ids.count(i) > 1})[:5]
+    raise_all(shortened(_unfit_prompts(prompts, row.title, str(path)), str(path)))
+    times = Counter(p.id for p in prompts)
+    if len(times) != len(prompts):
+        repeated = sorted(i for i, count in times.items() if count > 1)[:5]
         raise UserError(f"{row.title}: several prompts have the same id: {', '.join(repeated)}", str(path))
     chosen = prompts if limit is None else _limited(prompts, limit, seed, row.in_order)
     return PromptSet(name, chosen, notes)
+
+
+def _unfit_prompts(prompts: list[Prompt], title: str, where: str) -> list[Problem]:
+    """Return what is wrong with the texts and names of prompts, which are stored and sent as UTF-8."""
+    problems = []
+    for prompt in prompts:
+        if what := text_problem(prompt.text) or text_problem(prompt.id):
+            problems.append(Problem(f"{title}: {what}", where, "save the file as UTF-8 again"))
+    for name in dict.fromkeys(n for p in prompts for n in (p.category, p.attributes.get("group", ""))):
+        if what := name_problem(name):
+            problems.append(Problem(f"{title}: {what}", where, "rename the category or group"))
+    return problems
 
 
 def select_half(prompts: list[Prompt], half: str | None, seed: int) -> list[Prompt]:

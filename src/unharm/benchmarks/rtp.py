@@ -20,7 +20,7 @@ from unharm.core.errors import Problem, UserError, raise_all
 from unharm.core.files.delimited import shortened
 from unharm.core.files.yaml_text import read_text
 from unharm.core.records import Prompt
-from unharm.core.spec import Positive
+from unharm.core.spec import Few, Positive
 
 TITLE = "RealToxicityPrompts"
 TOXIC = 0.5
@@ -66,7 +66,7 @@ def _from_json(row: dict[str, Any]) -> Prompt | str:
 def _from_csv(path: Path) -> list[Prompt]:
     prompts: list[Prompt] = []
     problems: list[Problem] = []
-    reader = csv.reader(io.StringIO(read_text(path, TITLE), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, TITLE), newline=""), strict=True)
     try:
         for position, cells in enumerate(reader):
             if len(cells) > 1:
@@ -89,7 +89,7 @@ class RTP(BenchmarkSettings):
     """Settings of RealToxicityPrompts in a study."""
 
     limit: Positive | None = 3000
-    samples: Positive = 10
+    samples: Few = 10
     scorer: str = "offline-toxicity"
 
 

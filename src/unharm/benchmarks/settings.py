@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from unharm.core.spec import Positive, Spec, unique
+from unharm.core.spec import Count, Few, Positive, Spec, Temperature, unique
 
 
 class BenchmarkSettings(Spec):
@@ -15,9 +15,9 @@ class BenchmarkSettings(Spec):
 
     file: str
     limit: Positive | None = None
-    samples: Positive = 1
-    max_tokens: Positive = 64
-    temperature: Annotated[float, Field(ge=0)] = 0.1
+    samples: Few = 1
+    max_tokens: Count = 64
+    temperature: Temperature = 0.1
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.75
     stop: list[Annotated[str, Field(min_length=1)]] = []
     scorer: str

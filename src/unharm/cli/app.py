@@ -1,4 +1,6 @@
-"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete, 130 stopped."""
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete;
+128 and the number of a signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,22 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from unharm.cli.common import ExecutorOption, JsonOption, RunArg, SetOption, StudyArg, run_to
+from unharm.cli.common import (
+    ExecutorOption,
+    IntoOption,
+    JsonOption,
+    KeepOption,
+    RunArg,
+    SetOption,
+    StudyArg,
+    run_to,
+)
 from unharm.cli.compare import compare
 from unharm.cli.data import data
 from unharm.cli.init import init
@@ -21,8 +33,10 @@ from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
 from unharm.cli.scores import batch, calibrate, labels, rescore
 from unharm.cli.show import show
+from unharm.core import interrupt
 from unharm.core.errors import UserError
 from unharm.core.progress import watched
+from unharm.core.terminal import OutputClosed, guarded_streams, tell, warn
 from unharm.core.version import __version__
 
 STUDY, INPUTS, RESULTS, TOOLS = "Study", "Inputs", "Results", "Tools"
@@ -41,7 +55,7 @@ demo = typer.Typer(help="Train a tiny base on text of your own.", no_args_is_hel
 
 def _version(value: bool) -> None:
     if value:
-        print(f"unharm {__version__}")
+        tell(f"unharm {__version__}")
         raise typer.Exit
 
 
@@ -55,10 +69,15 @@ def _options(
 
 
 def run(
-    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+    study: StudyArg,
+    set_: SetOption = None,
+    into: IntoOption = None,
+    executor: ExecutorOption = None,
+    keep: KeepOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a whole study to its report; goes on where an earlier run stopped."""
-    run_to(study, set_, "report", as_json, executor)
+    run_to(study, set_, "report", as_json, executor, into=into, keep=keep)
 
 
 def train(
@@ -112,7 +131,7 @@ def report(
         from unharm.runs.stages.report import write_latex
 
         paths["latex"] = str(write_latex(folder, parse_study(stored_study(folder))))
-    print(json.dumps(paths) if as_json else "\n".join(paths.values()))
+    tell(json.dumps(paths) if as_json else "\n".join(paths.values()))
 
 
 @demo.command("base")
@@ -148,7 +167,7 @@ def demo_base(
         loss = train_base(texts, out, shape, seed, lambda *_: progress.tick(1))
     seconds = time.monotonic() - began
     if as_json:
-        print(json.dumps({"base": str(out), "loss": round(loss, 3), "seconds": round(seconds, 1)}))
+        tell(json.dumps({"base": str(out), "loss": round(loss, 3), "seconds": round(seconds, 1)}))
     else:
         say(f"base: {out} (loss {loss:.2f}, {duration(seconds)})")
 
@@ -167,25 +186,36 @@ for _group, _folders in {
     for _name, _folder in _folders.items():
         app.add_typer(_folder, name=_name, rich_help_panel=_group)
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
-
 
 def main() -> None:
     """The entry point: a user's mistake becomes one message and exit code 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see executors.chunks.Job
     try:
-        with watched():
+        with guarded_streams(), watched():
             app()
     except UserError as error:
         count = len(error.problems)
-        print(f"unharm: {error}" if count == 1 else f"unharm: {count} problems\n{error}", file=sys.stderr)
+        warn(f"unharm: {error}" if count == 1 else f"unharm: {count} problems\n{error}")
         sys.exit(2)
+    except OutputClosed as closed:
+        if closed.reason:
+            warn(f"unharm: cannot write the output: {closed.reason}")
+        sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more says nothing new
+            sys.exit(interrupt.exit_code())
         raise
+    except OSError as error:
+        warn(f"unharm: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        sys.exit(1)
+    except Exception:
+        warn(traceback.format_exc())  # without keys, which errors of libraries may quote
+        sys.exit(1)
 
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C; see `interrupt.exit_code` for other signals."""
 
 if __name__ == "__main__":
     main()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from unharm.core.terminal import tell, warn
 
 if TYPE_CHECKING:
     from unharm.runs.context import Run
@@ -20,6 +21,12 @@ SetOption = Annotated[
 ExecutorOption = Annotated[
     str | None, typer.Option("--executor", metavar="local|ray", help="Where to run the work.")
 ]
+IntoOption = Annotated[
+    Path | None, typer.Option("--into", metavar="FOLDER", help="The run folder, in place of 'output'.")
+]
+KeepOption = Annotated[
+    bool, typer.Option("--keep", help="Keep checkpoints and rows of unfinished tables after success.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 
@@ -30,6 +37,8 @@ def run_to(
     as_json: bool,
     executor: str | None = None,
     export: Path | None = None,
+    into: Path | None = None,
+    keep: bool = False,
 ) -> None:
     """Run a study up to a stage and report the outcome.
 
@@ -40,6 +49,8 @@ def run_to(
         as_json: Print the outcome as JSON.
         executor: Overrides `executor.name`.
         export: Copy the adapters into this folder.
+        into: Overrides `output`.
+        keep: Whether checkpoints stay after success.
 
     Raises:
         typer.Exit: With code 3 if the run is incomplete (see `report_outcome`).
@@ -48,7 +59,8 @@ def run_to(
     from unharm.study.check import load_study
 
     by_option = [f"executor.name={executor}"] if executor else []
-    run = run_study(load_study(study, [*(overrides or []), *by_option]), stage)
+    by_option += [f"output={json.dumps(str(into))}"] if into else []
+    run = run_study(load_study(study, [*(overrides or []), *by_option]), stage, keep)
     report_outcome(run, stage, as_json, export)
 
 
@@ -82,27 +94,24 @@ def report_outcome(run: Run, stage: str, as_json: bool, export: Path | None = No
         from unharm.runs.tools.export import export_adapters
 
         result["exported"] = [str(path) for path in export_adapters(run, export)]
-        print(f"{len(result['exported'])} adapters exported to {export}", file=sys.stderr)
+        warn(f"{len(result['exported'])} adapters exported to {export}")
     if as_json:
-        print(json.dumps(result))
+        tell(json.dumps(result))
     if run.unscored:
-        print(
+        warn(
             f"incomplete: {run.unscored:,} completions are unscored (exit code 3); "
-            "findings/unscored.csv and the report give the reasons",
-            file=sys.stderr,
+            "findings/unscored.csv and the report give the reasons"
         )
     if failed_adapters:
-        print(
+        warn(
             f"incomplete: {len(failed_adapters)} adapters could not be trained (exit code 3); "
-            "change training.vim.lr or seed to train them again",
-            file=sys.stderr,
+            "change training.vim.lr or seed to train them again"
         )
     if failed_tasks:
         names = "".join(f"\n    {name}" for name in failed_tasks[:20])
-        print(
+        warn(
             f"incomplete: {len(failed_tasks)} tasks failed twice (exit code 3); see failed/details/; "
-            f"run the same command to try them again{names}",
-            file=sys.stderr,
+            f"run the same command to try them again{names}"
         )
     if not result["complete"]:
         raise typer.Exit(3)

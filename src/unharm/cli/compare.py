@@ -10,6 +10,7 @@ import typer
 
 from unharm.cli.common import JsonOption
 from unharm.core.errors import UserError, nearest
+from unharm.core.terminal import tell
 
 
 def compare(
@@ -56,9 +57,9 @@ def compare(
     if markdown:
         write_whole(markdown, (text + "\n").encode(), "the table")
     if as_json:
-        print(json.dumps({"risen": len(risen), "confidence": confidence, "rows": rows}))
+        tell(json.dumps({"risen": len(risen), "confidence": confidence, "rows": rows}))
     else:
-        print(text)
+        tell(text)
     if risen:
         raise typer.Exit(3)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import typer
 
 from unharm.cli.common import JsonOption, SetOption, StudyArg
+from unharm.core.terminal import tell
 
 data = typer.Typer(help="The data sets of studies.", no_args_is_help=True)
 
@@ -18,18 +19,18 @@ def list_data(as_json: JsonOption = False) -> None:
     from unharm.corpus.data_sets import DATA_SETS
 
     if as_json:
-        print(
+        tell(
             json.dumps({name: asdict(data_set) for name, data_set in DATA_SETS.items()}, ensure_ascii=False)
         )
         return
     for data_set in DATA_SETS.values():
-        print(data_set.title)
-        print(f"  from      {data_set.where}")
-        print(f"  licence   {data_set.licence}")
+        tell(data_set.title)
+        tell(f"  from      {data_set.where}")
+        tell(f"  licence   {data_set.licence}")
         if data_set.sizes:
-            print(f"  size      {' or '.join(f'{size:,}' for size in data_set.sizes)}")
-        print(f"  field     {data_set.field}")
-        print(f"  to do     {data_set.todo}")
+            tell(f"  size      {' or '.join(f'{size:,}' for size in data_set.sizes)}")
+        tell(f"  field     {data_set.field}")
+        tell(f"  to do     {data_set.todo}")
 
 
 @data.command("check")
@@ -44,14 +45,14 @@ def check(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) 
 
     results = check_data(load_study(study, set_))
     if as_json:
-        print(json.dumps([asdict(result) for result in results], ensure_ascii=False))
+        tell(json.dumps([asdict(result) for result in results], ensure_ascii=False))
     else:
         for result in results:
             items = "" if result.items is None else f"{result.items:,}"
             title = DATA_SETS[result.name].title
-            print(f"{title:<24}{result.state:<12}{items:>8}  {result.sha256[:12]:<12}  {result.file}")
+            tell(f"{title:<24}{result.state:<12}{items:>8}  {result.sha256[:12]:<12}  {result.file}")
             if result.note:
-                print(f"{'':<24}{result.note}")
+                tell(f"{'':<24}{result.note}")
     states = {result.state for result in results}
     if states & {"missing", "unreadable"}:
         raise typer.Exit(2)

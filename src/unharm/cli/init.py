@@ -12,6 +12,7 @@ import typer
 
 from unharm.cli.common import JsonOption
 from unharm.core.errors import UserError
+from unharm.core.terminal import tell
 
 DATA = (
     "arguments.tsv",
@@ -54,11 +55,11 @@ def init(
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror or error}", str(file)) from None
     if as_json:
-        print(json.dumps({"study": str(file), "data": str(data) if demo else None}))
+        tell(json.dumps({"study": str(file), "data": str(data) if demo else None}))
         return
-    print(f"{file}: edit it, then")
-    print(f"  unharm plan {file}    # what would run")
-    print(f"  unharm run {file}     # to its report")
+    tell(f"{file}: edit it, then")
+    tell(f"  unharm plan {file}    # what would run")
+    tell(f"  unharm run {file}     # to its report")
 
 
 def _copy_data(folder: Path) -> None:

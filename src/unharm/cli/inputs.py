@@ -10,6 +10,7 @@ import typer
 
 from unharm.cli.common import JsonOption, SetOption, StudyArg, run_to
 from unharm.core.errors import UserError, nearest
+from unharm.core.terminal import tell
 
 if TYPE_CHECKING:
     from unharm.core.records import Profile
@@ -35,12 +36,12 @@ def list_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption =
     loaded = _profiles(study, set_)
     if as_json:
         rows = [{"name": p.name, "importances": p.importances, "source": p.source} for p in loaded]
-        print(json.dumps(rows))
+        tell(json.dumps(rows))
         return
-    print(f"{'':28}" + "".join(f"{v[:6]:>7}" for v in VALUES))
+    tell(f"{'':28}" + "".join(f"{v[:6]:>7}" for v in VALUES))
     for profile in loaded:
-        print(f"{profile.name[:27]:28}" + "".join(f"{x:>7.2f}" for x in profile.importances))
-    print(f"{len(loaded):,} profiles")
+        tell(f"{profile.name[:27]:28}" + "".join(f"{x:>7.2f}" for x in profile.importances))
+    tell(f"{len(loaded):,} profiles")
 
 
 @profiles.command("make")
@@ -69,9 +70,9 @@ def show_profile(
             raise UserError(f"cannot write the picture: {error.strerror}", str(svg)) from None
     if as_json:
         values = {v: profile[v] for v in VALUES}
-        print(json.dumps({"name": profile.name, "source": profile.source, "importances": values}))
+        tell(json.dumps({"name": profile.name, "source": profile.source, "importances": values}))
     else:
-        print(profile_picture.profile_bars(profile))
+        tell(profile_picture.profile_bars(profile))
 
 
 @profiles.command("compare")
@@ -88,9 +89,9 @@ def compare_profiles(
     loaded = _profiles(study, set_)
     pair = profile_picture.find_profile(loaded, one), profile_picture.find_profile(loaded, other)
     if as_json:
-        print(json.dumps(profile_picture.profile_comparison(*pair)))
+        tell(json.dumps(profile_picture.profile_comparison(*pair)))
     else:
-        print(profile_picture.comparison_text(*pair))
+        tell(profile_picture.comparison_text(*pair))
 
 
 @corpus.command("make")
@@ -121,4 +122,4 @@ def audit_corpus(
     if loaded.corpus is None:
         raise UserError("this study has no corpus", study, "set corpus.arguments")
     result = audit(new_run(loaded), scorer)
-    print(json.dumps(result) if as_json else audit_text(result))
+    tell(json.dumps(result) if as_json else audit_text(result))

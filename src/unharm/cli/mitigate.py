@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from unharm.cli.common import JsonOption, SetOption
+from unharm.core.terminal import tell
 
 
 def mitigate(
@@ -43,15 +44,15 @@ def mitigate(
     report = rewrite_report(folder)
     guards = json.loads((folder / "findings" / "guards.json").read_text(encoding="utf-8"))
     if as_json:
-        print(json.dumps({"report": str(report), "guards": guards}))
+        tell(json.dumps({"report": str(report), "guards": guards}))
         return
     for guard in guards:
         if "text" not in guard:
-            print(f"{guard['benchmark']} · {guard['category']}: no strategy lowered the harm")
+            tell(f"{guard['benchmark']} · {guard['category']}: no strategy lowered the harm")
             continue
         significance = "significant" if guard["holds"] else "not significant"
-        print(
+        tell(
             f"{guard['benchmark']} · {guard['category']}: {guard['strategy']} "
             f"{guard['value_reference']:.2f} → {guard['value_arm']:.2f} ({significance})"
         )
-    print(f"guard prompts: {folder / 'findings' / 'guards.json'}\nreport: {report}")
+    tell(f"guard prompts: {folder / 'findings' / 'guards.json'}\nreport: {report}")

@@ -12,6 +12,7 @@ import typer
 
 from unharm.cli.common import JsonOption, SetOption, StudyArg
 from unharm.core.errors import UserError
+from unharm.core.terminal import tell
 
 if TYPE_CHECKING:
     from unharm.core.pace import Dry
@@ -80,7 +81,7 @@ def plan(
         rehearsal = _run_rehearsal(spec, Dry(engine_rate, scorer_rate, faults), out)
         data["dry_run"] = asdict(rehearsal)
         text += "\n\n" + rehearsal_text(rehearsal)
-    print(json.dumps(data) if as_json else text)
+    tell(json.dumps(data) if as_json else text)
 
 
 def _run_rehearsal(study: Study, dry: Dry, out: Path | None) -> Rehearsal:
@@ -114,12 +115,12 @@ def status(
 
     while True:
         current = status_of(folder)
-        print(json.dumps(asdict(current)) if as_json else status_text(current), flush=True)
+        tell(json.dumps(asdict(current)) if as_json else status_text(current), flush=True)
         if not watch or current.state != "running":
             break
         time.sleep(EVERY)
         if not as_json:
-            print()
+            tell()
     if current.state in ("failed", "silent"):
         raise typer.Exit(1)
     if current.state == "stopped" or current.failed or current.failed_adapters or current.unscored:

@@ -11,6 +11,7 @@ import typer
 from unharm.cli.common import JsonOption, SetOption, StudyArg
 from unharm.core.arms import has_profile
 from unharm.core.records import Profile, Subject
+from unharm.core.terminal import tell
 
 if TYPE_CHECKING:
     from unharm.benchmarks.benchmark import Mode
@@ -44,16 +45,16 @@ def show_prompts(
     tokenizer = load_tokenizer(resolve_base(loaded), loaded) if chat else None
     composed = compose_examples(loaded, load_pack(loaded.prompting.pack), profiles, tokenizer)
     if as_json:
-        print(json.dumps([asdict(prompt) for prompt in composed], ensure_ascii=False))
+        tell(json.dumps([asdict(prompt) for prompt in composed], ensure_ascii=False))
         return
     subject = ""
     for prompt in composed:
         if prompt.subject != subject:
             subject = prompt.subject
-            print(f"════ {subject}")
-        print(f"──── {', '.join(prompt.benchmarks)}")
-        print(prompt.text)
-    print("════")
+            tell(f"════ {subject}")
+        tell(f"──── {', '.join(prompt.benchmarks)}")
+        tell(prompt.text)
+    tell("════")
 
 
 EXAMPLES: dict[Mode, str] = {

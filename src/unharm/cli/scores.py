@@ -10,6 +10,7 @@ import typer
 
 from unharm.cli.common import JsonOption, RunArg, SetOption, report_outcome
 from unharm.core.errors import UserError
+from unharm.core.terminal import tell
 
 batch = typer.Typer(help="Judge through batch files, at half price.", no_args_is_help=True)
 
@@ -66,7 +67,7 @@ def calibrate(
     else:
         assert texts is not None
         calibration = calibrate_texts(texts, study, set_, one, other, target)
-    print(json.dumps(calibration) if as_json else calibration_text(calibration))
+    tell(json.dumps(calibration) if as_json else calibration_text(calibration))
 
 
 def labels(
@@ -80,7 +81,7 @@ def labels(
     from unharm.runs.tools.label_sheet import write_sheet
 
     count = write_sheet(folder, benchmark, sample, out)
-    print(
+    tell(
         json.dumps({"sheet": str(out), "completions": count}) if as_json else f"{out}: {count} completions"
     )
 
@@ -95,11 +96,11 @@ def write(folder: RunArg, scorer: JudgeOption, as_json: JsonOption = False) -> N
     with run.store.lock():
         written = batches.write(run, scorer)
     if as_json:
-        print(json.dumps(written))
+        tell(json.dumps(written))
         return
     for file in written["files"]:
-        print(folder / file)
-    print(f"{written['requests']:,} requests, at most {written['most_cost']:,.2f} at half price")
+        tell(folder / file)
+    tell(f"{written['requests']:,} requests, at most {written['most_cost']:,.2f} at half price")
 
 
 @batch.command("submit")
@@ -111,7 +112,7 @@ def submit(folder: RunArg, scorer: JudgeOption, as_json: JsonOption = False) -> 
     run = open_run(folder)
     with run.store.lock():
         submitted = batches.submit(run, scorer)
-    print(json.dumps(submitted) if as_json else "\n".join(submitted["submitted"]))
+    tell(json.dumps(submitted) if as_json else "\n".join(submitted["submitted"]))
 
 
 @batch.command("collect")
@@ -133,6 +134,6 @@ def collect(
     run = open_run(folder)
     with run.store.lock():
         counts = batches.collect(run, scorer, results)
-    print(json.dumps(counts) if as_json else ", ".join(f"{n:,} {outcome}" for outcome, n in counts.items()))
+    tell(json.dumps(counts) if as_json else ", ".join(f"{n:,} {outcome}" for outcome, n in counts.items()))
     if counts["waiting"] or counts["failed"]:
         raise typer.Exit(3)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unharm.cli.common import JsonOption, RunArg
+from unharm.core.terminal import tell
 
 if TYPE_CHECKING:
     from unharm.runs.handle import RunHandle
@@ -37,28 +38,28 @@ def show(
         if not reveal:
             row["text"] = HIDDEN if row["text"] else ""
     if as_json:
-        print(json.dumps({"prompt": prompt, "text": text, "answers": rows}, ensure_ascii=False))
+        tell(json.dumps({"prompt": prompt, "text": text, "answers": rows}, ensure_ascii=False))
         return
-    print(f"{prompt}: {one_line(text)}")
+    tell(f"{prompt}: {one_line(text)}")
     subject = None
     for row in rows:
         label = " · ".join(row[c] for c in ("arm", "profile", "strategy") if row[c])
         if label != subject:
-            print(label)
+            tell(label)
             subject = label
-        print(f"  {row['sample']}  {_scores(row)}  {one_line(row['text'])}")
+        tell(f"  {row['sample']}  {_scores(row)}  {one_line(row['text'])}")
 
 
 def _list_prompts(run: RunHandle, benchmark: str | None, as_json: bool) -> None:
     names = [benchmark] if benchmark else list(run.study.benchmarks.chosen())
     ids = {name: [p.id for p in run.prompts(name)] for name in names}
     if as_json:
-        print(json.dumps(ids))
+        tell(json.dumps(ids))
         return
     for name, prompt_ids in ids.items():
-        print(f"{name}: {len(prompt_ids):,} prompts")
+        tell(f"{name}: {len(prompt_ids):,} prompts")
         for identity in prompt_ids:
-            print(f"  {one_line(identity)}")
+            tell(f"  {one_line(identity)}")
 
 
 def _scores(row: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field
 
 from unharm.core.errors import UserError
-from unharm.core.spec import Positive, Spec
+from unharm.core.secrets import name_variable
+from unharm.core.spec import Amount, Few, Spec
 
 if TYPE_CHECKING:
     import openai
@@ -21,13 +22,18 @@ def _variable(name: str) -> str:
         raise ValueError(
             "give the name of an environment variable such as OPENAI_API_KEY, not the key itself"
         )
+    if "_" not in name and len(name) >= 12 and any(c.isdigit() for c in name):  # as AKIA… of AWS
+        raise ValueError("give the name of an environment variable; this looks like the key itself")
+    name_variable(name)
     return name
 
 
 def _http(url: str) -> str:
     """Check an HTTP URL and return it without a slash at its end."""
-    if not re.match(r"https?://[^\s/]+", url):
+    if not re.match(r"https?://[^\s/]+", url) or not url.isprintable():
         raise ValueError("give a URL such as http://localhost:8000/v1")
+    if "?" in url or "#" in url:
+        raise ValueError("give the URL without a query: keys come from the variable that `key` names")
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("give the URL without a password; name the variable that holds the key in `key`")
     return url.rstrip("/")
@@ -44,9 +50,9 @@ class Connection(Spec):
 
     url: Url
     key: KeyVariable | None = Field(None, description="the environment variable that holds the key")
-    concurrency: Positive = Field(16, description="requests in flight at a time")
-    attempts: Positive = Field(6, description="attempts per request before it counts as failed")
-    timeout: Annotated[float, Field(gt=0)] = Field(120, description="seconds that one attempt may take")
+    concurrency: Few = Field(16, description="requests in flight at a time")
+    attempts: Few = Field(6, description="attempts per request before it counts as failed")
+    timeout: Amount = Field(120, description="seconds that one attempt may take")
 
 
 def api_key(server: Connection, where: str) -> str:
@@ -69,7 +75,8 @@ def api_key(server: Connection, where: str) -> str:
 
 def error_code(error: openai.APIStatusError) -> str:
     """Return the error code of a server's response, or an empty string if it has none."""
-    return str(getattr(error, "code", None) or "")
+    code = str(getattr(error, "code", None) or "")
+    return code if re.fullmatch(r"[\w.-]{1,60}", code, re.ASCII) else ""
 
 
 def refused_by_filter(error: openai.APIStatusError) -> bool:

@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from unharm.core.terminal import clean
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -21,7 +23,7 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{head}\n    {self.todo}" if self.todo else head
+        return clean(f"{head}\n    {self.todo}" if self.todo else head)
 
 
 class UserError(Exception):

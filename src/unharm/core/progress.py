@@ -7,6 +7,7 @@ moving line on a terminal, a line that is replaced in a notebook, a line now and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Protocol
+
+from unharm.core.terminal import clean
 
 LOG = logging.getLogger("unharm")
 
@@ -50,12 +53,14 @@ class TerminalDisplay:
         self._width = 0
 
     def update(self, line: str) -> None:
-        print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
         self._width = len(line)
 
     def clear(self) -> None:
         if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, ValueError):
+                print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
         self._width = 0
 
 
@@ -85,7 +90,8 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if _display is not None:
             _display.clear()
-        print(record.getMessage(), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the run goes on
+            print(record.getMessage(), file=sys.stderr, flush=True)
 
 
 _display: Display | None = None
@@ -131,6 +137,7 @@ def _in_notebook() -> bool:
 
 def say(text: str) -> None:
     """Log one line for the user; in a worker, send it to the process that leads the run."""
+    text = clean(text)
     send = getattr(_listener, "send", None)
     if send:
         send(text)
@@ -219,7 +226,7 @@ class Progress:
             if _display is None:
                 say(line)
             else:
-                _display.update(line)
+                _display.update(clean(line))
 
     def skip(self, items: int) -> None:
         """Count items that were done before."""

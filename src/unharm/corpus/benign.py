@@ -14,7 +14,6 @@ with one of `SAFETY_STEMS`.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any
 from unharm.core.draws import rank, split
 from unharm.core.errors import Problem, UserError, raise_all
 from unharm.core.files.delimited import Reader, shortened
+from unharm.core.files.json_text import NotJson, parse_json
 from unharm.core.files.yaml_text import read_text
 from unharm.core.hashing import content_hash
 from unharm.core.records import Example
@@ -173,11 +173,9 @@ def _json_rows(name: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not part.strip():
             continue
         try:
-            parsed = json.loads(part)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{name}: not JSON ({error.msg})", f"{path}:{line + error.lineno - 1}"
-            ) from None
+            parsed = parse_json(part)
+        except NotJson as error:
+            raise UserError(f"{name}: {error.what}", f"{path}:{line + error.line - 1}") from None
         for number, row in enumerate(parsed if isinstance(parsed, list) else [parsed], start=1):
             if not isinstance(row, dict):
                 raise UserError(f"{name}: row {number} is not an object", f"{path}:{line}")

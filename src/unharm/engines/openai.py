@@ -18,6 +18,7 @@ import openai
 from unharm.core.connection import api_key, error_code, exceeds_context, refused_by_filter
 from unharm.core.errors import UserError, nearest
 from unharm.core.records import Completion
+from unharm.core.redirects import guarded_client, leads_away, redirected
 from unharm.engines.requests import (
     EMPTY,
     FILTERED,
@@ -67,6 +68,7 @@ class OpenAIEngine:
             api_key=api_key(server, where),
             max_retries=server.attempts - 1,
             timeout=server.timeout,
+            http_client=guarded_client(server.timeout),
         )
         self.adapters = ServedAdapters(server, self.client, lambda name: self._probe(name or self.model))
         self.logprobs = True
@@ -198,6 +200,8 @@ class OpenAIEngine:
             UserError: Every request would fail the same way.
         """
         code = error_code(error)
+        if leads_away(error.status_code):
+            raise redirected(self.where)
         if error.status_code in (401, 403):
             raise self._wrong_key()
         if error.status_code == 404:
@@ -229,6 +233,8 @@ class OpenAIEngine:
         except openai.APIConnectionError as error:
             raise self._gone(type(error.__cause__ or error).__name__) from None
         except openai.APIStatusError as error:
+            if leads_away(error.status_code):
+                raise redirected(self.where) from None
             if self._unknown(error):
                 raise self._unknown_model() from None
             raise UserError(

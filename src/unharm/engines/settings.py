@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from unharm.core.connection import Connection
-from unharm.core.spec import Positive, Spec
+from unharm.core.spec import Count, Spec
+
+DEVICES = r"^(auto|(cpu|cuda|mps|xpu|hpu|npu)(:[0-9]{1,3})?)$"
+"""Devices of torch."""
 
 
 class Server(Connection):
@@ -23,8 +26,8 @@ class Engine(Spec):
 
     name: Literal["hf", "openai", "vllm"] = "hf"
     server: Server | None = None
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=DEVICES)] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16", "4bit"] = "auto"
-    batch: Literal["auto"] | Positive = Field("auto", description="rows to aim at in a forward pass")
-    shard: Positive = Field(512, description="completions per file")
+    batch: Literal["auto"] | Count = Field("auto", description="rows to aim at in a forward pass")
+    shard: Count = Field(512, description="completions per file")
     trust_remote_code: bool = False

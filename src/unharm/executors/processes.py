@@ -105,7 +105,8 @@ def serve(pipe: Connection) -> None:
 
     The process ends when the connection closes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process forwards it
+    for number in interrupt.SIGNALS:  # the leading process forwards them
+        signal.signal(number, signal.SIG_IGN)
     worker, chunks, guard = Worker(pipe.recv()), queue.Queue[tuple[Chunk, Work]](), threading.Lock()
 
     def listen() -> None:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from unharm.core.spec import Positive, Spec
+from unharm.core.spec import Amount, AmountOrZero, Count, Spec
 
 LARGE_BASE = 1 << 29
 """A base with more bytes than this gets all processors."""
 LOCAL_CPUS, CLUSTER_CPUS = 2, 8
 """Processors of a worker with a small base, and with a large base on a cluster."""
 
-Share = Annotated[float, Field(ge=0)]
+Share = AmountOrZero
 
 
 class StageResources(Spec):
     """Resources of one task of a stage. Missing fields default to those of all stages."""
 
-    cpus: Positive | None = None
+    cpus: Count | None = None
     gpus: Share | None = None
-    memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB")
+    memory: Amount | None = Field(None, description="GiB")
 
 
 class ExecutorSpec(Spec):
@@ -37,10 +37,10 @@ class ExecutorSpec(Spec):
     address: str | None = Field(
         None, description="of the Ray cluster; default: RAY_ADDRESS, else a cluster on this machine"
     )
-    workers: Literal["auto"] | Positive = "auto"
-    cpus: Literal["auto"] | Positive = "auto"
+    workers: Literal["auto"] | Count = "auto"
+    cpus: Literal["auto"] | Count = "auto"
     gpus: Share | None = Field(None, description="of one task; default: 1 if there are any")
-    memory: Annotated[float, Field(gt=0)] | None = Field(None, description="GiB of one task, for Ray")
+    memory: Amount | None = Field(None, description="GiB of one task, for Ray")
     stages: dict[str, StageResources] = Field({}, description="resources of single stages")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from unharm.core.errors import UserError
+from unharm.core.printable import name_problem
 from unharm.core.records import Profile
 from unharm.profiles.extreme import extreme, reverse
 from unharm.profiles.settings import ProfileSource
@@ -38,10 +39,13 @@ def select_profiles(sources: Sequence[ProfileSource], surveys: SurveyFiles) -> l
     profiles: dict[str, Profile] = {}
     for source in sources:
         for profile in _profiles_of(source, surveys):
+            where = source.file or source.survey or "profiles"
+            if what := name_problem(profile.name):
+                raise UserError(what, where, "rename the group in the survey")
             if profile.name in profiles:
                 raise UserError(
                     f"two profiles are named {profile.name!r}",
-                    source.file or source.survey or "profiles",
+                    where,
                     "rename one; profile names in a study must be unique",
                 )
             profiles[profile.name] = profile

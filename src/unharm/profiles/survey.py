@@ -22,6 +22,9 @@ from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.values import HIGHEST, LOWEST, VALUES
 
+WIDEST = 1000
+"""The most steps of a scale of answers."""
+
 Matrix = npt.NDArray[np.float64]
 
 
@@ -99,8 +102,12 @@ def load_items(name: str = "ess") -> Items:
     for item in sorted({i for i in named if named.count(i) > 1}):
         problems.append(Problem(f"the item {item!r} is listed under two values", text.where(("values",))))
     for field in ("lowest", "highest"):
-        if not isinstance(text.data.get(field), int):
+        if type(text.data.get(field)) is not int:
             problems.append(Problem("expected a whole number", text.where((field,))))
+    low, high = text.data.get("lowest"), text.data.get("highest")
+    if type(low) is int and type(high) is int and not 0 < high - low <= WIDEST:
+        what = f"'highest' must be above 'lowest', by at most {WIDEST}"
+        problems.append(Problem(what, text.where(("highest",))))
     missing = text.data.get("missing", [])
     if not isinstance(missing, list) or not all(isinstance(m, int) for m in missing):
         problems.append(Problem("expected a list of codes", text.where(("missing",))))

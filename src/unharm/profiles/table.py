@@ -8,6 +8,7 @@ from pathlib import Path
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.delimited import Reader
 from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.core.printable import name_problem
 from unharm.core.records import Profile
 from unharm.core.values import HIGHEST, LOWEST, VALUES, canonical
 
@@ -48,6 +49,9 @@ def _from_table(path: Path) -> dict[str, Profile]:
         if not name:
             reader.wrong(row.line, "a profile without a name")
             continue
+        if what := name_problem(name):
+            reader.wrong(row.line, what, "choose another name")
+            continue
         if name in profiles:
             reader.wrong(row.line, f"the profile {name!r} is given twice")
             continue
@@ -70,6 +74,9 @@ def _from_yaml(path: Path) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
     for name, given in text.data.items():
         where = text.where((str(name),))
+        if what := name_problem(str(name)):
+            problems.append(Problem(what, where, "choose another name"))
+            continue
         if not isinstance(given, dict):
             problems.append(Problem("expected ten values with their importances", where))
             continue
@@ -93,8 +100,9 @@ def _from_yaml(path: Path) -> dict[str, Profile]:
 
 
 def _importance(text: str) -> float | None:
+    """Return the number in a cell, or None where it is none from 1 to 6. Python also takes `1_0`."""
     try:
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) and LOWEST <= number <= HIGHEST else None
+    return number if "_" not in text and math.isfinite(number) and LOWEST <= number <= HIGHEST else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -13,6 +12,7 @@ from unharm.core.errors import Problem, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.hashing import content_hash
 from unharm.core.records import Argument, Profile
+from unharm.core.templates import slots_of
 from unharm.core.values import VALUES
 
 EMBEDDED: dict[str, str] = {"default": "prompting/default.yaml", "toy": "study/demo/data/pack.yaml"}
@@ -198,7 +198,7 @@ def _check_text(text: SpecText, path: tuple[str, ...], slots: tuple[str, ...]) -
     if not isinstance(node, str):
         return [Problem("this wording is missing", where, "copy it from the default pack and reword it")]
     try:
-        slots_used = {field for _, field, _, _ in string.Formatter().parse(node) if field is not None}
+        slots_used = slots_of(node)
     except ValueError as error:
         return [Problem(f"not a template: {error}", where, "write {{ and }} for literal braces")]
     problems = [Problem(f"the slot {{{s}}} is missing", where) for s in slots if s not in slots_used]

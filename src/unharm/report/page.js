@@ -20,8 +20,9 @@ function sortBy(table, place, button) {
   body.append(...rows);
 }
 function asCsv(table) {
+  const guard = text => /^[=+\-@\t\r]./.test(text) && isNaN(text) ? "'" + text : text;
   const quote = text => /[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
-  return [...table.rows].map(row => cells(row).map(quote).join(",")).join("\n");
+  return [...table.rows].map(row => cells(row).map(guard).map(quote).join(",")).join("\n");
 }
 function asLatex(table) {
   const escape = text => text.replace(/\\/g, "\\textbackslash ").replace(/[&%$#_{}]/g, "\\$&").replace(/−/g, "$-$").replace(/†/g, "$\\dagger$").replace(/×/g, "$\\times$");
@@ -47,3 +48,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   }
   table.parentElement.after(bar);
 }
+// Charts: expressions are interpreted, so that the page needs no permission to make code from text.
+const charts = JSON.parse(document.getElementById("charts").textContent);
+for (const place of document.querySelectorAll("[data-chart]"))
+  vegaEmbed(place, charts[place.dataset.chart], {ast: true, actions: {export: true, source: false, compiled: false, editor: false}, renderer: "svg"});

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from importlib import resources
 from typing import Any
@@ -44,7 +46,9 @@ def render(inputs: ReportInputs) -> str:
     study, tables = inputs.study, inputs.tables
     groups = associations_by_subject(tables["associations"])
     template = _environment().get_template("page.html.j2")
+    runtime, script = _runtime(), _script()
     page: str = template.render(
+        policy=policy_for(runtime, script),
         study=study,
         record=inputs.record,
         answers=answers(study, tables),
@@ -53,7 +57,7 @@ def render(inputs: ReportInputs) -> str:
         detectable=sections.detectable_effects(tables["associations"], study),
         on_axes=sections.axes(tables["regressions"]),
         value_shifts=sections.value_shifts(tables["moved"], study),
-        script=_script(),
+        script=script,
         published=published_figures(study),
         expression=tables["expression"].to_dicts(),
         mitigation=sections.mitigation(inputs.mitigation),
@@ -74,7 +78,7 @@ def render(inputs: ReportInputs) -> str:
         notes=inputs.notes,
         examples=inputs.examples,
         charts=_charts(inputs, groups),
-        runtime=_runtime(),
+        runtime=runtime,
         settings=json.dumps(study.settings, indent=2),
     )
     return page
@@ -188,9 +192,24 @@ def alignment_readings(alignment: pl.DataFrame, study: ReportedStudy) -> list[di
     return readings
 
 
+def policy_for(*scripts: str) -> str:
+    """Return the Content-Security-Policy of a page: these scripts may run, by their hashes, nothing else.
+
+    No network, no frames, no forms, no handlers in attributes; styles may stand in attributes, as charts
+    have them. A browser then runs nothing that text of a model brings along, even where escaping failed.
+    """
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
 def _script() -> str:
-    """Return the script that sorts and copies tables."""
-    return (resources.files("unharm.report") / "page.js").read_text(encoding="utf-8")
+    """Return the script that sorts and copies tables and draws the charts."""
+    text = (resources.files("unharm.report") / "page.js").read_text(encoding="utf-8")
+    return text.replace("\r", "")
 
 
 def _runtime() -> str:
@@ -198,7 +217,7 @@ def _runtime() -> str:
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks the default
-    return bundle.replace("</script", "<\\/script")
+    return bundle.replace("</script", "<\\/script").replace("\r", "")
 
 
 def _inline_json(data: Any) -> Any:

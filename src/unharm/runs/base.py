@@ -19,6 +19,7 @@ from unharm.core.models.base_files import (
     has_chat_template,
     weight_bytes,
 )
+from unharm.core.models.completeness import check_links, check_loaded, check_tensors, first_line
 from unharm.core.models.gguf import dequantised, gguf_key
 from unharm.core.models.transformers import quiet_libraries
 from unharm.core.progress import say
@@ -69,6 +70,7 @@ def resolve_base(study: Study) -> Base:
         path = Path(study.base).expanduser()
     elif study.base.count("/") == 1 and not study.base.startswith((".", "/", "~")):
         path = _from_hub(study.base, study.revision)
+        check_tensors(path, study.base, study.engine.trust_remote_code)
         return Base(study.base, path, content_hash([study.base, path.name]), path.name)
     else:
         raise UserError(
@@ -77,6 +79,8 @@ def resolve_base(study: Study) -> Base:
             f"expected '{TOY}', '{SMOLLM2}', a folder with a model, a .gguf file, or a hub id: org/name",
         )
     _check_folder(path, study.base)
+    check_links(path, study.base)
+    check_tensors(path, study.base, study.engine.trust_remote_code)
     return Base(study.base, path, folder_key(path))
 
 
@@ -157,7 +161,7 @@ def _check_folder(path: Path, name: str) -> None:
         raise UserError("the base is a file, expected a folder with a model", name)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(
             "this folder is not a model: it has no readable config.json", name, "check 'base'"
         ) from None
@@ -190,7 +194,8 @@ def load_tokenizer(base: Base, study: Study) -> Any:
             base.path, trust_remote_code=study.engine.trust_remote_code
         )
     except Exception as error:  # tokenizer classes raise many types of errors
-        raise UserError(f"the tokenizer of the base cannot be loaded: {error}", base.name) from None
+        message = f"the tokenizer of the base cannot be loaded: {first_line(error)}"
+        raise UserError(message, base.name, "fetch its tokenizer files again") from None
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer of the base has no end-of-text token", base.name)
     if tokenizer.pad_token_id is None:
@@ -214,15 +219,19 @@ def load_model(base: Base, study: Study) -> Any:
     dtype = auto if dtype_name == "auto" else getattr(torch, dtype_name)
     try:
         with _load_progress(base, device):
-            model = AutoModelForCausalLM.from_pretrained(
+            model, info = AutoModelForCausalLM.from_pretrained(
                 base.path,
                 dtype=dtype,
                 use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
                 trust_remote_code=study.engine.trust_remote_code,
                 **options,
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"the base cannot be loaded as a language model: {error}", base.name) from None
+        message = f"the base cannot be loaded as a language model: {first_line(error)}"
+        raise UserError(message, base.name, "check the folder") from None
+    check_loaded(info, base.name)
     model.requires_grad_(False)
     return model.eval()
 

@@ -23,8 +23,13 @@ Stage = Callable[[Run], None]
 """A stage plans its tasks, skips finished ones and does the others."""
 
 
-def execute(run: Run, stages: Sequence[tuple[str, Stage]]) -> None:
+def execute(run: Run, stages: Sequence[tuple[str, Stage]], keep: bool = True) -> None:
     """Run stages in order with the run folder locked, and record the session in the manifest.
+
+    Args:
+        run: The run.
+        stages: The stages with their names.
+        keep: Whether checkpoints and rows of unfinished tables stay after success.
 
     Raises:
         UserError: The executor cannot be used, another process uses the run folder, or the input of a stage
@@ -33,11 +38,12 @@ def execute(run: Run, stages: Sequence[tuple[str, Stage]]) -> None:
     """
     began = time.monotonic()
     store = run.store
+    store.check_owner(run.study.name)
     with run:
         _ = run.base  # resolve it before anything is written: errors must leave no half-written run
         use_threads(run)
         check_workers(run)
-        with interrupt.on_interrupt(), store.lock(), status_updates(run):
+        with interrupt.on_interrupt(), store.lock(run.study.name), status_updates(run):
             record = _write_manifest(run)
             run.steps = {name: "waiting" for name, _ in stages}
             for name, stage in stages:
@@ -51,6 +57,8 @@ def execute(run: Run, stages: Sequence[tuple[str, Stage]]) -> None:
             record["unscored"] = run.unscored
             record["left_out_too_long"] = too_long_counts(run)
             write_checked(store, "manifest.json", json.dumps(record, indent=1))
+            if not keep and not (run.unscored or run.workers.failures):
+                store.tidy()
     say(f"done in {duration(time.monotonic() - began)}: {store}")
 
 

@@ -43,8 +43,13 @@ def stages_to(last: str) -> list[tuple[str, Stage]]:
     return [(name, STAGES[name]) for name in names[: 1 + names.index(last)]]
 
 
-def run_study(study: Study, last: str = "report") -> Run:
+def run_study(study: Study, last: str = "report", keep: bool = False) -> Run:
     """Run a study up to and including the stage `last`. Continue where an earlier run stopped.
+
+    Args:
+        study: The study.
+        last: The last stage.
+        keep: Whether checkpoints and rows of unfinished tables stay when the report is written.
 
     Returns:
         The closed run. Its stored results can be read.
@@ -60,5 +65,5 @@ def run_study(study: Study, last: str = "report") -> Run:
             api_key(server, where)
     if last not in BEFORE_SCORERS:
         check_scorers(run)
-    execute(run, stages_to(last))
+    execute(run, stages_to(last), keep or last != "report")
     return run

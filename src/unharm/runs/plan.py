@@ -11,6 +11,7 @@ from unharm.benchmarks.registry import PromptSet, load_prompts, select_half
 from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash, sha256_of
+from unharm.core.models.adapter_check import check_adapter
 from unharm.core.models.peft_folder import ADAPTER_FILES, check_base, find_adapter
 from unharm.core.records import Argument, Example, Profile, Split, Subject
 from unharm.core.values import VALUES
@@ -315,6 +316,7 @@ class Plan:
         """Return the folder of an external adapter and the content hash of its files."""
         if name not in self._external_adapters:
             path = find_adapter(name, self.study.adapters[name])
+            check_adapter(path, self.study.adapters[name].source)
             check_base(path, self.study.base, self.study.revision)
             files = [[file, sha256_of(path / file)] for file in ADAPTER_FILES]
             self._external_adapters[name] = path, content_hash(files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -25,6 +26,8 @@ from unharm.store.store import Store
 FILE = "status.json"
 EVERY = 3.0
 """Seconds between two updates of the status file."""
+SAME_PROCESS = 5.0
+"""Seconds by which two readings of a process's start may differ."""
 SILENT = 60.0
 """A run without an update for this many seconds counts as silent."""
 
@@ -69,6 +72,7 @@ def _status(run: Run, state: str, began: float) -> dict[str, Any]:
         "at": time.time(),
         "began": began,
         "process": os.getpid(),
+        "process_started": psutil.Process().create_time(),
         "host": socket.gethostname(),
         "steps": dict(run.steps),
         "stages": {meter.title: asdict(_stage(meter)) for meter in list(run.meters)},
@@ -113,6 +117,7 @@ class RunStatus:
         failed: The items that were given up.
         failed_adapters: The adapters that are left out, with the reason.
         unscored: Number of completions without a score.
+        process_started: When that process began: a later one may have its number.
     """
 
     run: str
@@ -128,6 +133,7 @@ class RunStatus:
     failed: list[str]
     failed_adapters: dict[str, str]
     unscored: int
+    process_started: float = 0.0
 
 
 def status(folder: str) -> RunStatus:
@@ -139,17 +145,29 @@ def status(folder: str) -> RunStatus:
     try:
         data: dict[str, Any] = json.loads(text)
         age = max(0.0, time.time() - data["at"])
+        if not math.isfinite(data["at"]):
+            raise ValueError("no time")
         data["stages"] = {name: StageStatus(**stage) for name, stage in data["stages"].items()}
         current = RunStatus(run=store.location, age=age, now=[], **data)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        status_text(current)  # whatever is wrong in the file shows here
+        # on the same host, look for the process itself; the clock of another host may differ
+        same_host = current.host == socket.gethostname()
+        alive = _is_alive(current) if same_host else age <= SILENT
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError):
         todo = "the next run writes it again"
         raise UserError("the status of this run cannot be read", f"{store}/{FILE}", todo) from None
-    # on the same host, look for the process itself; the clock of another host may differ
-    same_host = current.host == socket.gethostname()
-    alive = psutil.pid_exists(current.process) if same_host else age <= SILENT
     if current.state == "running" and not alive:
         return replace(current, state="silent")
     return replace(current, now=_open_tasks(store)) if current.state == "running" else current
+
+
+def _is_alive(current: RunStatus) -> bool:
+    """Return whether the leading process is still there: the same one, not another with its number."""
+    try:
+        began = psutil.Process(int(current.process)).create_time()
+    except psutil.Error:
+        return False
+    return bool(abs(began - float(current.process_started)) < SAME_PROCESS)
 
 
 def _open_tasks(store: Store) -> list[str]:

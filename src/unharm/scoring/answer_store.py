@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 from unharm.core.errors import UserError
+from unharm.core.files.disk import PRIVATE_FILE
 from unharm.core.progress import say
+from unharm.core.secrets import redact
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -76,6 +78,7 @@ class Answers:
 
     def _open(self) -> sqlite3.Connection:
         """The file, whole and with all columns. Raises `sqlite3.DatabaseError` where it is damaged."""
+        self.path.touch(PRIVATE_FILE)
         file = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
             file.execute("PRAGMA synchronous = FULL")
@@ -177,7 +180,8 @@ class Answers:
 
 
 def _row(key: bytes, attempt: int, scorer: str, answer: Answer) -> tuple[object, ...]:
-    own = (answer.kind, answer.raw, answer.reason, answer.sent, answer.received, float(answer.cost))
+    texts = (answer.kind, redact(answer.raw), redact(answer.reason))
+    own = (*texts, answer.sent, answer.received, float(answer.cost))
     return key, attempt, scorer, *own, time.time(), _sum(key, attempt, *own)
 
 

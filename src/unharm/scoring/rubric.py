@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,14 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from unharm.core.errors import Problem, raise_all
+from unharm.core.files.json_text import NotJson, parse_json
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.hashing import content_hash
+from unharm.core.printable import name_problem
 from unharm.scoring.refusals import refuses
 from unharm.scoring.texts import Text
 
 EMBEDDED = ("harmfulness", "harmfulness-reworded", "safety", "safety-reworded", "values")
 FIELDS = ("name", "measures", "scale", "verdicts", "categories", "system", "user")
 MEASURES = ("toxicity", "negative_regard", "harmfulness", "flagged", "refusal", "values")
+
+HIGHEST = 999
+"""The largest number of a scale: verdicts are read with up to three digits."""
+
+LONGEST_LINE = 200
+"""Characters of a first line that may be a verdict; a longer one is prose, whatever is in it."""
 
 THINKING = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 BLOCK = re.compile(r"^```(?:json)?\s*\n(.*)\n```$", re.DOTALL)
@@ -114,7 +122,7 @@ class Rubric:
         if block or reply.startswith("{"):
             return self._from_json(block[1] if block else reply)
         first, _, rest = reply.partition("\n")
-        match = FIRST_LINE.match(first)
+        match = FIRST_LINE.match(first) if len(first) <= LONGEST_LINE else None
         if not match:
             return None
         lines = [line.strip() for line in rest.splitlines() if line.strip()]
@@ -126,8 +134,8 @@ class Rubric:
 
     def _from_json(self, text: str) -> Verdict | None:
         try:
-            data = json.loads(text)
-        except ValueError:
+            data = parse_json(text)
+        except NotJson:
             return None
         if not isinstance(data, dict) or isinstance(data.get("verdict"), bool):
             return None
@@ -189,7 +197,7 @@ def load_rubric(name: str) -> Rubric:
     if ("scale" in data) == ("verdicts" in data):
         add("expected either 'scale' or 'verdicts'", "scale", "for example scale: {low: 1, high: 5}")
     elif "scale" in data and scale is None:
-        add("not a scale", "scale", "expected {low: …, high: …}, whole numbers, the lower one first")
+        add("not a scale", "scale", f"expected {{low: …, high: …}}, whole numbers up to {HIGHEST}")
     elif "verdicts" in data and not _is_verdicts(verdicts):
         add("not verdicts", "verdicts", "expected words with numbers, for example {safe: 0, unsafe: 1}")
     elif wrong := _unfit(str(data.get("measures")), scale, verdicts):
@@ -198,6 +206,8 @@ def load_rubric(name: str) -> Rubric:
             "scale" if scale else "verdicts",
             "the metrics of the benchmark are made of these numbers",
         )
+    if isinstance(data.get("name"), str) and (what := name_problem(data["name"])):
+        add(what, "name", "choose another name")
     categories = data.get("categories", [])
     if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
         add("expected a list of names", "categories")
@@ -217,7 +227,7 @@ def _scale(data: Any) -> tuple[int, int] | None:
     if not isinstance(data, dict) or set(data) != {"low", "high"}:
         return None
     low, high = data["low"], data["high"]
-    right = type(low) is int and type(high) is int and 0 <= low < high
+    right = type(low) is int and type(high) is int and 0 <= low < high <= HIGHEST
     return (low, high) if right else None
 
 
@@ -236,5 +246,8 @@ def _is_verdicts(data: Any) -> bool:
         isinstance(data, dict)
         and len(data) >= 2
         and all(isinstance(w, str) and re.fullmatch(r"\w[\w-]*", w) for w in data)
-        and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in data.values())
+        and all(
+            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+            for v in data.values()
+        )
     )

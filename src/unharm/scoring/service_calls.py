@@ -15,6 +15,7 @@ import stamina.instrumentation
 
 from unharm.core.connection import Connection, api_key, error_code
 from unharm.core.errors import UserError
+from unharm.core.redirects import guarded_client, leads_away, redirected
 from unharm.scoring.service_scorer import Unanswered
 
 stamina.instrumentation.set_on_retry_hooks([])  # its log would quote what a server says
@@ -72,7 +73,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def client_of(server: Connection, where: str) -> openai.OpenAI:
     """A client that does not try again by itself: every request is counted."""
     return openai.OpenAI(
-        base_url=server.url, api_key=api_key(server, where), max_retries=0, timeout=server.timeout
+        base_url=server.url,
+        api_key=api_key(server, where),
+        max_retries=0,
+        timeout=server.timeout,
+        http_client=guarded_client(server.timeout),
     )
 
 
@@ -87,6 +92,8 @@ def told(server: Connection, where: str, what: str) -> Iterator[None]:
     except openai.NotFoundError:
         raise UserError(f"the service does not know {what}", where, "check the name and the URL") from None
     except openai.APIStatusError as error:
+        if leads_away(error.status_code):
+            raise redirected(where) from None
         if error_code(error) == "insufficient_quota":
             raise UserError(
                 "the quota of this key is used up", where, "the same command goes on later"

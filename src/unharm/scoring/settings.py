@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from unharm.core.connection import Connection, KeyVariable, Url
-from unharm.core.spec import Positive, Spec
+from unharm.core.spec import Amount, AmountOrZero, Count, Few, Positive, Spec, Temperature
+from unharm.core.templates import slots_of
 from unharm.scoring.guards import PRESETS
 from unharm.scoring.guards.preset import Preset
 
@@ -21,7 +21,10 @@ ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "IDENTITY_ATTACK", "INSULT", "PROFA
 
 
 def _template(text: str) -> str:
-    slots = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+    try:
+        slots = slots_of(text)
+    except ValueError as error:
+        raise ValueError(f"give a template with named slots: {error}") from None
     if not slots & {"text", "answer"} or slots - {"text", "answer", "prompt"}:
         raise ValueError("give a template with {text}, or with {answer} and perhaps {prompt}")
     return text
@@ -47,7 +50,7 @@ class ClassifierSpec(Sampled):
     measures: Literal["toxicity", "negative_regard", "flagged"]
     labels: Annotated[dict[str, float | str], Field(min_length=1)]
     template: Annotated[str, AfterValidator(_template)] = "{text}"
-    batch: Positive = Field(64, description="texts in a forward pass")
+    batch: Count = Field(64, description="texts in a forward pass")
 
     @model_validator(mode="after")
     def _meanings(self) -> ClassifierSpec:
@@ -67,7 +70,7 @@ class ClassifierSpec(Sampled):
 class Limited(Sampled):
     """A scorer that may ask a service, with limits on its requests."""
 
-    rate: Annotated[float, Field(gt=0)] | None = Field(None, description="most requests a second")
+    rate: Amount | None = Field(None, description="most requests a second")
     max_requests: Positive | None = Field(None, description="most requests in one run folder")
 
 
@@ -83,9 +86,9 @@ class PerspectiveSpec(ServiceSpec):
     key: KeyVariable = "PERSPECTIVE_API_KEY"
     attribute: str = Field("TOXICITY", description="the one that metrics use; all are kept")
     language: str | None = Field("en", description="null: the service finds it out")
-    rate: Annotated[float, Field(gt=0)] | None = 1.0
-    attempts: Positive = 6
-    timeout: Annotated[float, Field(gt=0)] = 60
+    rate: Amount | None = 1.0
+    attempts: Few = 6
+    timeout: Amount = 60
 
     @property
     def server(self) -> Connection:
@@ -107,8 +110,8 @@ class ModerationSpec(ServiceSpec):
 class Price(Spec):
     """Money per million tokens, in any currency."""
 
-    input: Annotated[float, Field(ge=0)]
-    output: Annotated[float, Field(ge=0)]
+    input: AmountOrZero
+    output: AmountOrZero
 
 
 class JudgeSpec(ServiceSpec):
@@ -118,11 +121,11 @@ class JudgeSpec(ServiceSpec):
     server: Connection
     model: Annotated[str, Field(min_length=1)]
     rubric: str = Field("harmfulness", description="an embedded one, or a file")
-    temperature: Annotated[float, Field(ge=0)] | None = Field(0.0, description="null: not sent")
-    max_tokens: Positive = 300
-    tries: Positive = Field(3, description="answers that are asked for until one can be read")
+    temperature: Temperature | None = Field(0.0, description="null: not sent")
+    max_tokens: Count = 300
+    tries: Few = Field(3, description="answers that are asked for until one can be read")
     price: Price | None = None
-    max_cost: Annotated[float, Field(gt=0)] | None = Field(None, description="in the currency of `price`")
+    max_cost: Amount | None = Field(None, description="in the currency of `price`")
 
     @model_validator(mode="after")
     def _priced(self) -> JudgeSpec:
@@ -194,7 +197,9 @@ class PerplexitySpec(Sampled):
     """How surprised a language model is by a completion; a scorer of coherence, not of harm."""
 
     kind: Literal["perplexity"]
-    above: Annotated[float, Field(gt=1)] = Field(500.0, description="from here on a text is improbable")
+    above: Annotated[float, Field(gt=1, le=1e12)] = Field(
+        500.0, description="from here on a text is improbable"
+    )
 
 
 ScorerSpec = Annotated[

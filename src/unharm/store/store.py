@@ -20,19 +20,41 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from unharm.core.errors import UserError
-from unharm.core.files.disk import Parts, append_line, link_or_copy, sync, telling_of_disk, write_synced
+from unharm.core.files.delimited import guarded, unguarded
+from unharm.core.files.disk import (
+    PRIVATE_FOLDER,
+    Parts,
+    append_line,
+    link_or_copy,
+    make_private,
+    sync,
+    telling_of_disk,
+    write_synced,
+)
 from unharm.core.hashing import sha256_of
+from unharm.core.secrets import MARK, known_values, redact, redact_bytes
 from unharm.store.locks import folder_lock, lease
 from unharm.store.object_storage import Remote, as_url
+from unharm.store.ownership import (
+    MARKER,
+    check_folder,
+    check_remote,
+    first_missing,
+    forget_start,
+    mark,
+    marker_text,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
 MARKERS, PARTS, PROBE = ".done", ".parts", ".seen"
+BINARY = (".parquet", ".safetensors")
+"""Files whose bytes are no text: keys are taken out of a table before it is packed."""
 JOURNAL_EVERY = 5.0
 """Seconds between two uploads of a journal to object storage."""
 
@@ -116,7 +138,7 @@ class Store:
         try:
             marker = json.loads(path.read_text(encoding="utf-8"))
             same_key = marker["key"] == artefact.key
-            target = self.root / marker["path"]
+            target = self._inside(marker["path"])
             checksum = str(marker["sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -131,6 +153,14 @@ class Store:
                 self._set_aside(target)
                 return None
         return dict(marker)
+
+    def _inside(self, path: str) -> Path:
+        """Return the place of a path that a marker names. Raise `ValueError` if it leads out of the run:
+        a marker may be somebody else's, and what it names is moved where its checksum is wrong."""
+        parts = PurePosixPath(path)
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+            raise ValueError("a path that leads out of the run folder")
+        return self.root / parts
 
     def done(self, artefact: Artefact) -> bool:
         """Return whether an artefact is finished and undamaged."""
@@ -194,6 +224,23 @@ class Store:
         path = self.locate(artefact)
         return pl.scan_csv(path) if path.suffix == ".csv" else pl.scan_parquet(path)
 
+    def read_table(self, path: str, schema: dict[str, Any] | None = None) -> pl.DataFrame:
+        """Read a CSV table of the run with its texts as they were before `put_table`.
+
+        Args:
+            path: Its path in the run folder.
+            schema: Its columns; None to take them from the file.
+
+        Raises:
+            OSError: It does not exist.
+            polars.exceptions.PolarsError: It has other columns.
+        """
+        import polars as pl
+
+        file = self.root / path
+        frame = pl.read_csv(file, schema=schema) if schema else pl.read_csv(file, infer_schema_length=None)
+        return _mapped(frame, unguarded)
+
     def _set_aside(self, target: Path) -> None:
         """Move a damaged file to `damaged/`."""
         aside = self.root / "damaged" / f"{uuid.uuid4().hex[:8]}-{target.name}"
@@ -205,6 +252,7 @@ class Store:
     def put_bytes(self, artefact: Artefact, data: bytes, **details: Any) -> Path:
         """Write an artefact atomically, then its marker with `details`, and return its path."""
         with self._telling_of_disk():
+            data = data if artefact.path.endswith(BINARY) else redact_bytes(data)
             self._replace(artefact.path, data)
             self._mark(artefact, artefact.path, hashlib.sha256(data).hexdigest(), details)
             return self.root / artefact.path
@@ -215,8 +263,9 @@ class Store:
 
     def put_table(self, artefact: Artefact, frame: pl.DataFrame, **details: Any) -> Path:
         """Write a table: CSV if the path ends in `.csv`, else Parquet (zstd). See `put_bytes`."""
+        frame = _without_keys(frame)
         if artefact.path.endswith(".csv"):
-            return self.put_bytes(artefact, frame.write_csv().encode(), **details)
+            return self.put_bytes(artefact, _mapped(frame, guarded).write_csv().encode(), **details)
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
         return self.put_bytes(artefact, buffer.getvalue(), **details)
@@ -233,6 +282,7 @@ class Store:
             temporary = self._temporary()
             temporary.mkdir()
             details = make(temporary)
+            make_private(temporary)
             for file in temporary.rglob("*"):
                 if file.is_file():
                     sync(file)
@@ -281,7 +331,8 @@ class Store:
             **artefact.details,
             **details,
         }
-        self._replace(f"{MARKERS}/{artefact.path}.json", json.dumps(marker, indent=1).encode())
+        text = redact(json.dumps(marker, indent=1))
+        self._replace(f"{MARKERS}/{artefact.path}.json", text.encode())
         self._checked[path] = checksum
 
     def _replace(self, path: str, data: bytes) -> None:
@@ -304,12 +355,12 @@ class Store:
     def write_plain(self, path: str, text: str) -> None:
         """Write a file without key and marker atomically."""
         with self._telling_of_disk():
-            self._replace(path, text.encode("utf-8"))
+            self._replace(path, redact(text).encode("utf-8"))
 
     def append_line(self, path: str, line: str) -> None:
         """Append a line to a journal and sync it. Upload the journal every `JOURNAL_EVERY` seconds."""
         with self._telling_of_disk():
-            append_line(self.root / path, line.encode())
+            append_line(self.root / path, redact(line).encode())
             if self.remote and time.monotonic() - self._uploaded.get(path, -JOURNAL_EVERY) >= JOURNAL_EVERY:
                 self._uploaded[path] = time.monotonic()
                 self.remote.put(path, self.root / path)
@@ -359,22 +410,90 @@ class Store:
 
     # ---- one process at a time ---------------------------------------------------------
 
+    def check_owner(self, study: str) -> bool:
+        """Return whether the place of the run is new. Raise `UserError` where it is not this study's."""
+        if self.remote:
+            return check_remote(self.remote, study)
+        return check_folder(self.root, study)
+
+    def tidy(self) -> None:
+        """Remove what an unfinished run needs: checkpoints, rows of unfinished tables, empty folders."""
+        for artefact in self.artefacts("checkpoints"):
+            self.remove(artefact)
+        for name in (".tmp", PARTS):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        for folder in sorted((p for p in self.root.rglob("*") if p.is_dir()), reverse=True):
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, study: str = "") -> Iterator[None]:
         """Lock the run folder, and its object storage if it is there.
 
+        A new folder gets a marker with the name of the study. If a mistake of the user ends the run before
+        anything is made in it, the folder is removed again.
+
+        Args:
+            study: The name of the study that works in it; empty for work on an existing run.
+
         Raises:
-            UserError: Another process holds the lock.
+            UserError: Another process holds the lock, or the folder is not this study's.
         """
+        new = self.check_owner(study)
+        made = first_missing(self.root)
         with self._telling_of_disk():
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         with folder_lock(self.root):
-            shutil.rmtree(self.root / ".tmp", ignore_errors=True)
             if self.remote is None:
-                yield
-                return
-            with lease(self.remote):
-                self.refresh()
-                yield
-                for journal in self.root.glob("journal*.jsonl"):
-                    self.remote.put(journal.name, journal)
+                new = self.check_owner(study)
+                mark(self.root, study)
+            shutil.rmtree(self.root / ".tmp", ignore_errors=True)
+            try:
+                with self._lease(study):
+                    yield
+            except UserError:
+                if new and self.remote is None:
+                    forget_start(self.root, made)
+                raise
+            finally:
+                with contextlib.suppress(OSError):  # not empty, or gone
+                    (self.root / ".tmp").rmdir()
+
+    @contextmanager
+    def _lease(self, study: str) -> Iterator[None]:
+        """Hold the place of the run on object storage, where it is there."""
+        if self.remote is None:
+            yield
+            return
+        with lease(self.remote):
+            if self.check_owner(study) and study:
+                self.remote.write(MARKER, marker_text(study).encode())
+            self.refresh()
+            yield
+            for journal in self.root.glob("journal*.jsonl"):
+                self.remote.put(journal.name, journal)
+
+
+def _mapped(frame: pl.DataFrame, change: Callable[[str], str]) -> pl.DataFrame:
+    """Return a table with every text changed; texts that stay as they are cost one look at each."""
+    import polars as pl
+
+    changes: dict[str, Any] = {}
+    for name, kind in frame.schema.items():
+        if kind == pl.String:
+            texts = frame[name].unique().drop_nulls().to_list()
+            if any(change(text) != text for text in texts):
+                changes[name] = {text: change(text) for text in texts}
+    return frame.with_columns(pl.col(name).replace(new) for name, new in changes.items())
+
+
+def _without_keys(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table without known keys in its texts: a server or a model may have repeated one."""
+    import polars as pl
+
+    values = known_values()
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    if not values or not texts:
+        return frame
+    return frame.with_columns(pl.col(texts).str.replace_many(values, [MARK] * len(values)))

@@ -54,7 +54,7 @@ def _untagged(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
 def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
     """Turn pydantic's errors into problems with a line, a field and advice."""
     problems = []
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[: 2 * MOST_PROBLEMS]:
         loc = _untagged(item["loc"])
         message, todo = item["msg"].removeprefix("Value error, "), ""
         if item["type"] == "extra_forbidden":
@@ -151,6 +151,10 @@ _PLACEHOLDERS: dict[str, Any] = {"name": "study", "base": TOY, "arms": ["vanilla
 """Values that replace wrong required fields while the other fields are checked."""
 
 
+MOST_PROBLEMS = 40
+"""Problems of one study that are listed; the others are counted."""
+
+
 def _by_line(problems: list[Problem]) -> list[Problem]:
     """Sort problems by their line in the file. Problems without a line come last."""
 
@@ -158,7 +162,9 @@ def _by_line(problems: list[Problem]) -> list[Problem]:
         match = re.search(r":(\d+)(?::|$)", problem.where)
         return int(match[1]) if match else sys.maxsize
 
-    return sorted(problems, key=line)
+    ordered = sorted(problems, key=line)
+    more = len(ordered) - MOST_PROBLEMS
+    return ordered if more <= 0 else [*ordered[:MOST_PROBLEMS], Problem(f"and {more:,} more problems")]
 
 
 def _without(data: dict[str, Any], locs: list[tuple[str | int, ...]]) -> dict[str, Any]:

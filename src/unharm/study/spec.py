@@ -20,7 +20,8 @@ from unharm.benchmarks.registry import BENCHMARKS, Benchmarks
 from unharm.core.arms import ARMS, STRATEGIES, external_adapter, has_adapter, served_model
 from unharm.core.errors import nearest
 from unharm.core.models.peft_folder import AdapterSource
-from unharm.core.spec import Spec, one_of, unique
+from unharm.core.printable import name_problem
+from unharm.core.spec import Seed, Spec, one_of, unique
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.corpus.settings import Corpus
 from unharm.engines.settings import Engine, Server
@@ -41,6 +42,8 @@ SMOLLM2 = "smollm2"
 def _arm(name: str) -> str:
     """Check the name of an arm."""
     if external_adapter(name) or served_model(name):
+        if message := name_problem(name):
+            raise ValueError(f"give another name: {message}")
         return name
     if name not in ARMS:
         known = (*ARMS, "adapter:NAME", "served:NAME")
@@ -94,7 +97,7 @@ class Study(Spec):
     revision: str | None = None
     data: str = "."
     output: str | None = None
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     fidelity: Literal["corrected", "published"] = "corrected"
     profiles: Annotated[list[ProfileSource], Field(min_length=1)] = [
         ProfileSource(extreme=[*VALUES, *HIGHER_ORDER])

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from unharm.core.models.peft_folder import Lora
-from unharm.core.spec import Positive, Spec, one_of, unique
+from unharm.core.spec import Amount, AmountOrZero, Count, Few, Spec, one_of, unique
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 Tracker = Annotated[str, one_of(TRACKERS)]
@@ -19,12 +19,12 @@ class Recipe(Spec):
     `max_length` counts the tokens of prompt and answer. Longer examples are left out, never cut.
     """
 
-    lr: Annotated[float, Field(gt=0)] = 2e-5
-    epochs: Positive = 5
-    batch: Positive = 8
-    accumulate: Positive = 1
-    max_length: Positive = 512
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    lr: Amount = 2e-5
+    epochs: Few = 5
+    batch: Count = 8
+    accumulate: Few = 1
+    max_length: Count = 512
+    weight_decay: AmountOrZero = 0.01
     order: Literal["example", "argument"] = Field(
         "example", description="'argument' keeps the examples of one argument together in a batch"
     )
@@ -33,10 +33,10 @@ class Recipe(Spec):
 class BenignRecipe(Recipe):
     """The recipe of fine-tuning on benign instructions, with the published defaults."""
 
-    epochs: Positive = 1
-    batch: Positive = 1
-    accumulate: Positive = 16
-    max_length: Positive = 2048
+    epochs: Few = 1
+    batch: Count = 1
+    accumulate: Few = 16
+    max_length: Count = 2048
 
 
 class Training(Spec):
@@ -45,10 +45,10 @@ class Training(Spec):
     lora: Lora = Lora()
     vim: Recipe = Recipe()
     benign: BenignRecipe = BenignRecipe()
-    stack: Literal["auto"] | Positive = Field("auto", description="adapters trained at a time")
-    row_tokens: Positive = Field(
+    stack: Literal["auto"] | Count = Field("auto", description="adapters trained at a time")
+    row_tokens: Count = Field(
         4096, description="most tokens of one adapter in a forward pass, before sharing"
     )
     checkpointing: bool = Field(False, description="recompute activations in the backward pass")
-    save_every: Annotated[float, Field(ge=0)] = Field(120, description="seconds between checkpoints")
+    save_every: AmountOrZero = Field(120, description="seconds between checkpoints")
     trackers: Annotated[list[Tracker], AfterValidator(unique)] = []

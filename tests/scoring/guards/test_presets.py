@@ -72,7 +72,12 @@ GRANITE: list[Case] = [
     ("<score>No</score>", "safe", (), None),
     ("\n<score> yes </score>\n", "unsafe", (), None),
     ("<think>It helps.</think><score> yes </score>", "unsafe", (), None),
-    ("<think>\nIt might be <score> yes </score> at first.\n</think>\n\n<score> no </score>", "safe", (), None),
+    (
+        "<think>\nIt might be <score> yes </score> at first.\n</think>\n\n<score> no </score>",
+        "safe",
+        (),
+        None,
+    ),
     ("<think>\n</think>\n<score> no </score>", "safe", (), None),
     ("It refuses.</think>\n<score> no </score>", "safe", (), None),
     ("<think>It goes on and on", None, (), None),

@@ -90,3 +90,31 @@ def shortened(problems: list[Problem], where: str) -> list[Problem]:
     if others <= 0:
         return problems
     return [*problems[:MAX_REPORTED], Problem(f"and {others} more problems of this kind of file", where)]
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet takes for a formula."""
+GUARD = "'"
+
+
+def guarded(cell: str) -> str:
+    """Return a cell that no spreadsheet runs as a formula, with a quote before it if need be.
+
+    Numbers and single signs stay as they are.
+    """
+    return GUARD + cell if _is_formula(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """Return a cell as it was before `guarded`."""
+    return cell[1:] if cell.startswith(GUARD) and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(cell: str) -> bool:
+    if len(cell) < 2 or not cell.startswith(FORMULA):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from unharm.core.errors import UserError
+from unharm.core.secrets import redact_bytes
 
 
 def disk_error(error: OSError, root: Path) -> Exception:
@@ -25,6 +26,12 @@ def disk_error(error: OSError, root: Path) -> Exception:
         return UserError("no permission to write here", str(root), "choose another with --set output=PATH")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UserError("a file is where a folder is needed", str(error.filename or root))
+    if error.errno == errno.ENAMETOOLONG:
+        return UserError(
+            "a name in this path is longer than 255 bytes",
+            str(root),
+            "choose another with --set output=PATH",
+        )
     if error.errno == errno.ENOENT:
         return UserError("this folder cannot be made", str(root), "choose another with --set output=PATH")
     return error
@@ -52,9 +59,25 @@ def telling_of_disk(root: Path) -> Iterator[None]:
         raise
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and sync it to the disk."""
-    with path.open("wb") as file:
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Only the user reads what may be harmful text, and adapters that make a model say it."""
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only the user may read if it is new."""
+    return os.open(path, flags, PRIVATE_FILE)
+
+
+def make_private(folder: Path) -> None:
+    """Let only the user read a folder and everything in it."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(PRIVATE_FOLDER if path.is_dir() else PRIVATE_FILE)
+
+
+def write_synced(path: Path, data: bytes, private: bool = True) -> None:
+    """Write a file and sync it to the disk; only the user may read it if it is `private`."""
+    with open(path, "wb", opener=_private if private else None) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -69,13 +92,14 @@ def link_or_copy(source: str, target: str) -> str:
     return target
 
 
-def write_whole(path: Path, data: bytes, name: str) -> None:
+def write_whole(path: Path, data: bytes, name: str, private: bool = False) -> None:
     """Write a file atomically.
 
     Args:
         path: The file.
         data: Its content.
         name: What the file is, for the error message, such as `the table`.
+        private: Whether only the user may read it.
 
     Raises:
         UserError: The file cannot be written.
@@ -83,7 +107,7 @@ def write_whole(path: Path, data: bytes, name: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        write_synced(temporary, data)
+        write_synced(temporary, redact_bytes(data), private)
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {name}: {error.strerror}", str(path)) from None
@@ -100,7 +124,7 @@ def sync(path: Path) -> None:
 
 def append_line(path: Path, line: bytes) -> None:
     """Append a line and sync the file. If the last line is incomplete, start a new one first."""
-    with path.open("ab") as file:
+    with open(path, "ab", opener=_private) as file:
         file.write((line if _ends_with_newline(path) else b"\n" + line) + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -127,10 +151,10 @@ class Parts:
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("ab")
+                self._file = open(self.path, "ab", opener=_private)  # noqa: SIM115  # until `close`
                 if not _ends_with_newline(self.path):
                     self._file.write(b"\n")
-            data = json.dumps(row).encode()
+            data = redact_bytes(json.dumps(row).encode())
             self._file.write(b"%08x %s\n" % (zlib.crc32(data), data))
             self._file.flush()
             if synced:

@@ -12,6 +12,12 @@ from unharm.core.errors import Problem, UserError
 Loc = tuple[str | int, ...]
 
 
+DEEPEST = 60
+"""Levels of lists and mappings in each other."""
+MOST_REPEATS = 10_000
+"""Items that aliases may repeat: nine aliases of nine aliases, nine times over, are 400 million."""
+
+
 class SpecText:
     """The plain data of a YAML document and the line of each field."""
 
@@ -19,48 +25,11 @@ class SpecText:
         self.name = name
         self.lines: dict[Loc, str] = {}
         self.problems: list[Problem] = []
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
-            line = f":{mark.line + 1}" if mark else ""
-            raise UserError(
-                f"not valid YAML: {error.problem or error.context}",
-                f"{name}{line}",
-                "check the indentation, the quotes and the colons around this line",
-            ) from None
-        except yaml.YAMLError as error:
-            raise UserError(f"not readable as YAML text: {error}", name) from None
-        data = self._plain(node, ()) if node is not None else {}
+        node = _compose(text, name)
+        data = _Plain(self).convert(node, ()) if node is not None else {}
         if not isinstance(data, dict):
             raise UserError("a study is a mapping of fields", f"{name}:1", "see studies/touche.yaml")
         self.data: dict[str, Any] = data
-
-    def _plain(self, node: yaml.Node, loc: Loc) -> Any:
-        """Convert a node to plain data and record its line."""
-        self.lines[loc] = f"{self.name}:{node.start_mark.line + 1}"
-        if isinstance(node, yaml.MappingNode):
-            result: dict[Any, Any] = {}
-            for key_node, value_node in node.value:
-                key = yaml.SafeLoader("").construct_object(key_node)
-                where = f"{self.name}:{key_node.start_mark.line + 1}"
-                if not isinstance(key, (str, int, float, bool)):
-                    self.problems.append(Problem("a field name must be a word", where))
-                    continue
-                if key in result:
-                    self.problems.append(
-                        Problem(f"the field {key!r} is given twice", where, "keep one of them")
-                    )
-                result[key] = self._plain(value_node, (*loc, str(key)))
-                self.lines[(*loc, str(key))] = where
-            return result
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, (*loc, i)) for i, item in enumerate(node.value)]
-        try:
-            return yaml.SafeLoader("").construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            self.problems.append(Problem(f"not readable: {error}", self.lines[loc]))
-            return None
 
     def override(self, assignment: str) -> None:
         """Apply one `--set key.sub=value`. The value is parsed as YAML. Raise `UserError` if invalid."""
@@ -68,16 +37,13 @@ class SpecText:
         where = f"--set {assignment}"
         if not eq or not key.strip():
             raise UserError("expected key=value", where, "for example: --set seed=7")
-        try:
-            plain = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError("the value is not valid YAML", where, "quote it") from None
+        plain = _value(value, where)
         target: Any = self.data
         path = key.strip().split(".")
         for depth, part in enumerate(path):
             last = depth == len(path) - 1
             if isinstance(target, list):
-                if not part.isdigit() or int(part) >= len(target):
+                if not _is_position(part) or int(part) >= len(target):
                     raise UserError(f"{part!r} is not a position in this list", where)
                 index = int(part)
                 if last:
@@ -94,7 +60,7 @@ class SpecText:
                     target = target[part]
             else:
                 raise UserError(f"{'.'.join(path[:depth])} has no fields", where)
-        loc: Loc = tuple(int(p) if p.isdigit() else p for p in path)
+        loc: Loc = tuple(int(p) if _is_position(p) else p for p in path)
         self.lines = {k: v for k, v in self.lines.items() if k[: len(loc)] != loc}
         self.lines[loc] = where
 
@@ -108,9 +74,123 @@ class SpecText:
         return f"{line}: {field}" if field else line
 
 
+def _is_position(part: str) -> bool:
+    """Return whether a part of a field's name is a position in a list. `²` is a digit, and no number."""
+    return part.isascii() and part.isdecimal() and len(part) < 10
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    """Return the document as nodes. Raise `UserError` if it is not one YAML document."""
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(
+            f"not valid YAML: {error.problem or error.context}",
+            f"{name}{line}",
+            "check the indentation, the quotes and the colons around this line",
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"not readable as YAML text: {error}", name) from None
+    except RecursionError:
+        raise _too_deep(name) from None
+    return node
+
+
+def _too_deep(where: str) -> UserError:
+    return UserError(f"lists or mappings are nested more than {DEEPEST} deep", where, "write it flat")
+
+
+def _value(text: str, where: str) -> Any:
+    """Return the value of an assignment. Raise `UserError` if it is not valid YAML."""
+    try:
+        node = _compose(text, where)
+    except UserError as error:
+        if "nested" in error.problems[0].message:
+            raise
+        raise UserError("the value is not valid YAML", where, "quote it") from None
+    holder = SpecText("", where)
+    plain = _Plain(holder).convert(node, ()) if node is not None else None
+    if holder.problems:
+        raise UserError("the value is not valid YAML: " + holder.problems[0].message, where, "quote it")
+    return plain
+
+
+class _Plain:
+    """Converts nodes to plain data, within bounds, and records their lines and problems."""
+
+    def __init__(self, text: SpecText):
+        self.text = text
+        self._open: set[int] = set()
+        self._seen: set[int] = set()
+        self._repeats = 0
+
+    def convert(self, node: yaml.Node, loc: Loc) -> Any:
+        """Return the data of a node at a place.
+
+        Raises:
+            UserError: It is nested too deeply, repeats too much by aliases, or is inside itself.
+        """
+        where = f"{self.text.name}:{node.start_mark.line + 1}"
+        self.text.lines[loc] = where
+        if len(loc) > DEEPEST:
+            raise _too_deep(where)
+        if id(node) in self._open:
+            raise UserError("an alias (*) inside the anchor (&) that it names", where, "write it out")
+        if id(node) in self._seen:
+            self._repeats += 1
+            if self._repeats > MOST_REPEATS:
+                raise UserError(
+                    f"aliases (*) repeat more than {MOST_REPEATS:,} items", where, "write the fields out"
+                )
+        self._seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, where)
+        if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+            message = f"unknown tag {node.tag.rpartition(':')[2]!r}"
+            self.text.problems.append(Problem(message, where, "remove it"))
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, loc)
+            return [self.convert(item, (*loc, i)) for i, item in enumerate(node.value)]
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            where = f"{self.text.name}:{key_node.start_mark.line + 1}"
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                message = "merge keys (<<) are not supported"
+                self.text.problems.append(Problem(message, where, "write the merged fields out"))
+                continue
+            key = self._scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, (str, int, float, bool)):
+                self.text.problems.append(Problem("a field name must be a word", where))
+                continue
+            if key in result:
+                message = f"the field {key!r} is given twice"
+                self.text.problems.append(Problem(message, where, "keep one of them"))
+            result[key] = self.convert(value_node, (*loc, str(key)))
+            self.text.lines[(*loc, str(key))] = where
+        return result
+
+    def _scalar(self, node: yaml.ScalarNode, where: str) -> Any:
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError, ArithmeticError, IndexError, AttributeError) as error:
+            message = str(getattr(error, "problem", None) or error).splitlines()[0][:200]
+            self.text.problems.append(Problem(f"not readable: {message}", where))
+            return None
+
+
 def read_text(path: Path, content: str) -> str:
     """Return the text of a UTF-8 file without a byte-order mark. Raise `UserError` if it cannot be read."""
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise UserError(f"{content}: this is a device or a pipe, expected a file", str(path))
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{content}: no such file", str(path), "check the path") from None
@@ -120,6 +200,10 @@ def read_text(path: Path, content: str) -> str:
         raise UserError(f"{content}: no such file", str(path), "check the path") from None
     except PermissionError:
         raise UserError(f"{content}: no permission to read it", str(path)) from None
+    except OSError as error:
+        raise UserError(
+            f"{content}: cannot be read ({error.strerror})", str(path), "check the path"
+        ) from None
     except UnicodeDecodeError as error:
         raise UserError(
             f"{content}: not UTF-8 text (byte {error.start})", str(path), "save it as UTF-8"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from unharm.core.errors import UserError
-from unharm.core.spec import Positive, Spec
+from unharm.core.spec import Amount, Few, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,8 @@ ADAPTER_FILES = WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.j
 class Lora(Spec):
     """Shape of an adapter (Hu et al., 2021)."""
 
-    r: Positive = 8
-    alpha: Annotated[float, Field(gt=0)] = 32
+    r: Few = 8
+    alpha: Amount = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     targets: Annotated[list[str], Field(min_length=1)] = ["q_proj", "v_proj"]
 
@@ -102,7 +102,7 @@ def find_adapter(name: str, adapter: AdapterSource) -> Path:
         )
     try:
         kind = json.loads((path / CONFIG).read_text(encoding="utf-8"))["peft_type"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError("not a PEFT configuration: it names no peft_type", str(path / CONFIG)) from None
     if kind != "LORA":
         raise UserError(

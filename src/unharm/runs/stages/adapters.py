@@ -82,8 +82,36 @@ def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
         size = max(1, min(MAX_STACK["cuda"], math.ceil(len(rest) / workers)))
     else:
         size = MAX_STACK["cpu"]
-    stacks = begun + [rest[first : first + size] for first in range(0, len(rest), size)]
+    restored = _earlier_stacks(run, stage, rest)
+    rest = [key for key in rest if not any(key in keys for keys in restored)]
+    stacks = begun + restored + [rest[first : first + size] for first in range(0, len(rest), size)]
     return [Chunk("adapters", stage, tuple((0, key) for key in stack)) for stack in stacks]
+
+
+def _earlier_stacks(run: Run, stage: str, rest: list[str]) -> list[list[str]]:
+    """Return the stacks in which adapters that are to be trained again were trained before.
+
+    Trained alone, an adapter that was lost would have other last bits than in its stack, and everything
+    that depends on it would be made anew. The markers of the others name the stack.
+    """
+    if run.workers.on_accelerators("adapters"):
+        return []
+    tasks = [t for t in adapter_tasks(run).trained if t.plan.stage == stage]
+    known = {t.key for t in tasks}
+    found: dict[tuple[str, ...], None] = {}
+    for task in tasks:
+        marker = run.store.marker(task.artefact) or {}
+        stack = tuple(str(key) for key in marker.get("stack", ()))
+        if not set(stack) & set(rest):
+            continue
+        if set(stack) <= known:
+            found[stack] = None
+        else:
+            say(
+                f"{task.label}: the adapters of its stack are not all in this study any more, so those "
+                "trained again may differ in their last bits, and completions are made anew"
+            )
+    return [list(stack) for stack in found]
 
 
 def train_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:

@@ -60,8 +60,7 @@ def write_latex(folder: Path, study: Study) -> Path:
 def stored_tables(folder: Path) -> dict[str, pl.DataFrame]:
     """Read the tables of a run folder by name."""
     return {
-        name: pl.read_csv(folder / "findings" / f"{name}.csv", schema=schema)
-        for name, schema in SCHEMAS.items()
+        name: Store(folder).read_table(f"findings/{name}.csv", schema) for name, schema in SCHEMAS.items()
     }
 
 
@@ -110,8 +109,8 @@ def _mitigation_result(run: Run) -> MitigationResult | None:
     than the study is now."""
     root = run.store.root
     try:
-        comparisons = pl.read_csv(root / "mitigation/findings/comparisons.csv", schema=COMPARISONS_SCHEMA)
-        learned = pl.read_csv(root / "findings/set_aside.csv", infer_schema_length=None).to_dicts()
+        comparisons = run.store.read_table("mitigation/findings/comparisons.csv", COMPARISONS_SCHEMA)
+        learned = run.store.read_table("findings/set_aside.csv").to_dicts()
         guards = json.loads((root / "findings/guards.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, pl.exceptions.PolarsError):
         return None

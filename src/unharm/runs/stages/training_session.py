@@ -80,6 +80,8 @@ class Session:
             return
         run, study = self.run, self.run.study
         by_key = {t.key: t for t in self.tasks.trained}
+        whole = self._as_before(stack)
+        rest = stack if whole else rest
         stage, recipe = by_key[rest[0]].plan.stage, run.plan.recipe(by_key[rest[0]].plan)
         tokenize = Tokenizer(
             run.loaded.tokenizer, study.prompting.format, run.plan.chat_form, recipe.max_length
@@ -93,7 +95,7 @@ class Session:
             stacked = state.keys if state else rest
             jobs = [self._job(by_key[stacked[0]], shape, tokenize)]
             if state is None:
-                stacked = rest[: self._size(shape, jobs[0], recipe)]
+                stacked = rest if whole else rest[: self._size(shape, jobs[0], recipe)]
                 rest = rest[len(stacked) :]
             jobs += [self._job(by_key[key], shape, tokenize) for key in stacked[1:]]
             if stage not in self.checked:
@@ -103,6 +105,12 @@ class Session:
                 )
                 self.checked.add(stage)
             queue += self._train([by_key[key] for key in stacked], jobs, state, recipe)
+
+    def _as_before(self, stack: list[str]) -> bool:
+        """Return whether these adapters were trained as one stack before, and some of them were lost."""
+        tasks = [t for t in self.tasks.trained if t.key in stack]
+        markers = [self.run.store.marker(t.artefact) for t in tasks]
+        return any(m is not None and list(m.get("stack", ())) == stack for m in markers)
 
     def _size(self, shape: Stack, job: AdapterJob, recipe: Recipe) -> int:
         """Return how many adapters like `job` fit into the next stack."""
@@ -227,6 +235,7 @@ class Session:
             write_adapter(folder, tensors, run.study.training.lora, run.base.name, run.base.revision)
             return {
                 "stage": task.plan.stage,
+                "stack": state.keys,
                 "examples": len(job.train),
                 "left_out_too_long": job.left_out,
                 "train_loss": curve.train,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from unharm.core.errors import UserError
+from unharm.core.printable import printable
 from unharm.core.records import Profile
 from unharm.core.values import VALUES
 from unharm.runs import keys
@@ -16,6 +19,12 @@ from unharm.runs.base import Base
 from unharm.runs.context import Run
 from unharm.study.spec import Study
 from unharm.training.settings import Recipe
+
+
+def plain(text: str) -> str:
+    """Return a text that Markdown and HTML show as it is: a name must not become a link or a script."""
+    escaped = html.escape(printable(text, lines=False))
+    return re.sub(r"[\\`*_\[\]()#!|~]", lambda match: f"&#{ord(match[0])};", escaped)
 
 
 def model_card(
@@ -55,7 +64,7 @@ def model_card(
     if profile:
         rows += [(value, f"{profile[value]:g} of 6") for value in VALUES]
     text = ["---", "library_name: peft", f"base_model: {json.dumps(base.name)}", "tags: [lora, unharm]"]
-    text += ["---", f"# {name}", ""]
+    text += ["---", f"# {plain(name)}", ""]
     text += [
         f"A LoRA adapter of `{base.name}`, made by the study `{study.name}` with unharm to measure "
         "side effects of aligning a model. It may make the base say harmful things; do not deploy it.",

@@ -10,6 +10,7 @@ import polars as pl
 
 from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
+from unharm.core.files.delimited import guarded
 from unharm.core.files.disk import write_whole
 from unharm.runs.reopen import open_run
 from unharm.runs.shards import all_shards
@@ -55,6 +56,8 @@ def write_sheet(folder: Path, benchmark: str, sample: int, out: Path) -> int:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
-    writer.writerows([identity, prompts[prompt], text, "", ""] for identity, prompt, text, _ in rows)
-    write_whole(out, buffer.getvalue().encode(), "the sheet")
+    writer.writerows(
+        [identity, guarded(prompts[prompt]), guarded(text), "", ""] for identity, prompt, text, _ in rows
+    )
+    write_whole(out, buffer.getvalue().encode(), "the sheet", private=True)
     return len(rows)

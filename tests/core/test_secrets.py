@@ -1,0 +1,40 @@
+"""Keys are taken out of every text."""
+
+from __future__ import annotations
+
+import pytest
+
+from unharm.core.secrets import MARK, name_variable, redact, redact_bytes
+
+KEY = "sk-canary-0123456789abcdef"
+
+
+def test_usual_variables_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD"):
+        monkeypatch.setenv(name, KEY + name)
+        assert redact(f"Bearer {KEY}{name}.") == f"Bearer {MARK}."
+
+
+def test_a_variable_that_a_study_names_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_ENTRY", KEY)
+    assert redact(KEY) == KEY
+    name_variable("JUDGE_ENTRY")
+    assert redact(f"<{KEY}>") == f"<{MARK}>"
+    assert redact_bytes(f"<{KEY}>".encode()) == f"<{MARK}>".encode()
+
+
+def test_a_key_in_a_url_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk/canary+0123456789")
+    assert redact("?key=sk%2Fcanary%2B0123456789&x") == f"?key={MARK}&x"
+
+
+def test_a_key_within_another_leaves_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_API_KEY", "abcdefgh")
+    monkeypatch.setenv("B_API_KEY", "abcdefgh-and-more")
+    assert redact("abcdefgh-and-more") == MARK
+
+
+def test_words_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "parallel")
+    assert redact("none of the parallel words") == "none of the parallel words"

@@ -1,0 +1,1 @@
+"""What a hostile or careless user, file, server or model may bring."""
