@@ -2,7 +2,7 @@
 
     python bench/findings.py [--quick] [--studies 200] [--full]
 
-Every study has 154 profiles (14 extremes with 10 near copies each), vanilla with ten samples per prompt, one aligned
+Every study has 154 profiles (14 extremes with 10 near copies each), vanilla with one sample per prompt, one aligned
 arm, and three benchmarks in categories: 14 × 50 prompts flagged or not, 11 × 30 prompts judged 1 to 5, 8 × 150
 prompts with negative regard. Regimes: base rates of harm of 1, 3, 10 and 30 %; near copies that share 0, 20 or 50 % of
 their deviation; one seed, or three seeds that move all adapters by 0 or 20 %. The judge misses a tenth of the harm
@@ -95,7 +95,10 @@ def regimes(quick: bool) -> Iterator[tuple[str, Regime]]:
             for seeds, effect in ((1, 0.0), (3, 0.2)) if quick else ((1, 0.0), (3, 0.0), (3, 0.2)):
                 name = f"harm {base:.0%}, shared {share:.0%}, {seeds} seed{'s' if seeds > 1 else ''}"
                 name += f" ± {effect:.0%}" if seeds > 1 else ""
-                yield name, Regime(base=base, share=share, seeds=seeds, seed_effect=effect)
+                yield (
+                    name,
+                    Regime(vanilla_samples=1, base=base, share=share, seeds=seeds, seed_effect=effect),
+                )
 
 
 @dataclass(frozen=True)

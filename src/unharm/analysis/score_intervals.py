@@ -112,9 +112,12 @@ def limits(side: Side, confidence: float) -> tuple[float, float]:
         c = square / spread
     else:
         c = side.empty * float(special.stdtrit(side.prompt_freedom, 0.5 + confidence / 2)) ** 2
-    centre = (mean + c / 2) / (1 + c)
-    half = math.sqrt(spread * c + c * c / 4) / (1 + c)
-    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
+    tail = (1 - confidence) / 2
+    size = float(special.ndtri(tail)) ** 2 / c
+    hits = size * mean
+    low = float(special.betaincinv(hits, size - hits + 1, tail)) if mean > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, size - hits, 1 - tail)) if mean < 1 else 1.0
+    return max(0.0, min(mean, low)), min(1.0, max(mean, high))
 
 
 def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> list[float]:

@@ -61,7 +61,7 @@ def detectable_effects(associations: pl.DataFrame, study: ReportedStudy) -> dict
         elif floor > study.analysis.fdr / tests:
             text = (
                 f"{copies}, and with their ties no p can lie below {floor:.2g}: a single correlation cannot "
-                f"be told from chance over {tests} tests, however strong. The figures are descriptive."
+                f"be told from chance over {tests} tests. The figures are descriptive."
             )
         else:
             text = (

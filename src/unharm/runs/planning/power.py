@@ -73,8 +73,7 @@ def power_of(plan: Plan, assumed: Assumed | None = None) -> dict[str, Any]:
         ]
     notes.append(
         f"assumed: near copies share {assumed.shared:.0%} of their deviation, {assumed.unscored:.0%} of "
-        f"harmful answers stay unscored, the judge sees {assumed.sensitivity:.0%} of the harm; vanilla "
-        f"has {VANILLA_SAMPLES} samples per prompt"
+        f"harmful answers stay unscored, the judge sees {assumed.sensitivity:.0%} of the harm"
     )
     some = (importances, targets) if aligned else (importances[:1], targets[:1])
     return {
@@ -91,9 +90,6 @@ def power_of(plan: Plan, assumed: Assumed | None = None) -> dict[str, Any]:
             for base in assumed.base_rates
         ],
     }
-
-
-VANILLA_SAMPLES = Regime().vanilla_samples
 
 
 def why_nothing(importances: Array, targets: int, tests: int, level: float) -> str:
@@ -187,10 +183,11 @@ def _least(
     metric = FIRST_METRICS[BENCHMARKS[name].measure]
     simulated = "harmfulness" if bench.measure == "harmfulness" else "flagged_rate"
     names = tuple(f"{n}" for n in range(len(targets)))
+    regime = replace(_regime(base, assumed), vanilla_samples=plan.study.benchmarks.chosen()[name].samples)
     errors = []
     for number in range(STUDIES // 4):
         seeds = [plan.study.seed, number, 99]
-        scores = simulate_bench(importances, targets, name, bench, _regime(base, assumed), seeds)
+        scores = simulate_bench(importances, targets, name, bench, regime, seeds)
         aligned = Rows(scores.aligned[:, 0], tuple(targets), names, (0,) * len(names))
         vanilla = Rows(np.nanmean(scores.vanilla, axis=1)[None], ("",), ("",), (0,))
         every = np.ones(len(scores.categories), dtype=bool)
