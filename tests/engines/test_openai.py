@@ -30,11 +30,12 @@ PLAIN = Sampling(8, 0.1, 0.75)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits before another try are as short as they can be, but for what Retry-After asks."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr("unharm.engines.openai.WAIT", 0.01)
+    monkeypatch.setattr("unharm.engines.endpoint.WAIT", 0.01)
 
 
 def engine(faulty: Faulty, **more: Any) -> OpenAIEngine:
-    settings = {"url": faulty.url, "model": "small", "attempts": 3, "timeout": 0.5, "concurrency": 8} | more
+    settings = {"url": faulty.url, "model": "small", "attempts": 3, "timeout": 0.5, "concurrency": 8}
+    settings |= {"patience": 0} | more
     return OpenAIEngine(Server(**settings), "small", "engine.server")
 
 

@@ -25,7 +25,7 @@ MAX_SILENT = 8
 RESENDS = 5
 """Times that a request is sent again after a server that was on it has gone."""
 LOSSES = 3
-"""Times that a server may stop answering without a completion in between, although it says that it is up."""
+"""Times that a server may stop answering without a completion in between, although it seems up."""
 POLL = 2.0
 """Seconds between looks at a server that does not answer."""
 
@@ -93,7 +93,7 @@ class OpenAIEngine:
         if len(self._down) == len(self.endpoints):
             waited = time.monotonic() - max(self._down.values())
             hopeless = all(endpoint.losses >= LOSSES for endpoint in self.endpoints)
-            if hopeless or waited >= self.server.patience or interrupt.asked():
+            if hopeless or waited >= self.server.patience or interrupt.stop_requested():
                 raise self.endpoints[0].gone("it stopped answering")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from unharm.core.arms import has_adapter, own_adapter
+from unharm.core.arms import has_adapter, external_adapter
 from unharm.core.models.peft_folder import configuration, find_adapter
 from unharm.runs import keys
 from unharm.runs.context import Run
@@ -27,7 +27,7 @@ def longest_request(run: Run) -> int | None:
         return None
     study, longest = run.study, 0
     for subject in run.plan.subjects:
-        chat = run.loaded.tokenizer if study.style_of(subject.arm) == "chat" else None
+        chat = run.loaded.tokenizer if study.prompt_style(subject.arm) == "chat" else None
         for benchmark, settings in study.benchmarks.chosen().items():
             prompts = sorted(run.plan.prompts[benchmark].prompts, key=lambda p: -len(p.text.encode()))
             for prompt in prompts[:LONGEST]:
@@ -46,7 +46,7 @@ def adapter_shape(run: Run) -> tuple[int, frozenset[str]]:
     configurations = [configuration(find_adapter(name, source)) for name, source in study.adapters.items()]
     ranks = [int(c.get("r", 8)) for c in configurations]
     targets = [c.get("target_modules") for c in configurations]
-    if any(has_adapter(arm) and not own_adapter(arm) for arm in study.arms):
+    if any(has_adapter(arm) and not external_adapter(arm) for arm in study.arms):
         ranks.append(study.training.lora.r)
         targets.append(study.training.lora.targets)
     names: set[str] = set()
