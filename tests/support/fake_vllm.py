@@ -46,12 +46,7 @@ def answer(name: str, ids: list[int], settings: Any, lora: Any) -> Any:
         text=f" by {adapter}", finish_reason="length", stop_reason=None, token_ids=[1, 2],
         logprobs=[dict.fromkeys(tokens, logprob)],
     )  # fmt: skip
-    return types.SimpleNamespace(
-        request_id=name,
-        finished=True,
-        outputs=[output],
-        prompt_logprobs=[None, *({t: logprob} for t in ids[1:])],
-    )
+    return types.SimpleNamespace(request_id=name, finished=True, outputs=[output])
 
 
 def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeVllm:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 import time
@@ -17,9 +16,10 @@ import openai
 from unharm.core.connection import api_key, error_code, exceeds_context, refused_by_filter
 from unharm.core.errors import UserError, nearest
 from unharm.core.records import Completion
+from unharm.engines.option_paths import multiply, option_paths
 from unharm.engines.requests import EMPTY, FILTERED, PROBE, TOO_LONG, Request, Sampling, Task
 from unharm.engines.server_adapters import ServedAdapters
-from unharm.engines.server_answers import ServerAnswer, read_answer, read_echo
+from unharm.engines.server_answers import ServerAnswer, read_answer, read_next
 from unharm.engines.settings import Server
 
 TOP_LOGPROBS = (20, 5, 0)
@@ -73,7 +73,7 @@ class Endpoint:
         self.neutral = True
         self.in_flight = 0
         self.silent = self.losses = 0
-        self._echo: bool | None = None if server.endpoint == "completions" else False
+        self._chosen: bool | None = None if server.endpoint == "completions" else False
         self._scored: OrderedDict[tuple[str, str], tuple[float, ...]] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -173,43 +173,62 @@ class Endpoint:
     # ---- options -----------------------------------------------------------------------
 
     def _score(self, model: str, request: Request) -> tuple[float, ...]:
-        """Return the probability of each option by its own text, scored by the server with `echo`.
+        """Return the probability of each option as vLLM gives it for chosen tokens.
 
-        Empty if the server does not score texts. This needs one request for each option and prompt, and
-        no sampling: every option counts, however unlikely, and whatever tokens it is made of.
+        Empty if the server gives none. Every option counts, however unlikely, and whatever tokens it is
+        made of; nothing depends on what was sampled. Texts are not scored with `echo`: together with
+        adapters that ends vLLM.
         """
-        if not self._echoes():
+        if not self._chooses():
             return ()
         at = model, request.text
-        if at not in self._scored:
-            try:
-                logs = [self._echoed(model, request.text, option) for option in request.options]
-            except (ValueError, openai.BadRequestError, openai.UnprocessableEntityError):
-                return ()
-            with self._guard:
-                self._scored[at] = tuple(math.exp(log) for log in logs)
-                if len(self._scored) > SCORED:
-                    self._scored.popitem(last=False)
-                return self._scored[at]
-        return self._scored[at]
-
-    def _echoes(self) -> bool:
-        """Return whether the server scores texts. Tried once, with a harmless one."""
+        if at in self._scored:
+            return self._scored[at]
+        try:
+            options = self._options(model, request.text, request.options)
+        except (ValueError, openai.BadRequestError, openai.UnprocessableEntityError):
+            return ()
         with self._guard:
-            if self._echo is None:
-                try:
-                    self._echoed(self.model, PROBE, " so")
-                    self._echo = True
-                except (ValueError, openai.APIStatusError):
-                    self._echo = False
-            return self._echo
+            self._scored[at] = options
+            if len(self._scored) > SCORED:
+                self._scored.popitem(last=False)
+        return options
 
-    def _echoed(self, model: str, prompt: str, option: str) -> float:
-        """Return the log probability of an option after a prompt."""
-        response = self.client.completions.create(
-            model=model, prompt=prompt + option, max_tokens=0, echo=True, logprobs=0, temperature=0.0
-        )
-        return read_echo(response, prompt)
+    def _chooses(self) -> bool:
+        """Return whether the server gives the probabilities of chosen tokens. Tried once."""
+        with self._guard:
+            if self._chosen is None:
+                try:
+                    self._options(self.model, PROBE, (" so", " it"))
+                    self._chosen = True
+                except (ValueError, TypeError, openai.APIStatusError):
+                    self._chosen = False
+            return self._chosen
+
+    def _options(self, model: str, text: str, options: tuple[str, ...]) -> tuple[float, ...]:
+        """Return the probability of each option after a text, over the server's own tokens."""
+        prompt = self._tokens(model, text)
+        answers = [self._tokens(model, text + option) for option in options]
+        logs = {}
+        for path, tokens in option_paths(prompt, answers).items():
+            response = self.client.completions.create(
+                model=model,
+                prompt=list(path),
+                max_tokens=1,
+                temperature=0.0,
+                logprobs=1,
+                extra_body={"logprob_token_ids": tokens, "return_tokens_as_token_ids": True},
+            )
+            logs[path] = read_next(response, tokens)
+        return multiply(prompt, answers, logs)
+
+    def _tokens(self, model: str, text: str) -> list[int]:
+        """Return the tokens of a text (vLLM's `/tokenize`)."""
+        root = self.url.removesuffix("/v1")
+        said = self.client.post(f"{root}/tokenize", body={"model": model, "prompt": text}, cast_to=object)
+        if not isinstance(said, dict) or "max_model_len" not in said or not said.get("tokens"):
+            raise ValueError("no tokens")
+        return [int(token) for token in said["tokens"]]
 
     # ---- the server as a whole ---------------------------------------------------------
 

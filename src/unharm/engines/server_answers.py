@@ -124,23 +124,18 @@ def _part(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
 
 
-def read_echo(response: Any, prompt: str) -> float:
-    """Return the log probability of all that stands after a prompt in a text that a server scored.
+def read_next(response: Any, tokens: list[int]) -> dict[int, float]:
+    """Return the log probabilities of chosen next tokens.
 
     Args:
-        response: The answer to the text, asked for with `echo`.
-        prompt: The beginning of the text, which is not scored.
+        response: The answer to a request for one token, with `return_tokens_as_token_ids`.
+        tokens: The tokens that were asked for.
 
     Raises:
-        ValueError: The server did not score the text.
+        ValueError: The server did not give them.
     """
     try:
-        logprobs = response.choices[0].logprobs
-        offsets, chances = list(logprobs.text_offset), list(logprobs.token_logprobs)
-        ends = [*offsets[1:], len(response.choices[0].text)]
-        scored = [p for p, end in zip(chances, ends, strict=True) if end > len(prompt)]
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"not a scored text: {error}") from None
-    if not response.choices[0].text.startswith(prompt) or not scored or any(p is None for p in scored):
-        raise ValueError("not a scored text")
-    return math.fsum(scored)
+        chances = response.choices[0].logprobs.top_logprobs[0]
+        return {token: float(chances[f"token_id:{token}"]) for token in tokens}
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"no probabilities of chosen tokens: {error}") from None

@@ -11,17 +11,17 @@ so the adapters of a batch never exceed what vLLM holds at a time, and its cache
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path as Folder
 from typing import Any
 
 from unharm.core.errors import UserError
 from unharm.core.progress import say
 from unharm.core.records import Completion
+from unharm.engines.option_paths import Path, multiply, option_paths
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
 from unharm.engines.settings import Engine
 from unharm.engines.vllm_process import VllmProcess, engine_arguments
@@ -45,7 +45,7 @@ class _Job:
         lora: Its adapter for vLLM; None for the base.
         answers: For each option: the tokens of the prompt with the option after it.
         output: vLLM's output, once there.
-        scores: Log probabilities of the options that are scored by requests of their own.
+        logs: Log probabilities of the next tokens that decide about the options, by the text before.
     """
 
     task: Task
@@ -54,19 +54,22 @@ class _Job:
     lora: Any
     answers: list[list[int]] = field(default_factory=list)
     output: Any = None
-    scores: dict[int, float] = field(default_factory=dict)
+    logs: dict[Path, dict[int, float]] = field(default_factory=dict)
+
+    @cached_property
+    def paths(self) -> dict[Path, list[int]]:
+        """The texts whose next token decides about the options, and the tokens asked for after each."""
+        return option_paths(self.ids, self.answers)
 
     @property
-    def next_tokens(self) -> list[int]:
-        """The token of each option, if every option is one token right after the prompt; else empty."""
-        size = len(self.ids)
-        single = all(len(a) == size + 1 and a[:size] == self.ids for a in self.answers)
-        return [a[-1] for a in self.answers] if single else []
+    def others(self) -> list[Path]:
+        """The texts that need a request of their own: all but the prompt itself."""
+        return [path for path in self.paths if list(path) != self.ids]
 
     @property
     def complete(self) -> bool:
         """Whether everything that was asked for is there."""
-        return self.output is not None and (bool(self.next_tokens) or len(self.scores) == len(self.answers))
+        return self.output is not None and len(self.logs) == len(self.paths)
 
 
 class VllmEngine:
@@ -86,7 +89,7 @@ class VllmEngine:
     """
 
     def __init__(
-        self, base: Path, settings: Engine, chat: bool, rank: int, seed: int,
+        self, base: Folder, settings: Engine, chat: bool, rank: int, seed: int,
         context: int | None = None, targets: frozenset[str] = frozenset(),
     ):  # fmt: skip
         self.base, self.chat = base, chat
@@ -179,8 +182,9 @@ class VllmEngine:
             self._send(job)
 
     def _send(self, job: _Job) -> None:
-        """Hand a request to vLLM, and one for each option that does not stand right after the prompt.
+        """Hand a request to vLLM, and one for each other text whose next token decides about an option.
 
+        Log probabilities of the prompt are not asked for: together with adapters they end the engine.
         All that the model's generation settings could change is given, so that they change nothing.
         """
         sampling, name = job.task.sampling, job.request.completion_id
@@ -196,16 +200,16 @@ class VllmEngine:
             stop=list(sampling.stop) or None,
             stop_token_ids=sorted(self._ends),
             seed=job.request.short_seed,
-            logprob_token_ids=sorted(set(job.next_tokens)) or None,
+            logprob_token_ids=job.paths.get(tuple(job.ids)),
             output_kind=_final_only(),
         )
         self._engine.add_request(name, {"prompt_token_ids": job.ids}, settings, lora_request=job.lora)
-        for number, ids in enumerate(() if job.next_tokens else job.answers):
-            scored = self._modules.SamplingParams(
-                max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=_final_only()
+        for number, path in enumerate(job.others):
+            one = self._modules.SamplingParams(
+                max_tokens=1, temperature=0.0, logprob_token_ids=job.paths[path], output_kind=_final_only()
             )
             self._engine.add_request(
-                f"{name}/{number}", {"prompt_token_ids": ids}, scored, lora_request=job.lora
+                f"{name}/{number}", {"prompt_token_ids": list(path)}, one, lora_request=job.lora
             )
 
     def _step(self) -> list[Any]:
@@ -219,11 +223,11 @@ class VllmEngine:
             name, _, option = str(output.request_id).partition("/")
             if (job := self._open.get(name)) is None:
                 continue  # of a probe, or sent again after a restart
-            if option:
-                ids = job.answers[int(option)]
-                places = range(_common(job.ids, ids), len(ids))
-                job.scores[int(option)] = sum(output.prompt_logprobs[p][ids[p]].logprob for p in places)
-            else:
+            path = job.others[int(option)] if option else tuple(job.ids)
+            if path in job.paths:
+                first = output.outputs[0].logprobs[0]
+                job.logs[path] = {token: first[token].logprob for token in job.paths[path]}
+            if not option:
                 job.output = output
             if job.complete:
                 del self._open[name]
@@ -318,7 +322,7 @@ class VllmEngine:
         self._arrived.clear()
         try:
             for job in self._open.values():
-                job.output, job.scores = None, {}
+                job.output, job.logs = None, {}
                 self._lora(job.task)
                 self._send(job)
         except Exception as error:
@@ -340,25 +344,14 @@ def _completion(job: _Job) -> Completion:
     else:
         finish = "stop" if isinstance(output.stop_reason, str) else "end"
     tokens = len(output.token_ids) - (finish == "end")
-    options: tuple[float, ...] = ()
-    if job.answers and job.next_tokens:
-        first = output.logprobs[0]
-        options = tuple(math.exp(first[token].logprob) for token in job.next_tokens)
-    elif job.answers:
-        options = tuple(math.exp(job.scores[n]) for n in range(len(job.answers)))
+    options = multiply(job.ids, job.answers, job.logs)
     return Completion(
         request.completion_id, request.prompt_id, request.sample, output.text, finish, len(job.ids), tokens,
         options=options,
     )  # fmt: skip
 
 
-def _common(one: list[int], other: list[int]) -> int:
-    """Return how many tokens two texts share at their beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _end_tokens(base: Path, tokenizer: Any) -> set[int]:
+def _end_tokens(base: Folder, tokenizer: Any) -> set[int]:
     """Return the tokens that end a text: the tokenizer's, and those of the model's generation settings."""
     try:
         settings = json.loads((base / "generation_config.json").read_text(encoding="utf-8"))
@@ -369,7 +362,7 @@ def _end_tokens(base: Path, tokenizer: Any) -> set[int]:
     return {t for t in (tokenizer.eos_token_id, *more) if isinstance(t, int)}
 
 
-def _lora_request(name: str, number: int, folder: Path) -> Any:
+def _lora_request(name: str, number: int, folder: Folder) -> Any:
     from vllm.lora.request import LoRARequest
 
     return LoRARequest(name, number, str(folder.resolve()))

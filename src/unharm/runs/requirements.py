@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from unharm.core.arms import has_adapter, external_adapter
+from unharm.core.arms import external_adapter, has_adapter
 from unharm.core.models.peft_folder import configuration, find_adapter
 from unharm.runs import keys
 from unharm.runs.context import Run
