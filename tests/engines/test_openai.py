@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +25,12 @@ PLAIN = Sampling(8, 0.1, 0.75)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits before another try are as short as they can be, but for what Retry-After asks."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr("unharm.engines.openai.WAIT", 0.01)
+    monkeypatch.setattr("unharm.engines.endpoint.WAIT", 0.01)
 
 
 def engine(faulty: Faulty, **more: Any) -> OpenAIEngine:
-    settings = {"url": faulty.url, "model": "small", "attempts": 3, "timeout": 0.5, "concurrency": 8} | more
+    settings = {"url": faulty.url, "model": "small", "attempts": 3, "timeout": 0.5, "concurrency": 8}
+    settings |= {"patience": 0} | more
     return OpenAIEngine(Server(**settings), "small", "engine.server")
 
 
@@ -193,56 +189,3 @@ def test_a_server_that_goes_away_stops_the_run_and_loses_nothing() -> None:
             given.extend(made for _, made in coming)
     assert sum(c.status == "completed" for c in given) >= 50
     assert len({c.completion_id for c in given}) == len(given) < 200
-
-
-@pytest.fixture(scope="module")
-def transformers_server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`transformers serve` with the tiny base on a free port."""
-    pytest.importorskip("fastapi", reason="transformers[serving] is not installed")
-    cache = tmp_path_factory.mktemp("hub")
-    (cache / "hub").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    flags = ["--continuous-batching", "--cb-num-blocks", "64", "--cb-max-batch-tokens", "256"]
-    program = [
-        str(Path(sys.executable).parent / "transformers"),
-        "serve",
-        str(tiny_base),
-        "--port",
-        str(port),
-    ]
-    environment = os.environ | {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [*program, *flags], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                with urllib.request.urlopen(f"{url}/health", timeout=1):
-                    break
-            except OSError:
-                assert process.poll() is None, "transformers serve did not start"
-                time.sleep(0.25)
-        yield f"{url}/v1"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_a_real_server_answers_as_the_model_does(transformers_server: str, tiny_base: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from unharm.engines.hf import HfEngine
-
-    texts = [f"{start} {n}" for n in range(8) for start in ("The driver", "She read", "Nobody liked")]
-    greedy = Sampling(6, 0.0, 1.0)
-    server = Server(url=transformers_server, model=str(tiny_base), concurrency=4)
-    made = generate(OpenAIEngine(server, "", "engine.server"), requests(texts), greedy)
-    assert {c.status for c in made} == {"completed"}, {c.reason for c in made}
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    model = AutoModelForCausalLM.from_pretrained(tiny_base).requires_grad_(False).eval()
-    own = generate(HfEngine(model, tokenizer, "base"), requests(texts), greedy)
-    same = sum(a.text.strip() == b.text.strip() for a, b in zip(made, own, strict=True))
-    assert same >= 22, f"{same} of 24"

@@ -1,114 +1,133 @@
-"""Tests of `unharm.engines.vllm`."""
+"""Tests of `unharm.engines.vllm` against a stand-in; `test_vllm_real.py` has those with the real one."""
 
 from __future__ import annotations
 
-import sys
-import types
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
+from support.fake_vllm import FakeVllm, install
 from support.generation_helpers import completions, small
 from unharm.core.errors import UserError
+from unharm.core.records import Completion
 from unharm.engines.requests import Request, Sampling, Task
+from unharm.engines.settings import Engine
+from unharm.engines.vllm import VllmEngine
 from unharm.runs.pipeline import run_study
 
-
-@dataclass
-class FakeVllm:
-    """What of vLLM is used, and what it was asked."""
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    asked: list[Any] = field(default_factory=list)
+SAMPLING = Sampling(8, 0.1, 0.75, ("\n",))
 
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch, tiny_base: Path) -> FakeVllm:
-    fake = FakeVllm()
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    return install(monkeypatch, tiny_base)
 
-    class LLM:
-        def __init__(self, **settings: Any):
-            fake.settings = settings
-            config = types.SimpleNamespace(max_model_len=40)
-            self.llm_engine = types.SimpleNamespace(model_config=config)
 
-        def get_tokenizer(self) -> Any:
-            return tokenizer
+def engine(base: Path, **settings: Any) -> VllmEngine:
+    return VllmEngine(base, Engine(name="vllm", **settings), chat=False, rank=20, seed=1)
 
-        def generate(
-            self, prompts: list[Any], settings: list[Any], lora_request: Any, use_tqdm: bool
-        ) -> list[Any]:
-            fake.asked.append((prompts, settings, lora_request))
-            name = lora_request.lora_name if lora_request else "base"
-            shift = 0.0 if name.endswith("idle") else len(name)
-            chance = types.SimpleNamespace(
-                decoded_token=" 3", logprob=-1.0 - (shift if lora_request else 0.0)
-            )
-            out = types.SimpleNamespace(
-                text=f" by {name}",
-                finish_reason="length",
-                stop_reason=None,
-                token_ids=[1, 2],
-                logprobs=[{7: chance}],
-            )
-            return [types.SimpleNamespace(outputs=[out], prompt_token_ids=[1, 2, 3]) for _ in prompts]
 
-    module = types.ModuleType("vllm")
-    module.LLM = LLM  # type: ignore[attr-defined]
-    module.SamplingParams = lambda **s: types.SimpleNamespace(**s)  # type: ignore[attr-defined]
-    lora, request = types.ModuleType("vllm.lora"), types.ModuleType("vllm.lora.request")
-    request.LoRARequest = lambda name, number, path: types.SimpleNamespace(  # type: ignore[attr-defined]
-        lora_name=name, lora_int_id=number, lora_path=path
+def task(name: str, adapter: Path | None, texts: list[str]) -> Task:
+    wanted = tuple(
+        Request(f"{name}{n}", f"p{n}", 0, t, 2**40 + n, options=(" 3", " 5")) for n, t in enumerate(texts)
     )
-    for name, part in (("vllm", module), ("vllm.lora", lora), ("vllm.lora.request", request)):
-        monkeypatch.setitem(sys.modules, name, part)
-    return fake
+    return Task(name, wanted, SAMPLING, adapter)
 
 
-def test_around_vllm(vllm: FakeVllm, tiny_study: dict[str, Any], load: Any, tiny_base: Path) -> None:
-    from unharm.engines.vllm import VllmEngine
+def done(made: VllmEngine, tasks: list[Task]) -> tuple[dict[str, Completion], dict[str, str]]:
+    refused: dict[str, str] = {}
+    given = list(made.complete(tasks, lambda t, error: refused.update({t.name: str(error)})))
+    by_id = {c.completion_id: c for _, c in given}
+    assert len(by_id) == len(given)
+    return by_id, refused
 
-    study = load(
-        small(tiny_study, "vanilla", "vim-ag") | {"training": {"lora": {"r": 20}}}, "engine.name=vllm"
-    )
-    engine = VllmEngine(
-        tiny_base, study.engine, study.prompting.format == "chat", study.training.lora.r, study.seed
-    )
-    assert (vllm.settings["max_lora_rank"], vllm.settings["max_loras"]) == (32, 8)
-    texts = ["one", "two", "", "word " * 60]
-    wanted = tuple(Request(f"c{n}", f"p{n}", 0, t, 2**40 + n, options=(" 3",)) for n, t in enumerate(texts))
-    sampling = Sampling(8, 0.1, 0.75, ("\n",))
-    names = {"base": None, "hash1": tiny_base / "hash1", "idle": tiny_base / "idle"}
-    tasks = [Task(n, wanted, sampling, folder) for n, folder in names.items()]
-    refused: list[str] = []
-    made = list(engine.complete(tasks, lambda task, error: refused.append(task.name)))
-    assert refused == ["idle"]
-    by_task = {n: [c for t, c in made if t.name == n] for n in names}
-    assert [c.completion_id for c in by_task["base"]] == ["c2", "c3", "c0", "c1"]
-    assert [c.reason for c in by_task["base"]] == ["empty prompt", "prompt too long", "", ""]
-    assert {c.text for c in by_task["hash1"] if c.status == "completed"} == {" by hash1"}
-    assert by_task["base"][-1].options == pytest.approx((0.3679,), abs=1e-4)
-    settings = next(s for _, s, request in vllm.asked if request and len(s) == 2)
-    assert (settings[0].max_tokens, settings[0].temperature, settings[0].stop) == (8, 0.1, ["\n"])
-    assert settings[0].seed == (2**40) % 2**31
+
+def test_requests_reach_vllm_with_settings_that_the_model_cannot_change(
+    vllm: FakeVllm, tiny_base: Path
+) -> None:
+    made, _ = done(engine(tiny_base), [task("base", None, ["one", "two", "", "word " * 60])])
+    assert {i: c.reason for i, c in made.items()} == {
+        "base0": "", "base1": "", "base2": "empty prompt", "base3": "prompt too long",
+    }  # fmt: skip
+    # every token has a probability of 1/e, and " 5" has two tokens for this tokenizer
+    assert made["base0"].options == pytest.approx((0.3679, 0.1353), abs=1e-4)
+    settings = next(s for name, _, s, _ in vllm.asked if name == "base0")
+    assert (settings.max_tokens, settings.temperature, settings.top_p) == (8, 0.1, 0.75)
+    assert (settings.top_k, settings.min_p, settings.repetition_penalty) == (0, 0.0, 1.0)
+    assert (settings.stop, settings.seed) == (["\n"], 2**40 % 2**31)
+
+
+def test_arguments_follow_from_the_study_and_its_mapping(vllm: FakeVllm, tiny_base: Path) -> None:
+    engine(tiny_base, vllm={"max_num_seqs": 16, "max_loras": 3})
+    arguments = vllm.arguments[0]
+    assert (arguments["max_lora_rank"], arguments["max_loras"], arguments["max_num_seqs"]) == (32, 3, 16)
+    assert (arguments["dtype"], arguments["enable_chunked_prefill"]) == ("float32", False)  # a CPU
+    with pytest.raises(UserError, match="max_lora_rank follows from the study"):
+        engine(tiny_base, vllm={"max_lora_rank": 8})
+
+
+def test_no_more_adapters_are_in_flight_than_vllm_holds(vllm: FakeVllm, tiny_base: Path) -> None:
+    folders = [tiny_base / f"hash{n}" for n in range(14)]
+    tasks = [task(f.name, f, ["one", "two"]) for f in folders for _ in range(1)]
+    made, refused = done(engine(tiny_base, vllm={"max_loras": 3}), tasks)
+    assert not refused
+    assert {c.text for c in made.values()} == {f" by {f.name}" for f in folders}
+    assert vllm.most_loras == 3
+
+
+def test_a_broken_adapter_and_one_without_effect_are_refused_and_the_rest_is_made(
+    vllm: FakeVllm, tiny_base: Path
+) -> None:
+    names = ("broken", "idle", "good")
+    made, refused = done(engine(tiny_base), [task(n, tiny_base / n, ["one"]) for n in names])
+    assert "rank 640" in refused["broken"]
+    assert "changes nothing" in refused["idle"]
+    assert set(made) == {"good0"}
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 12])
+def test_an_engine_that_dies_is_started_again_once_and_nothing_is_lost(
+    vllm: FakeVllm, tiny_base: Path, step: int
+) -> None:
+    tasks = [task(n, tiny_base / n, ["one", "two", "three"]) for n in ("hash1", "hash2")]
+    vllm.dies_at = (step,)
+    made, refused = done(engine(tiny_base), tasks)
+    assert (len(made), refused, len(vllm.arguments)) == (6, {}, 2)
+    vllm.steps, vllm.dies_at = 0, (step, step + 1)
+    with pytest.raises(UserError, match="vLLM died twice"):
+        done(engine(tiny_base), tasks)
+
+
+def test_an_engine_that_does_not_start_is_an_error_of_the_user(vllm: FakeVllm, tiny_base: Path) -> None:
+    vllm.fails = "No available memory for the cache blocks.\nTraceback …"
+    with pytest.raises(UserError, match="vLLM does not start: No available memory") as error:
+        engine(tiny_base)
+    assert "Traceback" not in str(error.value)
 
 
 def test_without_vllm_the_message_says_how_to_get_it(tiny_study: dict[str, Any], load: Any) -> None:
-    with pytest.raises(UserError, match=r"pip install 'unharm\[vllm\]'"):
+    with pytest.raises(UserError, match=r"unharm\[vllm\]"):
         run_study(load(small(tiny_study, "vanilla"), "engine.name=vllm"), last="completions")
 
 
+@pytest.mark.parametrize(
+    "settings", [{"engine.dtype": "4bit"}, {"engine.vllm": "{quantization: bitsandbytes}"}]
+)
+def test_four_bit_bases_are_refused_before_any_work(
+    tiny_study: dict[str, Any], load: Any, settings: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match="does not complete with a"):
+        load(small(tiny_study, "vanilla"), "engine.name=vllm", *(f"{k}={v}" for k, v in settings.items()))
+
+
 def test_a_whole_study_on_vllm(vllm: FakeVllm, tiny_study: dict[str, Any], load: Any) -> None:
-    hot = {n: s for n, s in tiny_study["benchmarks"].items() if n in ("rtp", "hbr")}
-    data = small(tiny_study, "vanilla", "vim-ag") | {"benchmarks": hot}
+    chosen = {n: s for n, s in tiny_study["benchmarks"].items() if n in ("rtp", "hbr")}
+    data = small(tiny_study, "vanilla", "vim-ag") | {"benchmarks": chosen}
     run = run_study(load(data, "engine.name=vllm"))
     found = completions(run)
+    named = {lora.lora_name for _, _, _, lora in vllm.asked if lora}
     assert found.height == 4 * (4 * 3 + 8)
-    assert set(found["text"]) == {" by base", *(f" by {r.lora_name}" for _, _, r in vllm.asked if r)}
-    named = {r.lora_name for _, _, r in vllm.asked if r}
-    assert all(len(n) == 20 for n in named)
+    assert set(found["text"]) == {" by base", *(f" by {name}" for name in named)}
+    assert all(len(name) == 20 for name in named)
     assert len(named) == 3

@@ -32,9 +32,9 @@ def test_the_run_of_another_study_is_refused(tmp_path: Path) -> None:
     with Store(tmp_path / "run").lock("first"):
         pass
     before = files(tmp_path)
-    with pytest.raises(UserError, match="'first', and this study is 'second'"):
-        with Store(tmp_path / "run").lock("second"):
-            pass
+    message = "'first', and this study is 'second'"
+    with pytest.raises(UserError, match=message), Store(tmp_path / "run").lock("second"):
+        pass
     assert files(tmp_path) == before
 
 

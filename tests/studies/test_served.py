@@ -23,7 +23,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def served_study(tiny_study: dict[str, Any], url: str) -> dict[str, Any]:
     return tiny_study | {
         "base": "small", "arms": ["vanilla", "icl", "served:other"], "corpus": None,
-        "engine": {"name": "openai", "server": {"url": url, "attempts": 2, "timeout": 5}},
+        "engine": {"name": "openai", "server": {"url": url, "attempts": 2, "timeout": 5, "patience": 0}},
         "served": {"other": {"url": url, "model": "small", "endpoint": "chat"}},
     }  # fmt: skip
 

@@ -84,6 +84,11 @@ def refused_by_filter(error: openai.APIStatusError) -> bool:
     return "content_filter" in error_code(error) or "content_filter" in str(error).lower()
 
 
+BEYOND_CONTEXT = ("context length", "context size", "context_size", "context window", "max_model_len")
+"""Words with which servers say that a request is longer than the model reads."""
+
+
 def exceeds_context(error: openai.APIStatusError) -> bool:
     """Return whether the request was longer than the model's context."""
-    return error_code(error) == "context_length_exceeded" or "context length" in str(error).lower()
+    said = f"{error_code(error)} {getattr(error, 'type', '')} {error}".lower()
+    return "context_length_exceeded" in said or any(words in said for words in BEYOND_CONTEXT)

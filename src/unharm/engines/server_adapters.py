@@ -1,97 +1,39 @@
-"""Read the answers of a server, and have it load adapters while it runs."""
+"""Have a server load adapters while it runs."""
 
 from __future__ import annotations
 
-import math
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import openai
 
 from unharm.core.errors import UserError
 from unharm.engines.requests import Task
+from unharm.engines.server_answers import ServerAnswer
 from unharm.engines.settings import Server
 
 IDLE_LIMIT = 8
 """Number of idle adapters that stay loaded on a server."""
-
-TopTokens = list[tuple[str, float]]
-"""The most likely tokens at one place, with their log probabilities."""
-
-
-@dataclass(frozen=True)
-class ServerAnswer:
-    """The first choice of a server.
-
-    Attributes:
-        text: The completion.
-        finish: Why it ended, in the server's words.
-        prompt_tokens: Tokens of the prompt.
-        tokens: Tokens of the completion.
-        top_tokens: The most likely tokens of each place, where the server gives them.
-    """
-
-    text: str
-    finish: str
-    prompt_tokens: int
-    tokens: int
-    top_tokens: list[TopTokens]
-
-    def options(self, wanted: tuple[str, ...]) -> tuple[float, ...]:
-        """Return the probability of every wanted answer.
-
-        Read at the first place where any of them is among the most likely tokens. Others count as 0. Empty
-        if there is no such place.
-        """
-        names = [w.strip() for w in wanted]
-        for place in self.top_tokens:
-            probabilities = [
-                math.fsum(math.exp(p) for token, p in place if token.strip() == name) for name in names
-            ]
-            if sum(probabilities) > 0:
-                return tuple(probabilities)
-        return ()
+LOAD_WAIT = 1.0
+"""Seconds before the first retry of a load that failed. Doubles with each retry."""
 
 
-def read_answer(response: Any) -> ServerAnswer:
-    """Return the first choice of a completion or chat completion.
-
-    Raises:
-        ValueError: There is no choice, or it has no text.
-    """
-    try:
-        choice, usage = response.choices[0], response.usage
-        chat = getattr(choice, "message", None)
-        text = (chat.content or chat.refusal or "") if chat is not None else choice.text
-        if not isinstance(text, str):
-            raise ValueError("no text")
-        return ServerAnswer(
-            text,
-            str(choice.finish_reason or ""),
-            usage.prompt_tokens if usage else 0,
-            usage.completion_tokens if usage else 0,
-            _top_tokens(getattr(choice, "logprobs", None)),
-        )
-    except (AttributeError, IndexError, TypeError) as error:
-        raise ValueError(f"not an answer: {error}") from None
+class AdapterRefused(UserError):
+    """The adapter does not fit the server's base, or changes nothing."""
 
 
-def _top_tokens(logprobs: Any) -> list[TopTokens]:
-    """Return the most likely tokens of each place; empty if the server gives none."""
-    if logprobs is None:
-        return []
-    if getattr(logprobs, "content", None):  # chat
-        return [[(t.token, t.logprob) for t in place.top_logprobs] for place in logprobs.content]
-    return [list(place.items()) for place in getattr(logprobs, "top_logprobs", None) or [] if place]
+class ServerSilent(Exception):
+    """The server does not answer."""
 
 
 class ServedAdapters:
     """Adapters that a server loads through `/load_lora_adapter` (vLLM), named by their content."""
 
-    def __init__(self, server: Server, client: openai.OpenAI, probe: Callable[[str], ServerAnswer]):
-        self.server, self.client, self.probe = server, client, probe
+    def __init__(
+        self, server: Server, url: str, client: openai.OpenAI, probe: Callable[[str], ServerAnswer]
+    ):
+        self.server, self.url, self.client, self.probe = server, url, client, probe
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._asked: Counter[str] = Counter()
         self._checked: set[str] = set()
@@ -102,29 +44,26 @@ class ServedAdapters:
         return f"unharm-{task.adapter.name}" if task.adapter else ""
 
     def load(self, task: Task) -> None:
-        """Have the server load the adapter of a task, and check once that it changes the answers.
+        """Have the server load the adapter of a task, and check once that it changes the answers. Count one
+        request of the task as sent.
 
         Raises:
-            UserError: The server cannot load the adapter, or it changes nothing.
+            AdapterRefused: The server cannot load the adapter, or it changes nothing.
+            ServerSilent: The server does not answer.
+            UserError: The server loads no adapters.
         """
         name = self.name(task)
         if not name:
             return
-        self._asked[name] += len(task.requests)
         if name not in self._loaded:
             self._load(name, str(task.adapter and task.adapter.resolve()), task.name)
             self._loaded[name] = None
         self._loaded.move_to_end(name)
         if name not in self._checked:
-            if self._plain is None:
-                self._plain = self.probe("")
-            adapted = self.probe(name)
-            if (adapted.text, adapted.top_tokens) == (self._plain.text, self._plain.top_tokens):
-                raise UserError(
-                    "the adapter changes nothing: the server answers as the base does", task.name
-                )
+            self._check(name, task.name)
             self._checked.add(name)
-        idle = [n for n in self._loaded if not self._asked[n] and n != name]
+        self._asked[name] += 1
+        idle = [n for n in self._loaded if not self._asked[n]]
         for old in idle[: max(0, len(self._loaded) - IDLE_LIMIT)]:
             self._unload(old)
 
@@ -132,25 +71,62 @@ class ServedAdapters:
         """Count one request of a task as ended. An adapter without requests may be unloaded."""
         self._asked[self.name(task)] -= 1
 
+    def forget(self) -> None:
+        """Take no adapter for loaded: the server was started again."""
+        self._loaded.clear()
+
     def unload_all(self) -> None:
         """Have the server unload all adapters."""
         for name in list(self._loaded):
             self._unload(name)
 
-    def _load(self, name: str, path: str, label: str) -> None:
+    def _check(self, name: str, label: str) -> None:
         try:
-            self.client.post("/load_lora_adapter", body={"lora_name": name, "lora_path": path}, cast_to=str)
-        except openai.APIStatusError as error:
-            if "already" in str(error).lower():
-                return
-            raise UserError(
-                f"the server does not load the adapter (HTTP {error.status_code})",
-                label,
-                "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where it sees "
-                f"{path}",
-            ) from None
+            if self._plain is None:
+                self._plain = self.probe("")
+            adapted = self.probe(name)
         except openai.APIConnectionError:
-            raise UserError("the server does not answer", self.server.url, "start it again") from None
+            raise ServerSilent from None
+        except (openai.APIStatusError, ValueError) as error:
+            raise AdapterRefused(
+                f"the server does not complete with the adapter ({error})", label
+            ) from None
+        if (adapted.text, adapted.top_tokens) == (self._plain.text, self._plain.top_tokens):
+            raise AdapterRefused("the adapter changes nothing: the server answers as the base does", label)
+
+    def _load(self, name: str, path: str, label: str) -> None:
+        """Ask for an adapter until the server loads it or refuses it for its content (HTTP 400 or 422).
+
+        A missing route (404), a server error or a broken connection says nothing about the adapter.
+        """
+        body, status = {"lora_name": name, "lora_path": path}, 0
+        for attempt in range(self.server.attempts):
+            if attempt:
+                time.sleep(min(8.0, LOAD_WAIT * 2 ** (attempt - 1)))
+            try:
+                self.client.with_options(max_retries=0).post("/load_lora_adapter", body=body, cast_to=str)
+                return
+            except openai.APIStatusError as error:
+                if "already" in str(error).lower():
+                    return
+                status = error.status_code
+                if status in (400, 422):
+                    raise AdapterRefused(
+                        f"the server does not load the adapter (HTTP {status})",
+                        label,
+                        "its log says why; --max-lora-rank may be too small, or the adapter has more than "
+                        "plain LoRA",
+                    ) from None
+            except openai.APIConnectionError:
+                status = 0
+        if not status:
+            raise ServerSilent
+        raise UserError(
+            f"the server loads no adapters (HTTP {status})",
+            self.url,
+            "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where it sees "
+            f"{path}",
+        )
 
     def _unload(self, name: str) -> None:
         del self._loaded[name]

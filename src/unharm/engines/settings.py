@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from unharm.core.connection import Connection
+from unharm.core.connection import Connection, Url
 from unharm.core.spec import Count, Spec
 
 DEVICES = r"^(auto|(cpu|cuda|mps|xpu|hpu|npu)(:[0-9]{1,3})?)$"
 """Devices of torch."""
 
+OWN_CONCURRENCY = 256
+"""Requests on their way to a server of one's own: a full batch of vLLM."""
+
+
+def _of_ones_own(url: str) -> bool:
+    """Return whether a URL names this machine or one of a private network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost" or "." not in host
+
 
 class Server(Connection):
     """An OpenAI-compatible server, and the model on it."""
 
+    urls: list[Url] = Field([], description="further servers with the same model; they share the work")
     model: str | None = Field(None, description="as the server names it; the base where left out")
     endpoint: Literal["completions", "chat"] = "completions"
     load_adapters: bool = Field(False, description="adapters are loaded through /load_lora_adapter (vLLM)")
+    patience: Annotated[float, Field(ge=0)] = Field(
+        300, description="seconds to wait for a server that stopped answering, or loads its model"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _concurrency(cls, data: object) -> object:
+        """Ask a server of one's own for more at a time than a hosted one, which has limits of rate."""
+        if not isinstance(data, dict) or "concurrency" in data or not isinstance(data.get("url"), str):
+            return data
+        own = data.get("load_adapters") or _of_ones_own(data["url"])
+        return data | {"concurrency": OWN_CONCURRENCY} if own else data
 
 
 class Engine(Spec):
@@ -31,3 +58,6 @@ class Engine(Spec):
     batch: Literal["auto"] | Count = Field("auto", description="rows to aim at in a forward pass")
     shard: Count = Field(512, description="completions per file")
     trust_remote_code: bool = False
+    vllm: dict[str, bool | int | float | str] = Field(
+        {}, description="arguments of vLLM's engine by its own names, such as gpu_memory_utilization"
+    )

@@ -6,10 +6,11 @@ closes workers, engines and scorers, also after an error. Stored results can sti
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from unharm.core.hashing import content_hash
+from unharm.core.models.memory import free_device_memory
 from unharm.core.pace import Dry
 from unharm.core.progress import Progress
 from unharm.executors.chunks import Job
@@ -69,6 +71,13 @@ class LoadedBase:
     def model(self) -> Any:
         """The frozen base, on the study's device."""
         return load_model(self.base, self.study)
+
+    def free(self) -> None:
+        """Let go of the model. It is loaded again when it is next asked for."""
+        with suppress(AttributeError):
+            del self.model
+        gc.collect()
+        free_device_memory()
 
 
 @runtime_checkable

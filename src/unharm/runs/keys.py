@@ -104,6 +104,17 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
     return Artefact(f"adapters/{name}.{key[:12]}", key, details)
 
 
+READING = 2
+"""How servers and vLLM read the probabilities of options. A higher number completes their shards again."""
+
+SPEED_ONLY = (
+    "gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "max_loras",
+    "max_cpu_loras", "enable_prefix_caching", "enable_chunked_prefill", "tensor_parallel_size",
+    "pipeline_parallel_size", "enforce_eager", "disable_log_stats", "cpu_offload_gb", "load_format",
+)  # fmt: skip
+"""Arguments of vLLM that change memory and speed and, but for rounding, no completion."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """Some prompts of a benchmark for one subject: a file of completions and one of scores per scorer."""
@@ -173,10 +184,13 @@ def _engine_parameters(plan: Plan, subject: Subject) -> dict[str, Any]:
     """Return the engine settings that can change a completion."""
     server = plan.study.server_of(subject.arm)
     if server:
-        parameters = {"engine": "openai", "endpoint": server.endpoint}
+        parameters: dict[str, Any] = {"engine": "openai", "endpoint": server.endpoint, "reading": READING}
         return parameters | ({"chat": chat_key(plan)} if server.endpoint == "chat" else {})
     engine, style = plan.study.engine, plan.study.prompting.format
     parameters = {"engine": engine.name, "dtype": engine.dtype, "format": style}
+    if engine.name == "vllm":
+        arguments = {n: v for n, v in engine.vllm.items() if n not in SPEED_ONLY}
+        parameters |= {"vllm": arguments, "reading": READING}
     return parameters | ({"chat": chat_key(plan)} if style == "chat" else {})
 
 

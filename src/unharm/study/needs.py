@@ -98,6 +98,27 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
         add("the engine openai needs a server", ("engine",), "give engine.server: {url: …}")
     if engine.name != "openai" and engine.server is not None:
         add(f"the engine {engine.name} has no server", ("engine", "server"), "set engine.name: openai")
+    if engine.name == "vllm" and engine.dtype == "4bit":
+        add(
+            "the engine vllm does not complete with a 4-bit base",
+            ("engine", "dtype"),
+            "use bfloat16, or the engine hf",
+        )
+    if engine.name == "vllm" and "bitsandbytes" in (
+        engine.vllm.get("quantization"),
+        engine.vllm.get("load_format"),
+    ):
+        add(
+            "the engine vllm does not complete with a bitsandbytes base",
+            ("engine", "vllm"),
+            "leave quantization and load_format out, or use the engine hf",
+        )
+    if engine.vllm and engine.name != "vllm":
+        add(
+            f"the engine {engine.name} has no arguments of vLLM",
+            ("engine", "vllm"),
+            "set engine.name: vllm",
+        )
     if engine.server and not engine.server.load_adapters:
         for position, arm in enumerate(study.arms):
             if has_adapter(arm):

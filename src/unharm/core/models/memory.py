@@ -52,3 +52,11 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 1 << 30)
     except (OSError, AttributeError):
         return
+
+
+def free_device_memory() -> None:
+    """Give memory that torch holds without use back to the accelerator."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -11,7 +11,6 @@ import polars as pl
 from unharm.core import interrupt
 from unharm.core.errors import UserError
 from unharm.core.files.disk import Parts
-from unharm.core.models.peft_folder import configuration, find_adapter
 from unharm.core.progress import Tally, say
 from unharm.core.records import Completion, schema_of
 from unharm.engines.requests import PERMANENT, CompletionEngine, Request, Sampling, Task, failed
@@ -23,7 +22,9 @@ from unharm.runs.adapters import adapter_folder, adapter_tasks
 from unharm.runs.context import Run
 from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
+from unharm.runs.requirements import adapter_shape, longest_request
 from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
+from unharm.runs.stages.training_session import Session
 
 PER_PROCESS = 20_000
 """This many completions make one more local process worth its start time."""
@@ -70,9 +71,14 @@ def _chunks(run: Run, pending: list[Shard], workers: int) -> list[Chunk]:
 
 
 def complete_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
-    """Complete the shards of a chunk that are not done yet."""
+    """Complete the shards of a chunk that are not done yet. An engine that fails is not used again."""
     shards = [shard for item in chunk.items if not _done(run, shard := shard_of(run, item))]
-    collect(run, run.cache.get(Engines, lambda: Engines(run))[chunk.handler], shards, meter)
+    engines = run.cache.get(Engines, lambda: Engines(run))
+    try:
+        collect(run, engines[chunk.handler], shards, meter)
+    except Exception:
+        engines.discard(chunk.handler)
+        raise
     return {"shards": len(shards)}
 
 
@@ -121,13 +127,16 @@ class Engines:
             self._started[name] = _start(self._run, name)
         return self._started[name]
 
+    def discard(self, name: str) -> None:
+        """Let go of an engine, and end its processes. It is started again when it is next asked for."""
+        close = getattr(self._started.pop(name, None), "close", None)
+        if close is not None:
+            close()
+
     def close(self) -> None:
         """Drop all engines and close those that can be closed."""
-        for engine in self._started.values():
-            close = getattr(engine, "close", None)
-            if close is not None:
-                close()
-        self._started.clear()
+        for name in list(self._started):
+            self.discard(name)
 
 
 def _start(run: Run, name: str) -> CompletionEngine:
@@ -145,19 +154,15 @@ def _start(run: Run, name: str) -> CompletionEngine:
     if name == "vllm":
         from unharm.engines.vllm import VllmEngine
 
-        return VllmEngine(run.base.path, study.engine, chat, _largest_rank(run), study.seed)
+        run.loaded.free()  # vLLM loads the base itself
+        run.cache.forget(Session)
+        context, (rank, targets) = longest_request(run), adapter_shape(run)
+        return VllmEngine(run.base.path, study.engine, chat, rank, study.seed, context, targets)
     from unharm.engines.hf import HfEngine
 
     batch = None if study.engine.batch == "auto" else study.engine.batch
     end = turn_end(run.loaded.tokenizer, run.plan.chat_form) if chat else None
     return HfEngine(run.loaded.model, run.loaded.tokenizer, study.prompting.format, batch, end)
-
-
-def _largest_rank(run: Run) -> int:
-    """Return the largest rank of all adapters of the study, trained and external."""
-    sources = run.study.adapters.items()
-    ranks = [int(configuration(find_adapter(name, source)).get("r", 8)) for name, source in sources]
-    return max(run.study.training.lora.r, *ranks, 1)
 
 
 @dataclass

@@ -1,0 +1,208 @@
+"""Start vLLM's engine for a base with adapters, and end its processes whatever happens to this one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from unharm.core.errors import UserError, nearest
+from unharm.engines.settings import Engine
+
+MAX_LORAS = 8
+"""Adapters in a batch. The default of vLLM is 1."""
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The maximum ranks that vLLM accepts."""
+OURS = ("model", "tokenizer", "enable_lora", "seed", "trust_remote_code", "max_lora_rank")
+"""Arguments that follow from the study."""
+RATHER = {
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",  # a study sends nothing anywhere but to the servers that it names
+    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",  # a fork of a process with threads can hang
+}
+"""Environment of vLLM, where the user has set nothing else."""
+
+WATCHDOG = """
+import os, signal, sys
+import psutil
+sys.stdin.read()  # ends when the parent closes it, or dies
+for pid, born in (entry.split(":") for entry in sys.argv[1:]):
+    try:
+        process = psutil.Process(int(pid))
+        if abs(process.create_time() - float(born)) < 1:
+            process.kill()
+    except psutil.Error:
+        pass
+"""
+"""A process that waits for the end of this one and then ends those that vLLM started."""
+
+
+class VllmProcess:
+    """A running engine of vLLM.
+
+    Attributes:
+        engine: The engine (`vllm.LLMEngine`).
+        modules: The classes of vLLM that the engine is used with.
+    """
+
+    def __init__(self, arguments: dict[str, Any]):
+        """Start the engine.
+
+        Raises:
+            UserError: vLLM is not installed, does not know an argument, or does not start.
+        """
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        self.modules = vllm_modules()
+        before = _children()
+        try:
+            self.engine = self.modules.LLMEngine.from_engine_args(self.modules.EngineArgs(**arguments))
+        except Exception as error:  # vLLM raises whatever its parts raise, RuntimeError for a dead process
+            _end(_children() - before)
+            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            raise UserError(
+                f"vLLM does not start: {lines[0][:300]}",
+                "engine.vllm",
+                "its own messages stand above. Less memory: gpu_memory_utilization, max_model_len or "
+                "max_num_seqs under engine.vllm; or use the engine hf",
+            ) from None
+        self._started = _children() - before
+        if self._started:
+            self._watchdog = _watch(self._started)
+
+    def close(self) -> None:
+        """End the engine and its processes, and give their memory back."""
+        core = getattr(self.engine, "engine_core", None)
+        try:
+            if core is not None:
+                core.shutdown()
+        except Exception:  # what is broken already cannot be shut down in order
+            pass
+        finally:
+            _end(self._started)
+            if self._watchdog is not None and self._watchdog.stdin is not None:
+                self._watchdog.stdin.close()
+                self._watchdog.wait(10)
+
+
+def vllm_modules() -> Any:
+    """Import vLLM.
+
+    Raises:
+        UserError: It is not installed, or not for this machine.
+    """
+    for name, value in RATHER.items():
+        os.environ.setdefault(name, value)
+    try:
+        return importlib.import_module("vllm")
+    except (ImportError, OSError, RuntimeError) as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "vllm"
+        raise UserError(
+            "the engine vllm needs the package vllm"
+            if missing
+            else f"the package vllm cannot be imported: {str(error)[:300]}",
+            "engine.name",
+            "install it beside unharm ('unharm[vllm]'), or serve the base from an environment of its own "
+            "and use the engine openai (docs/generation.md), or use hf",
+        ) from None
+
+
+def on_cpu() -> bool:
+    """Return whether this vLLM runs on the CPU."""
+    platforms = importlib.import_module("vllm.platforms")
+    return bool(platforms.current_platform.is_cpu())
+
+
+def engine_arguments(
+    base: Path, settings: Engine, rank: int, seed: int, context: int | None, targets: frozenset[str]
+) -> dict[str, Any]:
+    """Return the arguments of vLLM's engine.
+
+    Args:
+        base: Folder of the model.
+        settings: Engine settings of the study; `settings.vllm` goes before what follows from the rest.
+        rank: Largest rank of the adapters.
+        seed: Seed of the study.
+        context: Most tokens of a prompt with its completion; None for the model's own limit.
+        targets: Modules that adapters change; empty for all that vLLM can adapt.
+
+    Raises:
+        UserError: vLLM is not installed, or `settings.vllm` has an unknown or forbidden argument.
+    """
+    modules = vllm_modules()
+    cpu = on_cpu()
+    arguments: dict[str, Any] = {
+        "dtype": _dtype(settings.dtype, cpu),
+        "max_loras": MAX_LORAS,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+    }
+    if context:
+        arguments["max_model_len"] = context
+    known = set(getattr(modules.EngineArgs, "__dataclass_fields__", ()))
+    if targets and "lora_target_modules" in known:
+        arguments["lora_target_modules"] = sorted(targets)
+    if cpu:  # a seeded request together with chunked prefill ends the engine on a CPU
+        arguments["enable_chunked_prefill"] = False
+    given = {name: value for name, value in settings.vllm.items() if name != "batch_invariant"}
+    for name in given:
+        if name in OURS:
+            raise UserError(f"{name} follows from the study", f"engine.vllm.{name}", "leave it out")
+        if known and name not in known:
+            raise UserError(
+                f"vLLM has no argument {name!r}", f"engine.vllm.{name}", nearest(name, sorted(known))
+            )
+    if settings.vllm.get("batch_invariant"):
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
+    return (
+        arguments
+        | given
+        | {
+            "model": str(base),
+            "enable_lora": True,
+            "max_lora_rank": next((r for r in RANKS if r >= rank), RANKS[-1]),
+            "trust_remote_code": settings.trust_remote_code,
+            "seed": seed,
+        }
+    )
+
+
+def _dtype(dtype: str, cpu: bool) -> str:
+    """Return vLLM's name of a dtype. `auto` means what it means for the engine hf."""
+    if dtype == "auto":
+        return "float32" if cpu else "bfloat16"
+    return dtype
+
+
+def _children() -> set[psutil.Process]:
+    """Return all processes below this one."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """Ask processes to end, and end those that do not."""
+    for process in processes:
+        try:
+            process.terminate()
+        except psutil.Error:
+            continue
+    for process in psutil.wait_procs(list(processes), timeout=10)[1]:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+
+
+def _watch(processes: set[psutil.Process]) -> subprocess.Popen[bytes]:
+    """Start a process that ends others when this one dies."""
+    entries = []
+    for process in processes:
+        try:
+            entries.append(f"{process.pid}:{process.create_time()}")
+        except psutil.Error:
+            continue
+    return subprocess.Popen([sys.executable, "-c", WATCHDOG, *entries], stdin=subprocess.PIPE)
