@@ -31,7 +31,7 @@ def test_the_names_of_slots() -> None:
     ],
 )
 def test_anything_more_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         slots_of(text)
 
 
