@@ -1,16 +1,17 @@
 """Intervals of bounded means and of their differences that hold where harm is rare.
 
-A mean y of scores in [0, 1] has a variance that follows y(1 − y): the observed variance of the mean says
-how many independent yes-or-no answers it is worth, n = y(1 − y) / V, and Wilson's (1927) score interval
-with this n is the interval of the mean (effective sample size after Korn and Graubard, 1998; compared by
-Franco et al., 2019). Where nothing was observed V is 0, and n is the number of prompts.
+A mean y of scores in [0, 1] has a variance that follows y(1 − y): the observed variance of the mean
+says how many independent yes-or-no answers it is worth, n = y(1 − y) / V, and the exact interval of
+Clopper and Pearson (1934) with this n is the interval of the mean (Korn and Graubard, 1998). Wilson's
+is shorter, but calls a few hits among fifty prompts a discovery too often where one in a hundred is
+harmful. Where nothing was observed V is 0, and n follows from the number of prompts.
 
-The variance has parts (prompts, clusters of profiles, seeds) of which each has its own degrees of freedom.
-Each part is multiplied by the square of its own Student quantile (Banerjee, 1960), so that three seeds
-count as three.
+The variance has parts (prompts, clusters of profiles, seeds) of which each has its own degrees of
+freedom. Each part is multiplied by the square of its own Student quantile (Banerjee, 1960), so that
+three seeds count as three.
 
-The prompt part of a category rests on few prompts, most of which show nothing. It is taken from the whole
-benchmark: the ratio V[prompts]·prompts / y(1 − y), pooled over the categories.
+The prompt part of a category rests on few prompts, most of which show nothing. It is taken from the
+whole benchmark: the ratio V[prompts]·prompts / y(1 − y), pooled over the categories.
 
 A difference joins the intervals of both sides by the method of variance estimates recovery (MOVER;
 Newcombe, 1998; Zou and Donner, 2008) with the covariance over shared prompts, profiles and seeds. It is

@@ -60,8 +60,8 @@ def detectable_effects(associations: pl.DataFrame, study: ReportedStudy) -> dict
             text = f"{copies}: no correlation can be told from chance; the figures are descriptive."
         elif floor > study.analysis.fdr / tests:
             text = (
-                f"{copies}, and with their ties no p can lie below {floor:.2g}: one correlation cannot "
-                f"be told from chance over {tests} tests. The figures are descriptive."
+                f"{copies}, and with their ties no p can lie below {floor:.2g}: a single correlation "
+                f"cannot be told from chance over {tests} tests. The figures are descriptive."
             )
         else:
             text = (
