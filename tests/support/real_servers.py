@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -67,8 +67,6 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """End a server with all its processes at once."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
