@@ -18,7 +18,7 @@ REPEATED = 0.45
 
 
 def _texts(tokens: int) -> list[str]:
-    """Return made-up texts of at max_tokens `tokens` tokens."""
+    """Return made-up texts of at most `tokens` tokens."""
     draw = random.Random(tokens)
     words = ["".join(draw.choices("etaoinshrdlucm", k=draw.randint(2, 8))) for _ in range(500)]
     return [
