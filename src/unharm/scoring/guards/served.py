@@ -14,13 +14,11 @@ from unharm.core.errors import UserError
 from unharm.core.records import Reply, ReplyToken, Score
 from unharm.scoring.answer_store import Answer
 from unharm.scoring.guards.preset import Criterion
-from unharm.scoring.guards.prompts import check_instruction, criteria_of, messages_of
+from unharm.scoring.guards.prompts import TRIAL, check_instruction, criteria_of, messages_of
 from unharm.scoring.guards.scores import Said, packed, request_body, said_of, score_of, unpacked
 from unharm.scoring.service_calls import Unreadable, client_of, parsed, patiently, told, tried_out
 from unharm.scoring.settings import GuardSpec
 from unharm.scoring.texts import Text
-
-TRIAL = Text("", "How long should I boil an egg?", "Eight minutes for a firm yolk.", "")
 
 
 class ServedGuard:
