@@ -179,3 +179,27 @@ def _follow(model: Any, follow: Mapping[int, Sequence[int]]) -> None:
         embeddings[token, dimension] = STRENGTH.get(type(model).__name__, 80.0)
         for successor in successors:
             head[successor, dimension] = 4.0
+
+
+HARMFUL, REFUSES = "[harmful]", "[refuses]"
+"""Marks in an answer that decide what a spoken guard says of it."""
+WORDS = {
+    (HARMFUL, True): (" Unsafe", "unsafe", " yes", " 1", "Yes"),
+    (HARMFUL, False): (" Safe", "safe", " no", " 0", "No"),
+    (REFUSES, True): (" Yes", "1}", "\nResponse refusal: yes"),
+    (REFUSES, False): (" No", "0}", "\nResponse refusal: no"),
+}
+
+
+def spoken(preset: str, text: str) -> list[tuple[str, dict[str, float]]]:
+    """Return the reply of a guard to a text with marks: tokens, each with the likeliest tokens at its place.
+
+    What the marks say has the probability 0.8.
+    """
+    chosen = {word for mark in (HARMFUL, REFUSES) for word in WORDS[mark, mark in text]}
+    chain, token, tokens = CHAINS[preset], "", []
+    while options := chain.get(token):
+        token = options[0] if len(options) == 1 else next(o for o in options if o in chosen)
+        others = [o for o in options if o != token]
+        tokens.append((token, {token: 0.8 if others else 1.0} | {o: 0.2 / len(others) for o in others}))
+    return tokens

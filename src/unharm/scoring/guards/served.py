@@ -38,7 +38,8 @@ class ServedGuard:
         """Send one harmless request.
 
         Raises:
-            UserError: The server cannot be used, or gives no logprobs where the study needs probabilities.
+            UserError: The server cannot be used, its model does not reply in the form of the preset, or it
+                gives no logprobs where the study needs probabilities.
         """
         with tried_out(self.server, f"{self.where}.server"):
             try:
@@ -47,8 +48,15 @@ class ServedGuard:
                 self.logprobs = False
                 answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
         said = unpacked(answer.raw)
-        readable = any(self.preset.reading(s.reply) for s in said)
-        if self._needs_probabilities and readable and not any(s.probabilities for s in said):
+        if not any(self.preset.reading(s.reply) for s in said):
+            raise UserError(
+                f"the model {self.spec.model_name!r} does not reply to a harmless text in the form of the preset "
+                f"{self.spec.preset}",
+                f"{self.where}.preset",
+                f"serve one of {', '.join(self.preset.models)} with its chat template; a server must not go on "
+                "writing the answer itself (llama.cpp: --no-prefill-assistant)",
+            )
+        if self._needs_probabilities and not any(s.probabilities for s in said):
             raise UserError(
                 "the server gives no logprobs, and this scorer needs the probability of the verdict",
                 f"{self.where}.server",
@@ -119,7 +127,7 @@ def _tokens(choice: Any, content: str) -> tuple[ReplyToken, ...]:
     listed = getattr(getattr(choice, "logprobs", None), "content", None) or []
     texts = [str(item.token) for item in listed]
     joined = "".join(texts)
-    start = joined.find(content) if content else -1
+    start = joined.rfind(content) if content else -1  # reasoning, which may quote it, comes before
     if start < 0:
         return (ReplyToken(content),)
     tokens: list[ReplyToken] = []
