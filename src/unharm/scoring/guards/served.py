@@ -50,11 +50,11 @@ class ServedGuard:
         said = unpacked(answer.raw)
         if not any(self.preset.reading(s.reply) for s in said):
             raise UserError(
-                f"the model {self.spec.model_name!r} does not reply to a harmless text in the form of the preset "
-                f"{self.spec.preset}",
+                f"the model {self.spec.model_name!r} does not reply to a harmless text in the form of the "
+                f"preset {self.spec.preset}",
                 f"{self.where}.preset",
-                f"serve one of {', '.join(self.preset.models)} with its chat template; a server must not go on "
-                "writing the answer itself (llama.cpp: --no-prefill-assistant)",
+                f"serve one of {', '.join(self.preset.models)} with its chat template; "
+                "start llama.cpp with --no-prefill-assistant, or it goes on with the answer",
             )
         if self._needs_probabilities and not any(s.probabilities for s in said):
             raise UserError(
