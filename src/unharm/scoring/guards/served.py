@@ -16,7 +16,14 @@ from unharm.scoring.answer_store import Answer
 from unharm.scoring.guards.preset import Criterion
 from unharm.scoring.guards.prompts import TRIAL, check_instruction, criteria_of, messages_of
 from unharm.scoring.guards.scores import Said, packed, request_body, said_of, score_of, unpacked
-from unharm.scoring.service_calls import Unreadable, client_of, parsed, patiently, told, tried_out
+from unharm.scoring.service_calls import (
+    Unreadable,
+    client_of,
+    parsed,
+    patiently,
+    request_errors,
+    trial_errors,
+)
 from unharm.scoring.settings import GuardSpec
 from unharm.scoring.texts import Text
 
@@ -41,7 +48,7 @@ class ServedGuard:
             UserError: The server cannot be used, its model does not reply in the form of the preset, or it
                 gives no logprobs where the study needs probabilities.
         """
-        with tried_out(self.server, f"{self.where}.server"):
+        with trial_errors(self.server, f"{self.where}.server"):
             try:
                 answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
             except (openai.BadRequestError, openai.UnprocessableEntityError):
@@ -85,7 +92,7 @@ class ServedGuard:
         return body
 
     def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
-        with told(self.server, self.where, f"the model {self.spec.model_name!r}"):
+        with request_errors(self.server, self.where, f"the model {self.spec.model_name!r}"):
             try:
                 return patiently(lambda: self._send(text, before), self.server.attempts)
             except openai.BadRequestError as error:
@@ -136,9 +143,9 @@ def _tokens(choice: Any, content: str) -> tuple[ReplyToken, ...]:
         begin, position = position, position + len(text)
         if position <= start or begin >= start + len(content):
             continue
-        own = text[max(0, start - begin) : len(text) - max(0, position - start - len(content))]
+        shown = text[max(0, start - begin) : len(text) - max(0, position - start - len(content))]
         likely: dict[str, float] = {}
         for other in item.top_logprobs or []:
             likely[other.token] = likely.get(other.token, 0.0) + math.exp(other.logprob)
-        tokens.append(ReplyToken(own, likely))
+        tokens.append(ReplyToken(shown, likely))
     return tuple(tokens)
