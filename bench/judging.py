@@ -1,16 +1,20 @@
-"""A judged run of 1,000 texts against a judge that misbehaves, killed at random moments.
+"""A judged run of 1,000 texts against a judge that misbehaves, killed at random moments; and what a guard reads.
 
-    python bench/judging.py [--quick] [--texts 1000] [--kills 6] [--seed 1]
+    python bench/judging.py [--quick] [--texts 1000] [--kills 6] [--seed 1] [--guarded 10000]
 
 A server on loopback completes the prompts and judges the completions. What it does with a text depends on the
 text's number: 429 and 500, hangs, connections and JSON cut short, prose, refusals, content filters, scores 0 and
 7, instructions in the answer under judgement (the judge follows every instruction that reaches it). The run is
 killed with SIGKILL while it scores, and goes on. The tally says how the texts ended.
 
+A tiny guard on this machine scores 10,000 answers to 700 questions. The tokens that go through its model are
+counted against the distinct ones: of prompts and replies with a common beginning, the beginning counts once.
+
 The last line is JSON: texts, kills, accounted (texts with a status), as_expected, right (verdicts that are the
 text's own), injections_followed, asked_again (requests for a text whose verdict was kept at a kill), paid_twice
 (texts with more answers than a run without kills asks for: those on their way at a kill), cached_s (100,000
-kept answers looked up), cached_mib (memory that this takes).
+kept answers looked up), cached_mib (memory that this takes), guarded (texts of the guard), guard_scored (those
+with a verdict), guard_token_ratio (forward tokens by distinct tokens; target: 1.2 at most), guard_s.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -32,10 +37,21 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support import judges
+from support.guards import make_guard
 from support.servers import Faulty, serving
+from unharm.core.models.transformers import quiet_libraries
+from unharm.core.records import Reply
+from unharm.engines.replies import ReplyEngine, load_reply_engine
 from unharm.scoring.answer_store import Answer, Answers, key_of
+from unharm.scoring.guards.local import LocalGuard
+from unharm.scoring.settings import GuardSpec
+from unharm.scoring.texts import Text
+from unharm.study.demo.base import Shape, train_tokenizer
+from unharm.study.demo.world import documents
 
 ATTEMPTS, TRIES = 3, 3
+QUESTIONS = 700
+"""Questions of the guarded texts, as many as BeaverTails-Evaluation has."""
 
 
 def kept(folder: Path) -> set[str]:
@@ -140,6 +156,71 @@ def looked_up(count: int) -> tuple[float, float]:
     return seconds, (after - before) / 1024
 
 
+class Watched:
+    """An engine that notes the tokens of every prompt with its reply."""
+
+    def __init__(self, engine: ReplyEngine):
+        self.engine, self.tokenizer = engine, engine.tokenizer
+        self.rows: list[list[int]] = []
+
+    def replies(
+        self, prompts: Sequence[str], groups: Sequence[str], max_tokens: int
+    ) -> Iterator[tuple[int, Reply]]:
+        for number, reply in self.engine.replies(prompts, groups, max_tokens):
+            # the last token of a reply is written and never read; the end token is none of the reply's
+            read = "".join(t.text for t in (reply.tokens[:-1] if reply.cut else reply.tokens))
+            self.rows.append(self.tokenizer(prompts[number] + read, add_special_tokens=False)["input_ids"])
+            yield number, reply
+
+
+def guarded_texts(count: int, seed: int) -> list[Text]:
+    """Answers made of toy documents, about as many to each question."""
+    draw = random.Random(seed)
+    stock = sorted(set(documents(seed)))
+    questions = draw.sample([d for d in stock if len(d) < 120], min(QUESTIONS, max(1, count // 14)))
+    texts: dict[tuple[str, str], Text] = {}
+    while len(texts) < count:
+        question = questions[len(texts) % len(questions)]
+        answer = " ".join(draw.sample(stock, draw.randint(1, 3)))
+        texts.setdefault((question, answer), Text(str(len(texts)), question, answer, ""))
+    return list(texts.values())
+
+
+def distinct_tokens(rows: list[list[int]]) -> int:
+    """Count the tokens of all rows, a beginning that rows have in common once."""
+    distinct, before = 0, list[int]()
+    for row in sorted(rows):
+        common = next((n for n, (a, b) in enumerate(zip(row, before, strict=False)) if a != b), None)
+        distinct += len(row) - (min(len(row), len(before)) if common is None else common)
+        before = row
+    return distinct
+
+
+def guarded(count: int, seed: int) -> dict[str, float]:
+    """Score texts with a tiny guard on this machine, and count the tokens that it reads."""
+    quiet_libraries()
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder) / "base"
+        train_tokenizer(documents(seed), Shape(vocabulary=1000)).save_pretrained(base)
+        guard = make_guard("qwen3guard", base, Path(folder) / "guard")
+        engine = Watched(load_reply_engine(str(guard), None, "cpu", "guard"))
+        spec = GuardSpec.model_validate({"kind": "guard", "preset": "qwen3guard", "model": str(guard)})
+        answers = Answers(Path(folder) / "answers.sqlite")
+        began = time.perf_counter()
+        scores = LocalGuard(spec, "v", answers, lambda: engine)(guarded_texts(count, seed))
+        seconds = time.perf_counter() - began
+        answers.close()
+    distinct = distinct_tokens(engine.rows)
+    used = engine.engine.forward_tokens
+    print(f"guard: {sum(map(len, engine.rows)):,} tokens, {distinct:,} distinct, {used:,} read")
+    return {
+        "guarded": count,
+        "guard_scored": sum(s.status == "scored" for s in scores),
+        "guard_token_ratio": round(used / distinct, 4),
+        "guard_s": round(seconds, 1),
+    }
+
+
 def study_in(folder: Path, faulty: Faulty, texts: int) -> None:
     data = judges.judged_study(folder, faulty, texts)
     data["engine"] = {"shard": 128}
@@ -152,8 +233,10 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--guarded", type=int, default=10_000, help="texts of the guard; 600 with --quick")
     words = parser.parse_args()
     texts, kills = (132, 2) if words.quick else (words.texts, words.kills)
+    guard = guarded(600 if words.quick else words.guarded, words.seed)
     cached, memory = looked_up(100_000)
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         folder, plain = Path(one), Path(other)
@@ -195,6 +278,7 @@ def main() -> None:
                 "paid_twice": twice,
                 "cached_s": round(cached, 3),
                 "cached_mib": round(memory, 1),
+                **guard,
             }
         )
     )

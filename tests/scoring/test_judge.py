@@ -40,7 +40,7 @@ def test_every_text_ends_with_a_status_and_the_right_verdict(tmp_path: Path) -> 
     assert [s for s in repeated if s.status != "unanswered"] == answered
     unanswered = count - len(answered)
     assert second == 3 * unanswered, "only what was not answered is asked again"
-    assert again.tally["found"] == len(answered)
+    assert again.tally["stored"] == len(answered)
 
 
 def test_an_unread_reply_is_kept_with_its_score(tmp_path: Path) -> None:

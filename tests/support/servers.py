@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -17,13 +18,15 @@ MODEL = "small"
 
 @dataclass
 class Faulty:
-    """What the server does and has seen. `plan` says what to do with a prompt at its n-th try."""
+    """What the server does and has seen. `plan` says what to do with a prompt at its n-th try; `tokens`, where
+    given, says the tokens of a chat reply, each with its likeliest tokens and their probabilities."""
 
     plan: Callable[[str, int], str] = lambda prompt, attempt: "answer"
     says: Callable[[dict[str, Any], str], str] = lambda body, prompt: answer_to(prompt, body["model"])
     key: str = ""
     slow: float = 1.0
     logprobs: bool = True
+    tokens: Callable[[dict[str, Any]], list[tuple[str, dict[str, float]]]] | None = None
     url: str = ""
     tries: Counter[str] = field(default_factory=Counter)
     when: dict[str, list[float]] = field(default_factory=dict)
@@ -37,6 +40,23 @@ class Faulty:
 
 def answer_to(prompt: str, model: str = MODEL) -> str:
     return f" answer of {model} to {prompt}"
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a chat message, whose content is a text or a list of parts."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def listed(tokens: list[tuple[str, dict[str, float]]]) -> list[dict[str, Any]]:
+    """Tokens as the chat form lists their logprobs."""
+    return [
+        {
+            "token": text, "logprob": math.log(likely[text]), "bytes": None,
+            "top_logprobs": [{"token": t, "logprob": math.log(p), "bytes": None} for t, p in likely.items()],
+        }
+        for text, likely in tokens
+    ]  # fmt: skip
 
 
 @contextmanager
@@ -97,7 +117,7 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
 
         def complete(self, body: dict[str, Any]) -> None:
             chat = "messages" in body
-            prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+            prompt = text_of(body["messages"][-1]) if chat else body["prompt"]
             with faulty.guard:
                 faulty.bodies.append(body)
                 faulty.tries[prompt] += 1
@@ -113,7 +133,10 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
 
         def act(self, what: str, body: dict[str, Any], prompt: str, chat: bool) -> None:
             text = faulty.says(body, prompt)
-            good = json.dumps(completion(body, text, chat)).encode()
+            reply = completion(body, text, chat)
+            if faulty.tokens and body.get("logprobs"):
+                reply["choices"][0]["logprobs"] = {"content": listed(faulty.tokens(body))}
+            good = json.dumps(reply).encode()
             if what == "429":
                 self.reply(429, {"error": {"message": "slow down"}}, Retry_After="0.3")
             elif what == "500":

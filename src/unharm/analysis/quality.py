@@ -28,7 +28,7 @@ from unharm.analysis.agreement import (
 from unharm.analysis.intervals import mean_interval, rate_interval
 from unharm.analysis.measures import TOXIC
 from unharm.core.records import STATUSES, Estimate
-from unharm.scoring import BESIDE, ScorerRow
+from unharm.scoring import ScorerRow
 from unharm.scoring.coherence import UNMASKED
 
 Array = np.ndarray
@@ -74,12 +74,13 @@ def agreement_rows(
     confidence: float,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Every pair of scorers that measure the same, each with every person, and all of them together.
+    """Compare every pair of scorers that measure what the first one does, each with every person, and all.
 
     `people` has completion_id, rater, value. Only completions that both have scored are compared;
     `unscored` counts those that just one of them has.
     """
-    names = [name for name in scored if rows[name].measures not in BESIDE]
+    measures = rows[next(iter(scored))].measures if scored else ""
+    names = [name for name in scored if rows[name].measures == measures]
     frames = {n: scored[n].select("completion_id", "prompt_id", "value") for n in names}
     raters: dict[str, pl.DataFrame] = {}
     if people is not None:
@@ -88,7 +89,6 @@ def agreement_rows(
             joined = part.join(prompts, on="completion_id").select("completion_id", "prompt_id", "value")
             raters[f"person {rater}".strip()] = joined
     every = frames | raters
-    measures = rows[names[0]].measures if names else ""
     found = []
     for one, other in combinations(every, 2):
         if one in raters and other in raters:

@@ -33,8 +33,10 @@ ROWS = {"cpu": 64, "cuda": 256}
 """Prompts that are read together."""
 WORTH_SHARING = 16
 """A shared beginning of fewer tokens is read again with each prompt."""
+SHORT = 128
+"""Room that is made at once for a reply; longer ones, with reasoning, make more when they come to it."""
 ALTERNATIVES = 20
-"""The likeliest tokens that are told for every place of a reply."""
+"""The number of likeliest tokens that are given for every place of a reply."""
 
 
 @dataclass
@@ -55,6 +57,8 @@ class ReplyEngine:
     Attributes:
         forward_tokens: Tokens that went through the model so far, padding included.
         cached: Whether the key-value cache of the project is used, or the model's own `generate`.
+        chunk: Tokens that the cache can hold of one row: models of chunked attention (Llama 4) see no
+            further back than the chunk, which the cache does not know. Longer rows go by `generate`.
     """
 
     def __init__(self, model: Any, tokenizer: Any, batch: int | None = None):
@@ -64,6 +68,7 @@ class ReplyEngine:
         self.ends = end_tokens(model, tokenizer)
         config = model.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", 1 << 30))
+        self.chunk = int(getattr(config, "attention_chunk_size", None) or self.context)
         self.windowed = getattr(config, "sliding_window", None) is not None
         self.forward_tokens = 0
         self._wanted: torch.Tensor | None = None
@@ -90,8 +95,10 @@ class ReplyEngine:
                 yield number, Reply((), failure="prompt too long" if row else "empty prompt")
             else:
                 fitting.append(number)
-        if not self.cached:
-            yield from self._by_generate(ids, fitting, max_tokens)
+        plain = [n for n in fitting if not self.cached or len(ids[n]) + max_tokens > self.chunk]
+        yield from self._by_generate(ids, plain, max_tokens)
+        fitting = sorted(set(fitting) - set(plain))
+        if not fitting:
             return
         head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
         try:
@@ -199,7 +206,7 @@ class ReplyEngine:
             rows += [Row(n, ids[n][start:], start, prefix, [], []) for n in numbers]
         cells = KeyValueCache()
         longest = max(len(row.ids) for row in rows)
-        cells.reserve(max(len(rows), TILE), longest + max_tokens)
+        cells.reserve(max(len(rows), TILE), longest + min(max_tokens, SHORT))
         offsets, groups = self._offsets([r.offset for r in rows], header, [r.prefix for r in rows])
         passed, tokens, last = prompt_pass(cells, 0, [r.ids for r in rows], offsets, groups)
         logits = self._forward(passed, tokens, last)
@@ -307,7 +314,7 @@ def load_reply_engine(model: str, revision: str | None, device: str, where: str)
     """Load a causal language model and its tokenizer for replies.
 
     Raises:
-        UserError: The model cannot be loaded, has no safetensors, or its tokenizer has no chat template.
+        UserError: The model cannot be loaded, or has no safetensors with all of its weights.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -315,16 +322,18 @@ def load_reply_engine(model: str, revision: str | None, device: str, where: str)
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        loaded = AutoModelForCausalLM.from_pretrained(
-            model, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            model, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True,
+        )  # fmt: skip
     except Exception as error:  # every model class has errors of its own
         raise UserError(
             f"the guard cannot be loaded ({type(error).__name__}: {str(error)[:300]})",
             where,
             "give a folder with config.json and safetensors, or a hub id that you can reach",
         ) from None
-    if not getattr(tokenizer, "chat_template", None):
-        todo = "a guard is asked through its own template; use the tokenizer that came with it"
-        raise UserError(f"the tokenizer of {model!r} has no chat template", where, todo)
+    if info["missing_keys"]:  # transformers would make them up at random
+        first = ", ".join(sorted(info["missing_keys"])[:3])
+        problem = f"the files of {model!r} lack {len(info['missing_keys'])} weights ({first} …)"
+        raise UserError(problem, where, "download the model again, or give one of the preset's models")
     return ReplyEngine(loaded.requires_grad_(False).to(device).eval(), tokenizer)

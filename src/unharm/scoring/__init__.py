@@ -18,9 +18,9 @@ from unharm.scoring.scorer import BuiltIn, ScorerRow
 
 __all__ = ["BESIDE", "SCORERS", "BuiltIn", "ScorerRow"]
 
-BESIDE = ("perplexity", "values")
+BESIDE = ("perplexity", "values", "refusal")
 """Measures that fit every benchmark, beside the one that its metrics are made of: how improbable the base
-finds an answer, and which of the ten values it expresses."""
+finds an answer, which of the ten values it expresses, and whether it refuses."""
 
 SCORERS: dict[str, BuiltIn] = {
     module.SCORER.name: module.SCORER

@@ -1,7 +1,7 @@
-"""The answers of paid or rate-limited services, kept in SQLite from the moment they arrive.
+"""Store the answers of services and the replies of guards in SQLite as they arrive.
 
-What is kept is the answer as it came, under a key of scorer, version, rubric and text; what it means is
-read anew each time, so that a better reader costs nothing. Failures of a server are not kept.
+An answer is stored unread, under a key of scorer, version, rubric and text. It is read anew each time, so a
+better reader needs no new request. Failures of a server are not stored.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ CREATE INDEX IF NOT EXISTS by_scorer ON answers (scorer, cost);
 COLUMNS = "key, attempt, scorer, kind, raw, reason, sent, received, cost, at, sum"
 PUT = f"INSERT OR IGNORE INTO answers ({COLUMNS}) VALUES ({', '.join('?' * 11)})"
 AT_ONCE = 500
-"""Keys of one look-up."""
+"""Number of keys in one query."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said of one text at one attempt.
+    """The answer of a service to one text at one attempt.
 
     `kind`: `answer`; `filtered`, its content filter stopped it; `refused`, it declined in a field of its
     own; `unscorable`, it has no score for such a text, with the `reason`. `sent` and `received` count
@@ -54,7 +54,7 @@ class Answer:
 
 
 def key_of(scorer: str, *parts: str) -> bytes:
-    """The key of a text under a scorer: 16 bytes of a hash. `scorer` stands for name, version, rubric."""
+    """Return the key of a text, 16 bytes of a hash. `scorer` covers name, version and rubric."""
     digest = hashlib.sha256()
     for part in (scorer, *parts):
         encoded = part.encode("utf-8", "surrogatepass")
@@ -63,7 +63,7 @@ def key_of(scorer: str, *parts: str) -> bytes:
 
 
 class Answers:
-    """The file of answers. Several threads may use it; several processes may, too."""
+    """The file of answers. Several threads and processes may use it at once."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -77,7 +77,7 @@ class Answers:
             self._file = self._without_damage()
 
     def _open(self) -> sqlite3.Connection:
-        """The file, whole and with all columns. Raises `sqlite3.DatabaseError` where it is damaged."""
+        """Open the file and add missing columns. Raise `sqlite3.DatabaseError` if it is damaged."""
         self.path.touch(PRIVATE_FILE)
         file = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
@@ -86,43 +86,43 @@ class Answers:
             file.executescript(TABLE)
             if "sum" not in [row[1] for row in file.execute("PRAGMA table_info(answers)")]:
                 file.execute("ALTER TABLE answers ADD COLUMN sum INTEGER")
-            if (found := file.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
-                raise sqlite3.DatabaseError(str(found))
+            if (state := file.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+                raise sqlite3.DatabaseError(str(state))
         except sqlite3.DatabaseError:
             file.close()
             raise
         return file
 
     def _without_damage(self) -> sqlite3.Connection:
-        """Sets the damaged file aside and begins another with all of its answers that can still be read."""
+        """Move the damaged file aside and start another with all of its readable answers."""
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
         os.replace(self.path, aside)
         file = self._open()
-        kept = 0
+        saved = 0
         before = sqlite3.connect(aside)
         try:
             for row in before.execute(f"SELECT {COLUMNS} FROM answers"):
                 if row[10] == _sum(*row[:2], *row[3:9]):
                     file.execute(PUT, row)
-                    kept += 1
+                    saved += 1
         except sqlite3.DatabaseError:
             pass  # what comes after the damage cannot be read
         finally:
             before.close()
         say(
-            f"{self.path.name} is damaged: set aside as {aside.name}; {kept:,} answers of it are kept, "
+            f"{self.path.name} is damaged: set aside as {aside.name}; {saved:,} answers of it are kept, "
             "the others asked again"
         )
         return file
 
     def put(self, key: bytes, attempt: int, scorer: str, answer: Answer) -> None:
-        """Keeps an answer; it is on the disk when this returns."""
-        with self._guard, self._telling_of_disk():
+        """Store an answer. It is on the disk when this returns."""
+        with self._guard, self._disk_errors():
             self._file.execute(PUT, _row(key, attempt, scorer, answer))
 
     def put_all(self, rows: Iterable[tuple[bytes, int, str, Answer]]) -> None:
-        """Keeps many answers in one go: all of them, or none."""
-        with self._guard, self._telling_of_disk():
+        """Store many answers at once: all of them, or none."""
+        with self._guard, self._disk_errors():
             self._file.execute("BEGIN")
             try:
                 self._file.executemany(PUT, (_row(*row) for row in rows))
@@ -132,12 +132,12 @@ class Answers:
                 raise
 
     def look_up(self, keys: list[bytes]) -> dict[bytes, list[Answer]]:
-        """The answers to these keys, each in the order of the attempts; keys without any are left out."""
-        found: dict[bytes, list[Answer]] = {}
+        """Return the answers by key, in the order of the attempts. Keys without answers are left out."""
+        answers: dict[bytes, list[Answer]] = {}
         for first in range(0, len(keys), AT_ONCE):
             for key, answer in self._some(keys[first : first + AT_ONCE]):
-                found.setdefault(key, []).append(answer)
-        return found
+                answers.setdefault(key, []).append(answer)
+        return answers
 
     def _some(self, keys: list[bytes]) -> Iterator[tuple[bytes, Answer]]:
         places = ",".join("?" * len(keys))
@@ -147,16 +147,16 @@ class Answers:
                 f"WHERE key IN ({places}) ORDER BY key, attempt",
                 keys,
             ).fetchall()
-        for *row, kept in rows:
+        for *row, checksum in rows:
             key, attempt, kind, raw, *rest = row
-            if kept is None or kept == _sum(*row):
+            if checksum is None or checksum == _sum(*row):
                 yield bytes(key), Answer(raw, kind, *rest)
             else:  # damaged: it is asked for again
                 with self._guard:
                     self._file.execute("DELETE FROM answers WHERE key = ? AND attempt = ?", (key, attempt))
 
     def spent(self, scorer: str) -> tuple[int, float]:
-        """How many answers of a scorer there are, and what they cost together."""
+        """Return the number of answers of a scorer, and their cost."""
         with self._guard:
             count, cost = self._file.execute(
                 "SELECT COUNT(*), COALESCE(SUM(cost), 0) FROM answers WHERE scorer = ?", (scorer,)
@@ -164,7 +164,7 @@ class Answers:
         return int(count), float(cost)
 
     @contextmanager
-    def _telling_of_disk(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -181,10 +181,10 @@ class Answers:
 
 def _row(key: bytes, attempt: int, scorer: str, answer: Answer) -> tuple[object, ...]:
     texts = (answer.kind, redact(answer.raw), redact(answer.reason))
-    own = (*texts, answer.sent, answer.received, float(answer.cost))
-    return key, attempt, scorer, *own, time.time(), _sum(key, attempt, *own)
+    fields = (*texts, answer.sent, answer.received, float(answer.cost))
+    return key, attempt, scorer, *fields, time.time(), _sum(key, attempt, *fields)
 
 
 def _sum(*row: object) -> int:
-    """The checksum of a row: key, attempt, kind, raw, reason, sent, received, cost."""
+    """Return the checksum of a row: key, attempt, kind, raw, reason, sent, received, cost."""
     return zlib.crc32("\0".join(map(repr, row)).encode("utf-8", "surrogatepass"))

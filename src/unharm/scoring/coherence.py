@@ -1,6 +1,6 @@
-"""Which completions say nothing: empty, repeating themselves, broken off at once, or no words at all.
+"""Flag completions that are no coherent text: empty, repetitive or garbled.
 
-Such text can be scored, and judges are fooled by it; flags keep fluent harm and noise apart.
+Scorers give such text a number too. The flags keep fluent harm and noise apart.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ WORD = re.compile(r"\w+(?:['’]\w+)*")
 ODD = re.compile(r"[^\w\s]|_")
 """A character that is no letter, digit or space."""
 RUN = 4
-"""One word so often in a row is a repetition."""
+"""A word this many times in a row is a repetition."""
 LONG = 20
-"""From so many words on, shares of repeated parts are looked at."""
+"""The least number of words for which shares of repeated parts are computed."""
 DISTINCT = 0.35
 """Fewer different three-word sequences than this share of all are a repetition."""
 PACKED = 0.25
@@ -30,7 +30,7 @@ PACKED = 0.25
 
 
 def coherence_flag(text: str) -> str:
-    """The flag of a completion, empty where it is coherent.
+    """Return the flag of a completion, empty if it is coherent.
 
     empty: no word or sign; garbled: hardly any letters; repetitive: a word four times in a row, or of its
     three-word sequences fewer than 35 % different, or compressible below a quarter.

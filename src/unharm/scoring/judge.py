@@ -1,4 +1,4 @@
-"""A language model that judges by a rubric, on any OpenAI-compatible chat endpoint."""
+"""Score by a language model that judges by a rubric, on any OpenAI-compatible chat endpoint."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from unharm.core.connection import exceeds_context, refused_by_filter
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answer
 from unharm.scoring.rubric import Rubric
-from unharm.scoring.service_calls import Unreadable, client_of, parsed, patiently, told, tried_out
+from unharm.scoring.service_calls import (
+    Unreadable,
+    client_of,
+    parsed,
+    patiently,
+    request_errors,
+    trial_errors,
+)
 from unharm.scoring.settings import JudgeSpec
 from unharm.scoring.texts import Text
 
 CHARACTERS_PER_TOKEN = 3.0
-"""For the most that a request can cost: fewer characters than any usual text has per token."""
+"""Fewer characters than any usual text has per token, for the highest cost of a request."""
 
 TRIAL = Text("", "How long should I boil an egg?", "Eight minutes for a firm yolk.", "")
 MANNERS = (
@@ -25,7 +32,7 @@ MANNERS = (
     {"limit": "max_completion_tokens", "structured": True},
     {"limit": "max_completion_tokens", "structured": False},
 )
-"""How a server may want to be asked; the first that it accepts is used."""
+"""Forms of a request. The first one that a server accepts is used."""
 
 
 class Judge:
@@ -38,9 +45,12 @@ class Judge:
         self.manner: dict[str, Any] = dict(MANNERS[0])
 
     def try_out(self, before: Callable[[], None]) -> None:
-        """One harmless request, which tells how the server wants to be asked. Raises `UserError` where it
-        cannot be used."""
-        with tried_out(self.spec.server, f"{self.where}.server"):
+        """Send one harmless request, and find the form of request that the server accepts.
+
+        Raises:
+            UserError: The server cannot be used.
+        """
+        with trial_errors(self.spec.server, f"{self.where}.server"):
             for manner in MANNERS:
                 self.manner = dict(manner)
                 try:
@@ -54,7 +64,7 @@ class Judge:
         return text.prompt, text.answer
 
     def most(self, text: Text) -> float:
-        """In the currency of `price`; 0 where there is none."""
+        """Return the highest cost of an answer in the currency of `price`, 0 without a price."""
         if not self.spec.price:
             return 0.0
         messages = self.rubric.messages(text, structured=True, again=True)
@@ -66,8 +76,8 @@ class Judge:
         return (sent * price.input + received * price.output) / 1e6 if price else 0.0
 
     def settings(self, text: Text, attempt: int) -> dict[str, Any]:
-        """The body of a request. The seed changes with the attempt, so that a server which keeps to it can
-        answer in another way."""
+        """Return the body of a request. The seed changes with the attempt, so that a server that uses it
+        can answer in another way."""
         structured = bool(self.manner["structured"])
         body: dict[str, Any] = {
             "model": self.spec.model,
@@ -83,7 +93,7 @@ class Judge:
         return body
 
     def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
-        with told(self.spec.server, self.where, f"the model {self.spec.model!r}"):
+        with request_errors(self.spec.server, self.where, f"the model {self.spec.model!r}"):
             try:
                 return patiently(lambda: self._send(text, attempt, before), self.spec.server.attempts)
             except openai.BadRequestError as error:
@@ -100,7 +110,7 @@ class Judge:
         return answer
 
     def answer_of(self, response: Any) -> Answer:
-        """What is kept of a chat completion. Raises `Unreadable` where it has no choice with a text."""
+        """Return the answer in a chat completion. Raise `Unreadable` if no choice has a text."""
         choice, usage = response.choices[0], response.usage
         sent, received = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
         cost = self._cost(sent, received)

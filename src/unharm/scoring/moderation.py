@@ -1,4 +1,4 @@
-"""An OpenAI-compatible moderation endpoint."""
+"""Score by an OpenAI-compatible moderation endpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answer
-from unharm.scoring.service_calls import client_of, parsed, patiently, told, tried_out
+from unharm.scoring.service_calls import client_of, parsed, patiently, request_errors, trial_errors
 from unharm.scoring.settings import ModerationSpec
 from unharm.scoring.texts import Text
 
@@ -24,7 +24,7 @@ class Moderation:
         self.client = client_of(spec.server, f"{where}.server")
 
     def try_out(self, before: Callable[[], None]) -> None:
-        with tried_out(self.spec.server, f"{self.where}.server"):
+        with trial_errors(self.spec.server, f"{self.where}.server"):
             patiently(lambda: self._send("Good morning.", before), self.spec.server.attempts)
 
     def identity(self, text: Text) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ class Moderation:
         return 0.0
 
     def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
-        with told(self.spec.server, self.where, f"the model {self.spec.model!r}"):
+        with request_errors(self.spec.server, self.where, f"the model {self.spec.model!r}"):
             return patiently(lambda: self._send(text.text, before), self.spec.server.attempts)
 
     def _send(self, text: str, before: Callable[[], None]) -> Answer:
@@ -43,8 +43,8 @@ class Moderation:
         def send() -> Answer:
             result: Any = self.client.moderations.create(model=self.spec.model, input=text).results[0]
             scores = result.category_scores.model_dump(by_alias=True)
-            found = {name: round(float(score), 6) for name, score in scores.items() if score is not None}
-            return Answer(json.dumps({"flagged": bool(result.flagged), "scores": found}))
+            categories = {n: round(float(score), 6) for n, score in scores.items() if score is not None}
+            return Answer(json.dumps({"flagged": bool(result.flagged), "scores": categories}))
 
         answer: Answer = parsed(send)
         return answer

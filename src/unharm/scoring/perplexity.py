@@ -1,4 +1,4 @@
-"""How surprised the base is by a completion: a scorer of coherence, not of harm."""
+"""Score how surprised the base is by a completion, a measure of coherence and not of harm."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ ROWS = 8
 
 
 class Perplexity:
-    """exp of the mean negative log-likelihood per token of an answer after its prompt, under the plain
-    base; the label is `improbable` from `above` on."""
+    """Computes the perplexity of answers after their prompts under the plain base.
+
+    It is exp of the mean negative log-likelihood per token of the answer. From `above` on the label is
+    `improbable`.
+    """
 
     def __init__(self, spec: PerplexitySpec, model: Any, tokenizer: Any):
         self.spec, self.model, self.tokenizer = spec, model, tokenizer
@@ -43,12 +46,13 @@ class Perplexity:
         return [scores[place] for place in range(len(texts))]
 
     def _ids(self, text: Text) -> tuple[list[int], int]:
-        """The tokens of prompt and answer, and the place of the answer's first."""
+        """Return the tokens of prompt and answer, and the place of the answer's first token."""
         prompt = self.tokenizer(text.prompt)["input_ids"] or [self.tokenizer.eos_token_id]
         answer = self.tokenizer(text.answer, add_special_tokens=False)["input_ids"]
         return prompt + answer, len(prompt)
 
     def _surprise(self, rows: list[tuple[list[int], int]]) -> list[float]:
+        """Return the perplexity of the answer in each row."""
         import torch
 
         longest = max(len(ids) for ids, _ in rows)
@@ -63,7 +67,7 @@ class Perplexity:
             losses = torch.nn.functional.cross_entropy(
                 logits.transpose(1, 2), ids[:, 1:].to(device), reduction="none"
             ).cpu()
-        found = []
-        for n, (row, first) in enumerate(rows):
-            found.append(math.exp(min(50.0, float(losses[n, first - 1 : len(row) - 1].mean()))))
-        return found
+        return [
+            math.exp(min(50.0, float(losses[n, first - 1 : len(row) - 1].mean())))
+            for n, (row, first) in enumerate(rows)
+        ]

@@ -1,4 +1,4 @@
-"""The Perspective API over plain HTTP. The service ends with the year 2026."""
+"""Score by the Perspective API over plain HTTP. The service ends with the year 2026."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from unharm.core.errors import UserError
 from unharm.core.progress import say
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answer
-from unharm.scoring.service_calls import Unreadable, parsed, patiently, told, tried_out, wrong_key
+from unharm.scoring.service_calls import (
+    Unreadable,
+    parsed,
+    patiently,
+    request_errors,
+    trial_errors,
+    wrong_key,
+)
 from unharm.scoring.settings import ATTRIBUTES, PerspectiveSpec
 from unharm.scoring.texts import Text
 
@@ -29,7 +36,7 @@ def today() -> datetime.date:
 
 
 class Perspective:
-    """See `Service`: the summary score, in [0, 1], of one attribute; all of them are kept."""
+    """See `Service`. The score is the summary score, in [0, 1], of one attribute; all are stored."""
 
     tries = 1
 
@@ -45,7 +52,7 @@ class Perspective:
         )
 
     def try_out(self, before: Callable[[], None]) -> None:
-        with tried_out(self.spec.server, self.where):
+        with trial_errors(self.spec.server, self.where):
             answer = patiently(lambda: self._send("Good morning to you all.", before), self.spec.attempts)
         if answer.kind != "answer":
             raise UserError(
@@ -63,7 +70,7 @@ class Perspective:
     def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
         if len(text.text.encode("utf-8", "replace")) > MOST_BYTES:
             return Answer("", "unscorable", f"longer than {MOST_BYTES:,} bytes")
-        with told(self.spec.server, self.where, "this address"):
+        with request_errors(self.spec.server, self.where, "this address"):
             return patiently(lambda: self._send(text.text, before), self.spec.attempts)
 
     def _send(self, text: str, before: Callable[[], None]) -> Answer:
@@ -87,14 +94,14 @@ class Perspective:
         return self._failure(response)
 
     def _scores(self, data: dict[str, Any]) -> Answer:
-        found = data.get("attributeScores", {})
-        scores = {name: found[name]["summaryScore"]["value"] for name in self.attributes if name in found}
+        given = data.get("attributeScores", {})
+        scores = {n: given[n]["summaryScore"]["value"] for n in self.attributes if n in given}
         if self.spec.attribute not in scores:
             raise Unreadable("no score")
         return Answer(json.dumps(scores))
 
     def _failure(self, response: httpx2.Response) -> Answer:
-        """What cannot be scored, as an answer; anything else is raised as the openai library would."""
+        """Return the answer to an unscorable text. Raise other errors as the openai library does."""
         try:
             error = response.json()["error"]
             kinds = {str(d.get("errorType") or d.get("reason")) for d in error.get("details", [])}

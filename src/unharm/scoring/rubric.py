@@ -1,4 +1,4 @@
-"""Rubrics: what a judge is told, read from one YAML file, and how its reply is read."""
+"""Read rubrics from YAML, write the prompts of a judge, and read its replies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FIRST_LINE = re.compile(r"^[*_`\s]*(?P<word>[\w-]+)(?:\s*/\s*(?P<of>[0-9]+))?[*_
 
 @dataclass(frozen=True)
 class Verdict:
-    """A reply that could be read: the number, its label, and what was told besides."""
+    """A reply that could be read: the number, its label, and the reason."""
 
     value: float
     label: str
@@ -45,8 +45,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rubric:
-    """A checked rubric: a `scale` from low to high in whole numbers, or named `verdicts` with numbers and
-    perhaps `categories` of harm."""
+    """A checked rubric.
+
+    It has a `scale` from low to high in whole numbers, or named `verdicts` with numbers and perhaps
+    `categories` of harm.
+    """
 
     name: str
     measures: str
@@ -58,7 +61,7 @@ class Rubric:
 
     @cached_property
     def key(self) -> str:
-        """The content hash of the rubric: its version."""
+        """Return the content hash of the rubric, which is its version."""
         return content_hash(
             [self.measures, self.system, self.user, self.scale, self.verdicts, self.categories]
         )
@@ -66,8 +69,15 @@ class Rubric:
     # ---- what is asked -----------------------------------------------------------------
 
     def messages(self, text: Text, structured: bool, again: bool = False) -> list[dict[str, str]]:
-        """The messages for one text. What is under judgement stands between lines that it cannot know:
-        they have a hash of all of it. `again` asks for the form once more."""
+        """Return the messages for one text.
+
+        The judged text stands between lines that it cannot contain: they have a hash of all of it.
+
+        Args:
+            text: The text to judge.
+            structured: Whether the server holds the reply to a JSON schema.
+            again: Whether to ask for the form once more.
+        """
         mark = hashlib.sha256(f"{self.key}\0{text.prompt}\0{text.answer}".encode()).hexdigest()[:16]
         slots = {
             "prompt": fenced(text.prompt, mark),
@@ -94,7 +104,7 @@ class Rubric:
         )
 
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of a structured reply."""
+        """Return the JSON schema of a structured reply."""
         fields: dict[str, Any] = {"reason": {"type": "string"}}
         if self.categories:
             fields["categories"] = {
@@ -115,8 +125,11 @@ class Rubric:
     # ---- what is read ------------------------------------------------------------------
 
     def read(self, reply: str) -> Verdict | None:
-        """The verdict of a reply, or None: a JSON object with a verdict in range, or a first line with
-        nothing but the verdict ("4", "4/5", "**4**", "unsafe"). Nothing is guessed from prose."""
+        """Return the verdict of a reply, None if there is none.
+
+        A verdict is a field of a JSON object, or a first line with nothing else ("4", "4/5", "**4**",
+        "unsafe"). Nothing is guessed from prose.
+        """
         reply = THINKING.sub("", reply).strip()
         block = BLOCK.match(reply)
         if block or reply.startswith("{"):
@@ -152,28 +165,29 @@ class Rubric:
                 return None
             value = int(word)
             return Verdict(float(value), str(value), reason) if low <= value <= high else None
-        found = dict(self.verdicts).get(word.lower())
-        if found is None or of is not None:
+        number = dict(self.verdicts).get(word.lower())
+        if number is None or of is not None:
             return None
-        label = f"{word.lower()}: {', '.join(names)}" if names and found else word.lower()
-        return Verdict(found, label, reason)
+        label = f"{word.lower()}: {', '.join(names)}" if names and number else word.lower()
+        return Verdict(number, label, reason)
 
     def refused(self, reply: str) -> bool:
-        """Whether a reply that has no verdict declines to judge."""
+        """Return whether a reply without a verdict declines to judge."""
         return refuses(THINKING.sub("", reply).strip())
 
 
 def fenced(text: str, mark: str) -> str:
+    """Put a text between two lines with a mark."""
     return f"--- {mark} begins ---\n{text}\n--- {mark} ends ---"
 
 
 def filled(template: str, slots: dict[str, str]) -> str:
-    """A template with its slots filled in one pass: what is filled in is not looked at again."""
+    """Fill the slots of a template in one pass, so that slots inside the filled texts stay."""
     return re.sub(r"\{(\w+)\}", lambda m: slots.get(m[1], m[0]), template)
 
 
 def load_rubric(name: str) -> Rubric:
-    """An embedded rubric, or the one in a file. Raises `UserError` with everything amiss."""
+    """Return an embedded rubric, or the one in a file. Raise `UserError` with all of its mistakes."""
     embedded = Path(str(resources.files("unharm"))) / "scoring" / "rubrics" / f"{name}.yaml"
     path = embedded if name in EMBEDDED else Path(name).expanduser()
     text = SpecText(read_text(path, "rubric"), str(path))
@@ -232,7 +246,7 @@ def _scale(data: Any) -> tuple[int, int] | None:
 
 
 def _unfit(measures: str, scale: tuple[int, int] | None, verdicts: Any) -> str:
-    """What is wrong with the numbers of a rubric for what it measures; empty where nothing is."""
+    """Return why the numbers of a rubric do not fit its measure, empty if they do."""
     numbers = set(range(scale[0], scale[1] + 1)) if scale else {float(v) for v in verdicts.values()}
     if measures == "harmfulness":
         return "" if numbers <= {1, 2, 3, 4, 5} else "harmfulness is a number from 1 to 5"

@@ -1,5 +1,7 @@
-"""Requests to services: patience, and what each failure means. What a server writes is never repeated: it
-may quote the text or the key."""
+"""Send requests to services, repeat them where it helps, and say what each failure means.
+
+No message repeats what a server writes: it may quote the text or the key.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,28 @@ from unharm.scoring.service_scorer import Unanswered
 stamina.instrumentation.set_on_retry_hooks([])  # its log would quote what a server says
 
 FIRST, LONGEST = 0.5, 60.0
-"""Seconds before the second try, and the most before any; doubled each time, with jitter."""
+"""Seconds before the second try, and the longest wait. The wait doubles each time, with jitter."""
 AGAIN = (408, 409, 429, 500, 502, 503, 504)
 
 T = TypeVar("T")
 
 
 class Unreadable(Exception):
-    """An answer of a server that is none: broken JSON, or without what it should have."""
+    """The answer of a server is broken JSON, or lacks a field."""
 
 
 def patiently(send: Callable[[], T], attempts: int) -> T:
-    """What `send` gives, tried again after what may pass: no connection, 429 with its Retry-After, 5xx, an
-    answer that is none. Raises what the last try raises."""
+    """Call `send` and return its result. Repeat it after failures that may pass.
+
+    These are: no connection, 429 (with its Retry-After), 5xx, and an unreadable answer.
+
+    Args:
+        send: Sends one request.
+        attempts: Number of tries.
+
+    Raises:
+        Exception: Whatever the last try raises.
+    """
 
     def pause(error: Exception) -> bool | float:
         if isinstance(error, openai.APIStatusError):
@@ -57,7 +68,7 @@ def patiently(send: Callable[[], T], attempts: int) -> T:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, by number or date; None where it asks for nothing."""
+    """Return the seconds that a server asks to wait, by number or date. None if it does not ask."""
     text = headers.get("retry-after", "")
     try:
         seconds = float(text)
@@ -71,7 +82,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def client_of(server: Connection, where: str) -> openai.OpenAI:
-    """A client that does not try again by itself: every request is counted."""
+    """Return a client that does not repeat requests by itself, so that every request is counted."""
     return openai.OpenAI(
         base_url=server.url,
         api_key=api_key(server, where),
@@ -82,15 +93,25 @@ def client_of(server: Connection, where: str) -> openai.OpenAI:
 
 
 @contextmanager
-def told(server: Connection, where: str, what: str) -> Iterator[None]:
-    """Turns what a request raises into `Unanswered`, or `UserError` where none can succeed; `what` names
-    the thing that may not be there."""
+def request_errors(server: Connection, where: str, requested: str) -> Iterator[None]:
+    """Turn the errors of a request into those of a scorer.
+
+    Args:
+        server: The server.
+        where: The field of the spec that describes it.
+        requested: What a 404 says is missing, for example the model.
+
+    Raises:
+        UserError: No request can succeed.
+        Unanswered: This request failed.
+    """
     try:
         yield
     except (openai.AuthenticationError, openai.PermissionDeniedError):
         raise wrong_key(server, where) from None
     except openai.NotFoundError:
-        raise UserError(f"the service does not know {what}", where, "check the name and the URL") from None
+        problem = f"the service does not know {requested}"
+        raise UserError(problem, where, "check the name and the URL") from None
     except openai.APIStatusError as error:
         if leads_away(error.status_code):
             raise redirected(where) from None
@@ -108,15 +129,16 @@ def told(server: Connection, where: str, what: str) -> Iterator[None]:
 
 
 def wrong_key(server: Connection, where: str) -> UserError:
-    what = f"the service does not accept the key in {server.key}" if server.key else "it wants a key"
-    return UserError(what, where, "name the environment variable that has it in 'key'")
+    """Return the error of a key that is missing or not accepted."""
+    problem = f"the service does not accept the key in {server.key}" if server.key else "it wants a key"
+    return UserError(problem, where, "name the environment variable that has it in 'key'")
 
 
 @contextmanager
-def tried_out(server: Connection, where: str) -> Iterator[None]:
-    """Around a harmless first request: whatever is wrong becomes one `UserError`."""
+def trial_errors(server: Connection, where: str) -> Iterator[None]:
+    """Turn every error of a harmless first request into one `UserError`."""
     try:
-        with told(server, where, "what is asked for"):
+        with request_errors(server, where, "this address or model"):
             yield
     except Unanswered as error:
         raise UserError(
@@ -127,7 +149,7 @@ def tried_out(server: Connection, where: str) -> Iterator[None]:
 
 
 def parsed(send: Callable[[], Any]) -> Any:
-    """What `send` gives; what is wrong with its form becomes `Unreadable`."""
+    """Call `send` and return its result. Raise `Unreadable` if the answer has another form."""
     try:
         return send()
     except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError, IndexError) as error:

@@ -1,4 +1,4 @@
-"""Scoring by a service: what is known is looked up, the rest asked, every answer kept when it arrives."""
+"""Score by a service: look up stored answers, request the others, and store each when it arrives."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from unharm.scoring.scorer import unscored
 from unharm.scoring.texts import Text
 
 SILENT = 8
-"""So many texts without any answer, one after another, mean that the service is gone."""
+"""After this many texts in a row without any answer, the service counts as gone."""
 
 
 class Unanswered(Exception):
-    """A service gave no answer to one text, after all tries; `silent` where it said nothing at all."""
+    """A service did not answer for one text after all tries. `silent`: it sent nothing at all."""
 
     def __init__(self, reason: str, silent: bool = False):
         super().__init__(reason)
@@ -34,8 +34,14 @@ class OverLimit(Exception):
 
 
 class Service(Protocol):
-    """What a service has to give. `version` is part of the key of its answers, `tries` how many answers
-    are asked for until one can be read, `where` the field of the spec that describes it."""
+    """A service that scores texts.
+
+    Attributes:
+        version: Part of the key of its answers.
+        tries: Number of answers that are requested until one can be read.
+        concurrency: Number of requests at the same time.
+        where: The field of the spec that describes it.
+    """
 
     version: str
     tries: int
@@ -43,26 +49,30 @@ class Service(Protocol):
     where: str
 
     def identity(self, text: Text) -> tuple[str, ...]:
-        """What of a text its answer depends on."""
+        """Return the parts of a text that its answer depends on."""
         ...
 
     def most(self, text: Text) -> float:
-        """The most that one answer to a text can cost."""
+        """Return the highest cost of one answer to a text."""
         ...
 
     def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
-        """One answer; `before` is called before every request. Raises `Unanswered`, and `UserError` where
-        no request can succeed."""
+        """Request one answer, and call `before` before every request.
+
+        Raises:
+            Unanswered: The service did not answer.
+            UserError: No request can succeed.
+        """
         ...
 
     def read(self, text: Text, answer: Answer) -> Score | None:
-        """The score that an answer gives; None where it cannot be read."""
+        """Return the score that an answer gives, None if it cannot be read."""
         ...
 
 
 @dataclass
 class Limits:
-    """What may still be asked: requests and money of a run folder, requests a second. For threads."""
+    """Limits of a run folder: requests, money, requests a second. Threads may share them."""
 
     requests: int = 0
     spent: float = 0.0
@@ -75,8 +85,11 @@ class Limits:
     _guard: threading.Condition = field(default_factory=threading.Condition)
 
     def reserve(self, cost: float) -> None:
-        """Sets aside what an answer may cost, once what is on its way leaves room for it. Raises
-        `OverLimit` where nothing is on its way and it would still be too much."""
+        """Reserve what an answer may cost. Wait while open requests leave no room for it.
+
+        Raises:
+            OverLimit: No request is open, and the cost is still above the limit.
+        """
         with self._guard:
             while self.max_cost is not None and self.spent + self.reserved + cost > self.max_cost:
                 if not self._going:
@@ -86,7 +99,7 @@ class Limits:
             self._going += 1
 
     def settle(self, cost: float, paid: float) -> None:
-        """What was set aside is free again; `paid` is spent."""
+        """Release a reserved cost, and count `paid` as spent."""
         with self._guard:
             self.reserved -= cost
             self._going -= 1
@@ -94,7 +107,7 @@ class Limits:
             self._guard.notify_all()
 
     def request(self) -> None:
-        """Waits for its turn. Raises `OverLimit` where no request is left."""
+        """Wait for the turn of a request. Raise `OverLimit` if none is left."""
         with self._guard:
             if self.max_requests is not None and self.requests >= self.max_requests:
                 raise OverLimit("max_requests is reached")
@@ -108,7 +121,7 @@ class Limits:
 
 @dataclass
 class ServiceScorer:
-    """A scorer that asks a service; `tally` counts what came of the texts of this process."""
+    """A scorer that asks a service. `tally` counts the texts of this process by their status."""
 
     service: Service
     answers: Answers
@@ -117,31 +130,35 @@ class ServiceScorer:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, texts: Sequence[Text]) -> list[Score]:
-        """One score per text, in order; equal texts are asked about once. Raises `UserError` where the
-        service is not there, or knows neither the key nor the model; what was answered is kept."""
+        """Return one score per text, in order. Equal texts are requested once.
+
+        Raises:
+            UserError: The service does not answer, or rejects the key or the model. Answers that arrived
+                are stored.
+        """
         service = self.service
         keys = [key_of(service.version, *service.identity(t)) for t in texts]
-        known = self.answers.look_up([*dict.fromkeys(keys)])
-        found: dict[bytes, Score] = {}
+        stored = self.answers.look_up([*dict.fromkeys(keys)])
+        by_key: dict[bytes, Score] = {}
         missing: dict[bytes, tuple[Text, list[Answer]]] = {}
         for key, text in zip(keys, texts, strict=True):
-            if key in found or key in missing:
+            if key in by_key or key in missing:
                 continue
-            have = known.get(key, [])
+            have = stored.get(key, [])
             score = settled(service, text, have)
             if score:
-                found[key] = score
-                self.tally["found"] += 1
+                by_key[key] = score
+                self.tally["stored"] += 1
             else:
                 missing[key] = text, have
         for key, score in self._ask_all(missing):
-            found[key] = score
-        scores = [replace(found[key], completion_id=text.id) for key, text in zip(keys, texts, strict=True)]
+            by_key[key] = score
+        scores = [replace(by_key[k], completion_id=t.id) for k, t in zip(keys, texts, strict=True)]
         self.tally.update(f"texts {s.status}" for s in scores)
         return scores
 
     def _ask_all(self, missing: dict[bytes, tuple[Text, list[Answer]]]) -> Iterator[tuple[bytes, Score]]:
-        """Asks about the texts, several at a time; stops sending where no request can succeed."""
+        """Request scores of several texts at a time. Stop when no request can succeed."""
         coming = iter(missing.items())
         going: dict[Future[Score], tuple[bytes, Text]] = {}
         stop: UserError | None = None
@@ -192,7 +209,7 @@ class ServiceScorer:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, key: bytes, text: Text, have: list[Answer]) -> Score:
-        """Asks until an answer can be read; each is kept at once."""
+        """Request answers until one can be read, and store each at once."""
         service = self.service
         for attempt in range(len(have) + 1, service.tries + 1):
             most = service.most(text)
@@ -212,8 +229,8 @@ class ServiceScorer:
                 return score
         raise AssertionError("the last try settles")
 
-    def told(self) -> str:
-        """What came of the texts, in one line."""
+    def summary(self) -> str:
+        """Return the number of texts by status, in one line."""
         counts = {
             name.removeprefix("texts "): n for name, n in self.tally.items() if name.startswith("texts ")
         }
@@ -221,12 +238,12 @@ class ServiceScorer:
         spent = f", {self.limits.spent:.4f} spent in all" if self.limits.spent else ""
         return (
             f"{sum(counts.values()):,} texts: {', '.join(parts)}; "
-            f"{self.tally['asked']:,} answers asked for, {self.tally['found']:,} were there{spent}"
+            f"{self.tally['asked']:,} answers asked for, {self.tally['stored']:,} were there{spent}"
         )
 
 
 def settled(service: Service, text: Text, have: list[Answer]) -> Score | None:
-    """The score that the answers so far give; None while there is none and another may be asked for."""
+    """Return the score that the answers so far give. None if there is none and another try is left."""
     for answer in have:
         if answer.kind == "filtered":
             return Score(text.id, None, "", "filtered", answer.reason or "content filter", answer.raw)
@@ -243,4 +260,5 @@ def settled(service: Service, text: Text, have: list[Answer]) -> Score | None:
 
 
 def unanswered(text: Text, reason: str) -> Score:
+    """Return the score of a text that a service did not answer."""
     return Score(text.id, None, "", "unanswered", reason)

@@ -1,4 +1,4 @@
-"""What a scorer reads of a prompt and its completion, as each benchmark wants it."""
+"""Prepare the text that a scorer reads, as each benchmark defines it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Text:
 
 
 def text_of(scored_text: str, prompt: Prompt, completion: Completion) -> Text:
-    """The text of a completion as its benchmark wants it scored (Choi et al., 2025).
+    """Return the text of a completion that its benchmark scores (Choi et al., 2025).
 
     `scored_text` is `answer` (the completion alone), `first sentence` (the prompt and the first sentence of
     its continuation) or `masked first sentence` (the same with the group's noun phrase masked).
@@ -46,20 +46,20 @@ def text_of(scored_text: str, prompt: Prompt, completion: Completion) -> Text:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a continuation, or all of it where no sentence ends."""
+    """Return the first sentence of a continuation, or all of it if no sentence ends."""
     match = SENTENCE.match(text.lstrip("\n"))
     return match[0].rstrip() if match else text
 
 
 def joined(prompt: str, continuation: str) -> str:
-    """Prompt and continuation as one text, with one space between them where there is none."""
+    """Join prompt and continuation, with a space between them if there is none."""
     if continuation[:1].isspace() or not continuation or continuation[0] in ".,;:!?'":
         return prompt + continuation
     return f"{prompt} {continuation}"
 
 
 def masked(text: str, phrase: str) -> tuple[str, int]:
-    """`text` with every mention of a noun phrase replaced, and how many were found.
+    """Replace every mention of a noun phrase, and return the text and the number of mentions.
 
     Capitals, hyphens or spaces between its words, the kind of quotes, its article and a plural s make no
     difference.
@@ -70,7 +70,7 @@ def masked(text: str, phrase: str) -> tuple[str, int]:
 
 @lru_cache(maxsize=1 << 15)
 def _mentions(phrase: str) -> re.Pattern[str] | None:
-    """What finds a noun phrase; None for one without words."""
+    """Return the pattern of a noun phrase, None if it has no words."""
     words = re.split(BETWEEN, phrase.strip())
     if len(words) > 1 and words[0].lower() in ARTICLES:
         words = words[1:]

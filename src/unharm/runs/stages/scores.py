@@ -102,7 +102,7 @@ def make_scores(run: Run) -> None:
             chunks = _chunks(run, own_parts, size)
             sums += run.workers.run_chunks(chunks, score_chunk, give_up_scores, progress, size, with_model)
             if isinstance(scorer := run.scorers[name] if chunks[0].local else None, ServiceScorer):
-                say(f"scores: {name}: {scorer.told()}")
+                say(f"scores: {name}: {scorer.summary()}")
     if again := sums["repeats"]:
         say(f"scores: {again:,} of {sums['texts']:,} repeat another text and were not scored again")
     run.store.refresh("scores")

@@ -18,7 +18,7 @@ from unharm.runs.stages.scores import pending, texts_of
 from unharm.scoring.answer_store import Answer, key_of
 from unharm.scoring.judge import Judge
 from unharm.scoring.registry import judge_of
-from unharm.scoring.service_calls import Unreadable, client_of, parsed, tried_out
+from unharm.scoring.service_calls import Unreadable, client_of, parsed, trial_errors
 from unharm.scoring.service_scorer import settled
 from unharm.scoring.texts import Text
 
@@ -107,7 +107,7 @@ def submit(run: Run, name: str) -> dict[str, Any]:
             "raise it with --set, or judge a sample",
         )
     client = client_of(judge.spec.server, f"scorers.{name}.server")
-    with tried_out(judge.spec.server, f"scorers.{name}"):
+    with trial_errors(judge.spec.server, f"scorers.{name}"):
         for file in waiting:
             content = (run.store.root / file["file"]).read_bytes()
             uploaded = client.files.create(file=(Path(file["file"]).name, content), purpose="batch")
@@ -135,7 +135,7 @@ def collect(run: Run, name: str, results: Path | None = None) -> dict[str, Any]:
     for file in state["files"]:
         if not file.get("batch") or file.get("collected"):
             continue
-        with tried_out(judge.spec.server, f"scorers.{name}"):
+        with trial_errors(judge.spec.server, f"scorers.{name}"):
             batch = client.batches.retrieve(file["batch"])
             if batch.status not in ENDED:
                 counts["waiting"] += 1

@@ -14,7 +14,7 @@ from unharm.core.models.transformers import quiet_libraries
 from unharm.core.records import Reply, Score
 from unharm.scoring.answer_store import Answer, Answers, key_of
 from unharm.scoring.guards.preset import Preset
-from unharm.scoring.guards.prompts import check_instruction, criteria_of, prompt_of
+from unharm.scoring.guards.prompts import check_instruction, check_template, criteria_of, prompt_of
 from unharm.scoring.guards.scores import Said, packed, said_of, score_of
 from unharm.scoring.settings import GuardSpec
 from unharm.scoring.texts import Text
@@ -108,12 +108,12 @@ def guard_model_key(spec: GuardSpec) -> str:
 
 
 def check_guard_model(spec: GuardSpec, where: str) -> None:
-    """Check, from the configuration alone, that a model is one that the preset was written for.
+    """Check, from configuration and tokenizer alone, that a model is one that the preset was written for.
 
     Raises:
-        UserError: The model cannot be read, or has another architecture.
+        UserError: The model cannot be read, has another architecture, or a template that does not fit.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoTokenizer
 
     preset: Preset = spec.rules
     check_instruction(preset, where)
@@ -122,6 +122,7 @@ def check_guard_model(spec: GuardSpec, where: str) -> None:
         config = AutoConfig.from_pretrained(
             spec.model_name, revision=spec.revision, trust_remote_code=False
         )
+        tokenizer = AutoTokenizer.from_pretrained(spec.model_name, revision=spec.revision)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"the guard {spec.model_name!r} cannot be read ({type(error).__name__})",
@@ -136,3 +137,4 @@ def check_guard_model(spec: GuardSpec, where: str) -> None:
             f"{where}.preset",
             f"it was written for {', '.join(preset.models)}",
         )
+    check_template(spec, tokenizer, where)

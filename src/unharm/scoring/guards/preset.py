@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Verdict = Literal["safe", "unsafe", "controversial"]
@@ -100,10 +100,10 @@ class Preset:
     def reading(self, reply: str) -> Reading | None:
         """Read a whole reply: strip the reasoning, then the guard's own form."""
         rest, offset = without_thinking(reply)
-        found = self.read(rest) if rest else None
-        if found is None:
+        reading = self.read(rest) if rest else None
+        if reading is None:
             return None
-        return Reading(found.verdict, found.at + offset, found.categories, found.unknown, found.refusal)
+        return replace(reading, at=reading.at + offset)
 
 
 def without_thinking(reply: str) -> tuple[str, int]:

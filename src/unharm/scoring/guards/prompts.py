@@ -10,6 +10,9 @@ from unharm.scoring.guards.preset import Criterion, Message, Preset
 from unharm.scoring.settings import GuardSpec
 from unharm.scoring.texts import Text
 
+TRIAL = Text("", "How long should I boil an egg?", "Eight minutes for a firm yolk.", "")
+"""A harmless text to try a guard with."""
+
 
 class Tokenizer(Protocol):
     """The part of a tokenizer of transformers that writes prompts."""
@@ -24,15 +27,20 @@ def criteria_of(spec: GuardSpec, preset: Preset) -> tuple[Criterion | None, ...]
     return preset.criteria or (None,)
 
 
-def prompt_of(preset: Preset, tokenizer: Tokenizer, text: Text, criterion: Criterion | None) -> str:
+def prompt_of(
+    preset: Preset, tokenizer: Tokenizer, text: Text, criterion: Criterion | None, where: str = "scorers"
+) -> str:
     """Return the whole prompt for a text, with all special tokens.
 
     Raises:
-        UserError: The chat template does not take the messages of the preset.
+        UserError: There is no chat template, or it does not take the messages of the preset.
     """
     messages = messages_of(preset, text, criterion)
     if preset.instruction and len(messages) == 1:  # a model without a chat template: this is the prompt
         return str(messages[0]["content"])
+    if not getattr(tokenizer, "chat_template", None):
+        todo = "a guard is asked through its own template; use the tokenizer that came with it"
+        raise UserError("the tokenizer of the guard has no chat template", where, todo)
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -42,9 +50,26 @@ def prompt_of(preset: Preset, tokenizer: Tokenizer, text: Text, criterion: Crite
     except Exception as error:  # whatever a template raises
         raise UserError(
             f"the chat template does not take the messages of {preset.name} ({type(error).__name__})",
-            "scorers",
+            where,
             f"the preset is for {', '.join(preset.models)}",
         ) from None
+
+
+def check_template(spec: GuardSpec, tokenizer: Tokenizer, where: str) -> None:
+    """Check that the prompts of a guard hold what they are about.
+
+    Raises:
+        UserError: The chat template does not take the messages of the preset, or leaves out the answer.
+    """
+    preset = spec.rules
+    for criterion in criteria_of(spec, preset):
+        prompt = prompt_of(preset, tokenizer, TRIAL, criterion, where)
+        if TRIAL.prompt not in prompt or TRIAL.answer not in prompt:
+            raise UserError(
+                f"the chat template leaves out the question or the answer that {preset.name} is to judge",
+                where,
+                f"the preset is for {', '.join(preset.models)}",
+            )
 
 
 def messages_of(preset: Preset, text: Text, criterion: Criterion | None) -> list[Message]:

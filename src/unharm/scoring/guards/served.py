@@ -14,13 +14,18 @@ from unharm.core.errors import UserError
 from unharm.core.records import Reply, ReplyToken, Score
 from unharm.scoring.answer_store import Answer
 from unharm.scoring.guards.preset import Criterion
-from unharm.scoring.guards.prompts import check_instruction, criteria_of, messages_of
+from unharm.scoring.guards.prompts import TRIAL, check_instruction, criteria_of, messages_of
 from unharm.scoring.guards.scores import Said, packed, request_body, said_of, score_of, unpacked
-from unharm.scoring.service_calls import Unreadable, client_of, parsed, patiently, told, tried_out
+from unharm.scoring.service_calls import (
+    Unreadable,
+    client_of,
+    parsed,
+    patiently,
+    request_errors,
+    trial_errors,
+)
 from unharm.scoring.settings import GuardSpec
 from unharm.scoring.texts import Text
-
-TRIAL = Text("", "How long should I boil an egg?", "Eight minutes for a firm yolk.", "")
 
 
 class ServedGuard:
@@ -40,17 +45,25 @@ class ServedGuard:
         """Send one harmless request.
 
         Raises:
-            UserError: The server cannot be used, or gives no logprobs where the study needs probabilities.
+            UserError: The server cannot be used, its model does not reply in the form of the preset, or it
+                gives no logprobs where the study needs probabilities.
         """
-        with tried_out(self.server, f"{self.where}.server"):
+        with trial_errors(self.server, f"{self.where}.server"):
             try:
                 answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
             except (openai.BadRequestError, openai.UnprocessableEntityError):
                 self.logprobs = False
                 answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
         said = unpacked(answer.raw)
-        readable = any(self.preset.reading(s.reply) for s in said)
-        if self._needs_probabilities and readable and not any(s.probabilities for s in said):
+        if not any(self.preset.reading(s.reply) for s in said):
+            raise UserError(
+                f"the model {self.spec.model_name!r} does not reply to a harmless text in the form of the "
+                f"preset {self.spec.preset}",
+                f"{self.where}.preset",
+                f"serve one of {', '.join(self.preset.models)} with its chat template; "
+                "start llama.cpp with --no-prefill-assistant, or it goes on with the answer",
+            )
+        if self._needs_probabilities and not any(s.probabilities for s in said):
             raise UserError(
                 "the server gives no logprobs, and this scorer needs the probability of the verdict",
                 f"{self.where}.server",
@@ -79,7 +92,7 @@ class ServedGuard:
         return body
 
     def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
-        with told(self.server, self.where, f"the model {self.spec.model_name!r}"):
+        with request_errors(self.server, self.where, f"the model {self.spec.model_name!r}"):
             try:
                 return patiently(lambda: self._send(text, before), self.server.attempts)
             except openai.BadRequestError as error:
@@ -121,7 +134,7 @@ def _tokens(choice: Any, content: str) -> tuple[ReplyToken, ...]:
     listed = getattr(getattr(choice, "logprobs", None), "content", None) or []
     texts = [str(item.token) for item in listed]
     joined = "".join(texts)
-    start = joined.find(content) if content else -1
+    start = joined.rfind(content) if content else -1  # reasoning, which may quote it, comes before
     if start < 0:
         return (ReplyToken(content),)
     tokens: list[ReplyToken] = []
@@ -130,9 +143,9 @@ def _tokens(choice: Any, content: str) -> tuple[ReplyToken, ...]:
         begin, position = position, position + len(text)
         if position <= start or begin >= start + len(content):
             continue
-        own = text[max(0, start - begin) : len(text) - max(0, position - start - len(content))]
+        shown = text[max(0, start - begin) : len(text) - max(0, position - start - len(content))]
         likely: dict[str, float] = {}
         for other in item.top_logprobs or []:
             likely[other.token] = likely.get(other.token, 0.0) + math.exp(other.logprob)
-        tokens.append(ReplyToken(own, likely))
+        tokens.append(ReplyToken(shown, likely))
     return tuple(tokens)
