@@ -336,7 +336,7 @@ class VllmEngine:
 def _completion(job: _Job, tokenizer: Any) -> Completion:
     """Return the completion of a request whose output is there.
 
-    As the engine hf does, a token that ends the text is not counted, and the text is decoded as a whole: vLLM
+    As in the engine hf, a token that ends the text is not counted, and the text is decoded whole: vLLM
     leaves out the last bytes where they are no whole character.
     """
     output, request = job.output.outputs[0], job.request
