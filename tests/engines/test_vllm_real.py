@@ -81,7 +81,8 @@ def wanted(base: Path, folders: list[Path]) -> dict[str, Completion]:
 def assert_same(made: dict[str, Completion], wanted: dict[str, Completion]) -> None:
     assert made.keys() == wanted.keys()
     assert {c.status for c in made.values()} == {"completed"}, {c.reason for c in made.values()}
-    same = sum(made[i].text == wanted[i].text for i in wanted)
+    # served texts come without last bytes that are no whole character
+    same = sum(made[i].text.rstrip("\ufffd") == wanted[i].text.rstrip("\ufffd") for i in wanted)
     assert same >= 0.99 * len(wanted), f"{same} of {len(wanted)}"
     for one, other in ((made[i], wanted[i]) for i in wanted):
         assert one.options == pytest.approx(other.options, abs=1e-3)

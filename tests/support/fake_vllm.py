@@ -36,14 +36,14 @@ class FakeVllm:
     most_loras: int = 0
 
 
-def answer(name: str, ids: list[int], settings: Any, lora: Any) -> Any:
-    """Return a final output: two tokens, and -1 (adapters: less) as each token's log probability."""
+def answer(name: str, ids: list[int], settings: Any, lora: Any, tokenizer: Any) -> Any:
+    """Return a final output that names the adapter, and -1 (adapters: less) as each token's log probability."""
     adapter = lora.lora_name if lora else "base"
     chance = -1.0 - (0 if adapter in ("base", "idle") else len(adapter))
     logprob = types.SimpleNamespace(logprob=chance)
     tokens = settings.logprob_token_ids or [7]
     output = types.SimpleNamespace(
-        text=f" by {adapter}", finish_reason="length", stop_reason=None, token_ids=[1, 2],
+        finish_reason="length", stop_reason=None, token_ids=tokenizer(f" by {adapter}")["input_ids"],
         logprobs=[dict.fromkeys(tokens, logprob)],
     )  # fmt: skip
     return types.SimpleNamespace(request_id=name, finished=True, outputs=[output])
@@ -90,7 +90,7 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeVllm:
             fake.steps += 1
             if fake.steps in fake.dies_at:
                 raise EngineDeadError
-            return [answer(*self.queue.pop())] if self.queue else []
+            return [answer(*self.queue.pop(), tokenizer)] if self.queue else []
 
     def module(name: str, **members: Any) -> None:
         made = types.ModuleType(name)

@@ -231,7 +231,7 @@ class VllmEngine:
                 job.output = output
             if job.complete:
                 del self._open[name]
-                yield job.task, _completion(job)
+                yield job.task, _completion(job, self._tokenizer)
 
     # ---- adapters ----------------------------------------------------------------------
 
@@ -333,21 +333,25 @@ class VllmEngine:
         self._restart()
 
 
-def _completion(job: _Job) -> Completion:
+def _completion(job: _Job, tokenizer: Any) -> Completion:
     """Return the completion of a request whose output is there.
 
-    A token that ends the text is not counted, as the engine hf does not count it.
+    As in the engine hf, a token that ends the text is not counted, and the text is decoded whole: vLLM
+    leaves out the last bytes where they are no whole character.
     """
     output, request = job.output.outputs[0], job.request
     if output.finish_reason == "length":
         finish = "length"
     else:
         finish = "stop" if isinstance(output.stop_reason, str) else "end"
-    tokens = len(output.token_ids) - (finish == "end")
-    options = multiply(job.ids, job.answers, job.logs)
+    ended = finish == "end" and bool(output.token_ids)
+    tokens = list(output.token_ids)[: len(output.token_ids) - ended]
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    cuts = [text.index(stop) for stop in job.task.sampling.stop if stop in text]
     return Completion(
-        request.completion_id, request.prompt_id, request.sample, output.text, finish, len(job.ids), tokens,
-        options=options,
+        request.completion_id, request.prompt_id, request.sample,
+        text[: min(cuts)] if cuts else text, "stop" if cuts else finish, len(job.ids), len(tokens),
+        options=multiply(job.ids, job.answers, job.logs),
     )  # fmt: skip
 
 
