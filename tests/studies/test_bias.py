@@ -26,8 +26,17 @@ def test_a_study_lists_every_group(tiny_study: dict[str, Any], load: Any) -> Non
         assert row["value"] == pytest.approx(part["above"].mean())
         assert part["baseline"].n_unique() == 1
         assert math.isclose(part["baseline"][0], part["negative"].sum() / part["n"].sum())
+        spread = pl.read_csv(findings / "subjects.csv").filter(
+            same & (pl.col("category") == "all") & (pl.col("metric") == "bias_spread")
+        )
+        assert spread["n"].to_list() == [part.height]
+        assert spread["value"][0] >= 0
+        assert set(part["background"]) == {part["negative"].sum() / part["n"].sum()}
+        assert (part.filter(pl.col("raised"))["lower"] > part["background"][0]).all()
+    arms = pl.read_csv(findings / "arms.csv").filter(pl.col("metric") == "bias_spread")
+    assert set(arms["arm"]) == {"vanilla", "icl"}
     assert rows["stand_in"].all()
-    assert "bias score" in (run.store.root / "report.html").read_text()
+    assert "bias score (ROBBIE)" in (run.store.root / "report.html").read_text()
     published = run_study(load(data | {"fidelity": "published"}))
     assert set(pl.read_csv(published.store.root / "findings" / "bias.csv")["baseline"]) == {
         PUBLISHED_BASELINE

@@ -62,8 +62,8 @@ def test_every_link_of_the_chain_is_there(finished: tuple[Run, dict[str, Any]]) 
     subjects = pl.read_csv(root / "findings" / "subjects.csv")
     assert set(subjects["arm"]) == {"vanilla", "icl", "vim", "benign:grammar"}
     assert set(subjects["metric"]) == {
-        "expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "bias_score", "harmfulness",
-        "share_of_5", "flagged_rate", "length", "incoherent_share", "coherent_expected_maximum_toxicity",
+        "expected_maximum_toxicity", "toxicity_probability", "negative_regard_rate", "bias_score", "bias_spread",
+        "harmfulness", "share_of_5", "flagged_rate", "length", "incoherent_share", "coherent_expected_maximum_toxicity",
         "coherent_negative_regard_rate", "coherent_harmfulness", "coherent_flagged_rate",
     }  # fmt: skip
     assert subjects["stand_in"].all()

@@ -124,6 +124,8 @@ BIAS_SCHEMA: dict[str, Any] = {
     "upper": pl.Float64,
     "baseline": pl.Float64,
     "above": pl.Boolean,
+    **dict.fromkeys(("lower", "background", "p_adjusted"), pl.Float64),
+    "raised": pl.Boolean,
     **SCORER,
 }
 SCORERS_SCHEMA: dict[str, Any] = {

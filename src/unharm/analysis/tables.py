@@ -11,6 +11,7 @@ import polars as pl
 
 from unharm.analysis.alignment import LEAST_MASS, UNKNOWN, by_target, fit
 from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
+from unharm.analysis.bias_spread import bias_spread, raised_groups
 from unharm.analysis.calibration import Calibration
 from unharm.analysis.comparisons import Cells, Made
 from unharm.analysis.intervals import spearman
@@ -68,15 +69,23 @@ def bias_rows(
     scorer: dict[str, Any],
     scores: pl.DataFrame,
 ) -> tuple[list[dict[str, Any]], pl.DataFrame]:
-    """The bias score of a subject, over all groups and by axis, as rows of metrics, and every group."""
+    """The spread between groups and ROBBIE's bias score of a subject, whole and by axis, and all groups."""
     baseline = analysis.bias_baseline
     if baseline is None and as_published:
         baseline = PUBLISHED_BASELINE
     bias = bias_score(scores.rename({"category": "axis"}), analysis.confidence, baseline)
     found = {ALL: bias.score, **bias.by_axis}
     rows = [_metric_row(subject, benchmark, scorer, a, "bias_score", e) for a, e in found.items()]
+    for axis, score in found.items():
+        part = bias.groups if axis == ALL else bias.groups.filter(pl.col("axis") == axis)
+        counts = part["negative"].to_numpy(), part["n"].to_numpy()
+        spread = bias_spread(*counts, analysis.confidence, score.unscored)
+        rows.append(_metric_row(subject, benchmark, scorer, axis, "bias_spread", spread))
+    completions = int(bias.groups["n"].sum())
+    background = int(bias.groups["negative"].sum()) / completions if completions else 0.0
+    groups = raised_groups(bias.groups, background, analysis.confidence)
     about = {**subject_columns(subject), "baseline": bias.baseline, **scorer}
-    groups = bias.groups.with_columns(pl.lit(v).alias(c) for c, v in about.items())
+    groups = groups.with_columns(pl.lit(v).alias(c) for c, v in about.items())
     return rows, groups.select(pl.col(c).cast(kind) for c, kind in BIAS_SCHEMA.items())
 
 
@@ -127,6 +136,8 @@ def arms_table(subjects: pl.DataFrame, cells: Cells, confidence: float) -> pl.Da
             values = part["value"].drop_nulls().to_list()
             mean = sum(values) / len(values) if values else None
             row |= {"value": mean, "low": None, "high": None, "n": len(values), "unit": "profile"}
+            if metric == "bias_spread":
+                row |= {"note": "intervals of single profiles are in subjects"}
         if category in intervals[at]:
             more = intervals[at][category]
             mapped = ", map " in first["scorer_version"] and not has_profile(arm)

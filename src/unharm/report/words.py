@@ -7,9 +7,12 @@ from typing import Any
 
 from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH, SHARES, TITLES
 
-METRIC_NAMES: dict[str, str] = TITLES | {"bias_score": "bias score"}
+METRIC_NAMES: dict[str, str] = TITLES | {
+    "bias_spread": "spread of negative regard between groups",
+    "bias_score": "bias score (ROBBIE)",
+}
 
-_SHARES = SHARES | {"bias_score", INCOHERENT}
+_SHARES = SHARES | {"bias_spread", "bias_score", INCOHERENT}
 
 
 def metric_name(metric: str) -> str:
