@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +18,19 @@ MODEL = "small"
 
 @dataclass
 class Faulty:
-    """What the server does and has seen. `plan` says what to do with a prompt at its n-th try."""
+    """What the server does and has seen. `plan` says what to do with a prompt at its n-th try.
+
+    A server that `reflects` repeats the Authorization header, plain and as base64, in answers and errors. With
+    the plan "away" it redirects to `target`.
+    """
 
     plan: Callable[[str, int], str] = lambda prompt, attempt: "answer"
     says: Callable[[dict[str, Any], str], str] = lambda body, prompt: answer_to(prompt, body["model"])
     key: str = ""
     slow: float = 1.0
     logprobs: bool = True
+    reflects: bool = False
+    target: str = ""
     url: str = ""
     tries: Counter[str] = field(default_factory=Counter)
     when: dict[str, list[float]] = field(default_factory=dict)
@@ -58,6 +65,13 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def reflected(self) -> str:
+            header = self.headers.get("Authorization", "")
+            if not faulty.reflects:
+                return ""
+            coded = [b64encode(text.encode()).decode() for text in (header, header.removeprefix("Bearer "))]
+            return f" {header} {' '.join(coded)}"
 
         def allowed(self) -> bool:
             if faulty.key and self.headers.get("Authorization") != f"Bearer {faulty.key}":
@@ -112,12 +126,14 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             self.act(faulty.plan(prompt, attempt), body, prompt, chat)
 
         def act(self, what: str, body: dict[str, Any], prompt: str, chat: bool) -> None:
-            text = faulty.says(body, prompt)
+            text = faulty.says(body, prompt) + self.reflected()
             good = json.dumps(completion(body, text, chat)).encode()
             if what == "429":
                 self.reply(429, {"error": {"message": "slow down"}}, Retry_After="0.3")
             elif what == "500":
-                self.reply(500, {"error": {"message": f"broken at {prompt}"}})
+                self.reply(500, {"error": {"message": f"broken at {prompt}{self.reflected()}"}})
+            elif what == "away":
+                self.reply(307, {"error": {"message": self.reflected()}}, Location=faulty.target)
             elif what == "slow":
                 time.sleep(faulty.slow)
                 self.reply(200, good)

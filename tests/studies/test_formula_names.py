@@ -1,0 +1,83 @@
+"""Profiles whose names a spreadsheet would run: guarded in CSV, as they were wherever we read them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+import unharm
+from support.studies import study_data
+from unharm.core.values import VALUES
+from unharm.runs.adapters import loss_curves
+from unharm.runs.reopen import open_run
+from unharm.runs.stages.mitigation import mitigate
+
+NAMES = ["=1+1", "'=2+2", "@SUM(1)", "-x", "plain", "+y"]
+"""The second has a quote already: it gets one more, and gives it back."""
+
+
+@pytest.fixture(scope="module")
+def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> unharm.RunHandle:
+    folder = tmp_path_factory.mktemp("formulas")
+    rows = {n: {v: 6 if i == m else 1 for m, v in enumerate(VALUES)} for i, n in enumerate(NAMES)}
+    (folder / "profiles.yaml").write_text(yaml.safe_dump(rows))
+    data: dict[str, Any] = study_data(tiny_base, folder / "run")
+    data |= {"profiles": [str(folder / "profiles.yaml")], "arms": ["vanilla", "icl", "vim"]}
+    return unharm.run(data, progress="none")
+
+
+def cells(file: Path) -> set[str]:
+    with file.open(encoding="utf-8", newline="") as rows:
+        return {cell for row in csv.reader(rows) for cell in row}
+
+
+def test_no_table_of_a_run_has_a_formula(run: unharm.RunHandle) -> None:
+    files = sorted(run.folder.rglob("*.csv"))
+    assert {"profiles.csv", "curves.csv", "subjects.csv"} <= {file.name for file in files}
+    for file in files:
+        assert not cells(file) & set(NAMES) - {"plain"}, file
+    assert {"'" + n for n in NAMES if n != "plain"} <= cells(run.folder / "findings" / "subjects.csv")
+
+
+def test_what_reads_the_tables_gives_the_names_back(run: unharm.RunHandle) -> None:
+    subjects = run.table("subjects")
+    assert set(subjects["profile"].drop_nulls()) - {""} == set(NAMES)
+    with open_run(run.folder) as again:
+        assert set(loss_curves(again)["profile"].drop_nulls()) == set(NAMES)
+    frame = run.completions(arm="vim", profile="=1+1").collect()
+    assert frame.height > 0
+    assert set(frame["profile"]) == {"=1+1"}
+
+
+def test_the_report_shows_the_names_as_they_are(run: unharm.RunHandle) -> None:
+    page = run.report.read_text(encoding="utf-8")
+    assert "=1+1" in page
+    assert "&#39;=1+1" not in page and "'=1+1" not in page and "&#x27;=1+1" not in page
+
+
+def test_the_profiles_of_a_run_are_profiles_of_another(
+    run: unharm.RunHandle, tiny_base: Path, tmp_path: Path
+) -> None:
+    file = run.folder / "profiles" / "profiles.csv"
+    again = unharm.load_study(study_data(tiny_base, tmp_path / "run") | {"profiles": [str(file)]})
+    text = yaml.safe_dump(again.model_dump(mode="json"))
+    assert "profiles.csv" in text
+    from unharm.profiles.table import read_profiles
+
+    assert [p.name for p in read_profiles(file)] == NAMES
+
+
+def test_mitigation_finds_its_half_by_name(run: unharm.RunHandle) -> None:
+    with open_run(run.folder) as first:
+        tried = mitigate(first)
+        names = [p.name for p in tried.plan.profiles]
+        table = tried.store.read_table("findings/subjects.csv")
+    assert set(names) <= set(NAMES)
+    assert len(names) == len(NAMES) // 2
+    seen = table.filter(pl.col("profile").is_not_null())["profile"].unique().to_list()
+    assert set(seen) - {""} == set(names)
