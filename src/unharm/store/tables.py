@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def csv_bytes(frame: pl.DataFrame) -> bytes:
-    """Return a table as CSV, without known keys, with a quote before every text that looks like a formula."""
+    """Return a table as CSV, without known keys. Texts that look like formulas get a quote."""
     return _mapped(_without_keys(frame), guarded).write_csv().encode()
 
 
