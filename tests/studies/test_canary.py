@@ -24,6 +24,9 @@ KEY = "canary-4Jq8Zr1Xw7Tn0Lp5"
 VARIABLE = "STUDY_ENTRY"
 """No usual name of a key: that it is one is known from the study alone."""
 
+PROBES = 6
+"""Requests that try the server out are answered."""
+
 
 def traces() -> dict[str, bytes]:
     """What is searched for: the key, and the part of its base64 that nothing before or after it changes."""
@@ -84,10 +87,6 @@ def says(body: dict[str, Any], prompt: str) -> str:
     return f" a town called {KEY}"
 
 
-def mixed(prompt: str, attempt: int) -> str:
-    return "500" if len(prompt) % 5 == 0 else "answer"
-
-
 def test_the_search_finds_a_key(tmp_path: Path) -> None:
     (tmp_path / "plain.txt").write_text(f"x{KEY}x")
     (tmp_path / "header").write_bytes(b64encode(f"Bearer {KEY}".encode()))
@@ -99,7 +98,10 @@ def test_the_search_finds_a_key(tmp_path: Path) -> None:
 
 
 def test_a_server_that_reflects_the_key_leaves_no_trace_of_it(tmp_path: Path) -> None:
-    with serving(Faulty(mixed, says=says, key=KEY, reflects=True)) as server:
+    with serving(Faulty(says=says, key=KEY, reflects=True)) as server:
+        server.plan = lambda prompt, attempt: (
+            "500" if len(server.bodies) > PROBES and len(prompt) % 5 == 0 else "answer"
+        )
         file = study(tmp_path, server.url)
         code, printed = unharm(tmp_path, "run", str(file), "--keep")
         assert code in (0, 3), printed.decode()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 import yaml
 
 import unharm
 from support.studies import study_data
 from unharm.core.values import VALUES
+from unharm.profiles.table import read_profiles
 from unharm.runs.adapters import loss_curves
 from unharm.runs.reopen import open_run
-from unharm.runs.stages.mitigation import mitigate
 
 NAMES = ["=1+1", "'=2+2", "@SUM(1)", "-x", "plain", "+y"]
 """The second has a quote already: it gets one more, and gives it back."""
@@ -28,6 +28,8 @@ def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> unharm.Run
     (folder / "profiles.yaml").write_text(yaml.safe_dump(rows))
     data: dict[str, Any] = study_data(tiny_base, folder / "run")
     data |= {"profiles": [str(folder / "profiles.yaml")], "arms": ["vanilla", "icl", "vim"]}
+    data["benchmarks"]["hexphi"] = {"file": "hexphi", "max_tokens": 3}
+    data["mitigation"] = {"benchmarks": ["hexphi"]}
     return unharm.run(data, progress="none")
 
 
@@ -60,24 +62,13 @@ def test_the_report_shows_the_names_as_they_are(run: unharm.RunHandle) -> None:
     assert not [quote for quote in ("'", "&#39;", "&#x27;") if f"{quote}=1+1" in page]
 
 
-def test_the_profiles_of_a_run_are_profiles_of_another(
-    run: unharm.RunHandle, tiny_base: Path, tmp_path: Path
-) -> None:
-    file = run.folder / "profiles" / "profiles.csv"
-    again = unharm.load_study(study_data(tiny_base, tmp_path / "run") | {"profiles": [str(file)]})
-    text = yaml.safe_dump(again.model_dump(mode="json"))
-    assert "profiles.csv" in text
-    from unharm.profiles.table import read_profiles
-
-    assert [p.name for p in read_profiles(file)] == NAMES
+def test_the_profiles_of_a_run_are_profiles_of_another(run: unharm.RunHandle) -> None:
+    again = read_profiles(run.folder / "profiles" / "profiles.csv")
+    assert sorted(p.name for p in again) == sorted(NAMES)
 
 
 def test_mitigation_finds_its_half_by_name(run: unharm.RunHandle) -> None:
-    with open_run(run.folder) as first:
-        tried = mitigate(first)
-        names = [p.name for p in tried.plan.profiles]
-        table = tried.store.read_table("findings/subjects.csv")
-    assert set(names) <= set(NAMES)
-    assert len(names) == len(NAMES) // 2
-    seen = table.filter(pl.col("profile").is_not_null())["profile"].unique().to_list()
-    assert set(seen) - {""} == set(names)
+    half = json.loads((run.folder / "mitigation" / "study.json").read_text())["profiles"][0]["names"]
+    assert set(half) < set(NAMES)
+    second = unharm.open_run(run.folder / "mitigation").table("subjects")
+    assert set(second["profile"].drop_nulls()) - {""} == set(half)

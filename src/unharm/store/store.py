@@ -406,6 +406,21 @@ class Store:
             return check_remote(self.remote, study)
         return check_folder(self.root, study)
 
+    def claim(self, study: str) -> None:
+        """Mark the place of the run as this study's, before files of another run are adopted into it.
+
+        Raises:
+            UserError: It is not this study's.
+        """
+        new = self.check_owner(study)
+        if self.remote is not None:
+            if new:
+                self.remote.write(MARKER, marker_text(study).encode())
+            return
+        with self._telling_of_disk():
+            self.root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            mark(self.root, study)
+
     def tidy(self) -> None:
         """Remove what an unfinished run needs: checkpoints, rows of unfinished tables, empty folders."""
         for artefact in self.artefacts("checkpoints"):

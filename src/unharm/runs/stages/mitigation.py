@@ -251,6 +251,7 @@ def mitigate(run: Run) -> Run:
     study = second_half(run, arm, learned)
     tried = Run(study, Store.open(str(study.output)), Plan(study), shared_base=run.loaded)
     check_scorers(tried)
+    tried.store.claim(study.name)
     for task in adapter_tasks(tried).every:
         if run.store.done(task.artefact) and not tried.store.done(task.artefact):
             tried.store.adopt(run.store, task.artefact)
