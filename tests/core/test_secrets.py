@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode, urlsafe_b64encode
+
 import pytest
 
 from unharm.core.secrets import MARK, name_variable, redact, redact_bytes
@@ -38,3 +40,14 @@ def test_words_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "parallel")
     assert redact("none of the parallel words") == "none of the parallel words"
+
+
+@pytest.mark.parametrize("before", ["", "B", "Be", "Bearer ", "user:"])
+@pytest.mark.parametrize("key", [KEY, KEY + "x", KEY + "xy", "ÿÿÿ>>>???~~~"])
+def test_a_key_in_base64_is_found(before: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for encode in (b64encode, urlsafe_b64encode):
+        coded = encode(f"{before}{key} and more".encode()).decode()
+        shown = redact(f"<{coded}>")
+        assert MARK in shown
+        assert len(shown) <= len(coded) + 2 + len(MARK) - len(key)

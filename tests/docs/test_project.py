@@ -15,7 +15,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 def test_no_source_file_is_long() -> None:
     for path in (ROOT / "src").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 400, path
+        assert len(path.read_text().splitlines()) <= 500, path
 
 
 def test_versions_are_pinned_for_every_dependency() -> None:

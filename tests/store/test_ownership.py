@@ -167,3 +167,21 @@ def test_the_highest_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     forget_start(tmp_path / "x", None)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_is_claimed_takes_files_of_another_run(tmp_path: Path) -> None:
+    first, second = Store(tmp_path / "first"), Store(tmp_path / "first" / "second")
+    artefact = Artefact("adapters/a", "k")
+    with first.lock("one"):
+        first.put_folder(artefact, lambda folder: {"size": (folder / "w").write_bytes(b"w")}, "adapters")
+    second.claim("two")
+    second.adopt(first, artefact)
+    with second.lock("two"):
+        assert second.done(artefact)
+    with pytest.raises(UserError, match="the run of the study 'two'"):
+        second.claim("three")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="no run is in it"):
+        Store(tmp_path / "notes").claim("two")
+    assert sorted(p.name for p in (tmp_path / "notes").iterdir()) == ["mine.txt"]

@@ -17,7 +17,7 @@ from unharm.runs.pipeline import run_study
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits before another try are as short as they can be, but for what Retry-After asks."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr("unharm.engines.openai.WAIT", 0.01)
+    monkeypatch.setattr("unharm.engines.endpoint.WAIT", 0.01)
 
 
 def served_study(tiny_study: dict[str, Any], url: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,11 @@ MODEL = "small"
 @dataclass
 class Faulty:
     """What the server does and has seen. `plan` says what to do with a prompt at its n-th try; `tokens`, where
-    given, says the tokens of a chat reply, each with its likeliest tokens and their probabilities."""
+    given, says the tokens of a chat reply, each with its likeliest tokens and their probabilities.
+
+    A server that `reflects` repeats the Authorization header, plain and as base64, in answers and errors. With
+    the plan "away" it redirects to `target`.
+    """
 
     plan: Callable[[str, int], str] = lambda prompt, attempt: "answer"
     says: Callable[[dict[str, Any], str], str] = lambda body, prompt: answer_to(prompt, body["model"])
@@ -27,6 +32,8 @@ class Faulty:
     slow: float = 1.0
     logprobs: bool = True
     tokens: Callable[[dict[str, Any]], list[tuple[str, dict[str, float]]]] | None = None
+    reflects: bool = False
+    target: str = ""
     url: str = ""
     tries: Counter[str] = field(default_factory=Counter)
     when: dict[str, list[float]] = field(default_factory=dict)
@@ -78,6 +85,13 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def reflected(self) -> str:
+            header = self.headers.get("Authorization", "")
+            if not faulty.reflects:
+                return ""
+            coded = [b64encode(text.encode()).decode() for text in (header, header.removeprefix("Bearer "))]
+            return f" {header} {' '.join(coded)}"
 
         def allowed(self) -> bool:
             if faulty.key and self.headers.get("Authorization") != f"Bearer {faulty.key}":
@@ -132,7 +146,7 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             self.act(faulty.plan(prompt, attempt), body, prompt, chat)
 
         def act(self, what: str, body: dict[str, Any], prompt: str, chat: bool) -> None:
-            text = faulty.says(body, prompt)
+            text = faulty.says(body, prompt) + self.reflected()
             reply = completion(body, text, chat)
             if faulty.tokens and body.get("logprobs"):
                 reply["choices"][0]["logprobs"] = {"content": listed(faulty.tokens(body))}
@@ -140,7 +154,9 @@ def serving(faulty: Faulty) -> Iterator[Faulty]:
             if what == "429":
                 self.reply(429, {"error": {"message": "slow down"}}, Retry_After="0.3")
             elif what == "500":
-                self.reply(500, {"error": {"message": f"broken at {prompt}"}})
+                self.reply(500, {"error": {"message": f"broken at {prompt}{self.reflected()}"}})
+            elif what == "away":
+                self.reply(307, {"error": {"message": self.reflected()}}, Location=faulty.target)
             elif what == "slow":
                 time.sleep(faulty.slow)
                 self.reply(200, good)

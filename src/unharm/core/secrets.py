@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode, urlsafe_b64encode
+from functools import lru_cache
 from urllib.parse import quote
 
 MARK = "[redacted]"
@@ -28,14 +30,30 @@ def name_variable(variable: str) -> None:
 
 
 def known_values() -> list[str]:
-    """The values of all variables that hold keys, the longest first."""
+    """The values of all variables that hold keys, also as they stand in URLs and base64, longest first."""
     values = {
         value.strip()
         for name, value in os.environ.items()
         if (name in _named or USUAL.search(name)) and len(value.strip()) >= SHORTEST
     }
-    spelled = values | {quote(value, safe="") for value in values}
+    spelled = {spelling for value in values for spelling in _spellings(value)}
     return sorted(spelled, key=lambda value: (-len(value), value))
+
+
+@lru_cache(maxsize=64)
+def _spellings(value: str) -> tuple[str, ...]:
+    """Return a value as it is, in a URL, and in base64 of a text that it is part of.
+
+    Base64 packs three bytes into four characters, so it depends on how many bytes (mod 3) come before the
+    value. Only those characters are taken that depend on nothing else.
+    """
+    data = value.encode("utf-8", "surrogateescape")
+    spellings = [value, quote(data, safe="")]
+    for before in range(3):
+        first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6
+        for encode in (b64encode, urlsafe_b64encode):
+            spellings.append(encode(bytes(before) + data).decode()[first:last])
+    return tuple(spellings)
 
 
 def redact(text: str) -> str:
@@ -49,7 +67,7 @@ def redact(text: str) -> str:
 def redact_bytes(data: bytes) -> bytes:
     """The bytes of a text without any known value of a key."""
     for value in known_values():
-        encoded = value.encode()
+        encoded = value.encode("utf-8", "surrogateescape")
         if encoded in data:
             data = data.replace(encoded, MARK.encode())
     return data

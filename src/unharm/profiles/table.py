@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from unharm.core.errors import Problem, UserError, nearest, raise_all
-from unharm.core.files.delimited import Reader
+from unharm.core.files.delimited import Reader, unguarded
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.printable import name_problem
 from unharm.core.records import Profile
@@ -45,7 +45,7 @@ def _from_table(path: Path) -> dict[str, Profile]:
         raise UserError(f"profiles: the value {repeated[0]!r} has two columns", f"{path}:1")
     profiles: dict[str, Profile] = {}
     for row in reader.rows():
-        name = row["name"]
+        name = unguarded(row["name"])  # profiles/profiles.csv of a run has guards
         if not name:
             reader.wrong(row.line, "a profile without a name")
             continue

@@ -19,6 +19,7 @@ from unharm.runs import keys
 from unharm.runs.context import Run
 from unharm.runs.plan import AdapterPlan
 from unharm.store.store import Artefact
+from unharm.store.tables import read_csv
 
 CURVES: dict[str, Any] = {
     "arm": pl.String,
@@ -235,4 +236,4 @@ def loss_curves(run: Run) -> pl.DataFrame:
     artefact = curves_artefact(run)
     if not adapter_tasks(run).trained or not run.store.done(artefact):
         return pl.DataFrame(schema=CURVES)
-    return pl.read_csv(run.store.locate(artefact), schema=CURVES)
+    return read_csv(run.store.locate(artefact), CURVES)

@@ -18,6 +18,7 @@ from unharm.runs.reopen import stored_study
 from unharm.runs.shards import all_shards
 from unharm.runs.status import RunStatus, status
 from unharm.store.store import NotDone, Store
+from unharm.store.tables import read_csv
 from unharm.study.check import parse_study
 from unharm.study.spec import Study
 
@@ -56,7 +57,7 @@ class RunHandle:
         path = self.folder / "findings" / f"{name}.csv"
         if not path.is_file():
             raise UserError("this table is not made yet", str(path), "make it: unharm analyze STUDY")
-        return pl.read_csv(path, schema=SCHEMAS[name])
+        return read_csv(path, SCHEMAS[name])
 
     def completions(
         self,

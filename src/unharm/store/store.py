@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -24,7 +23,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from unharm.core.errors import UserError
-from unharm.core.files.delimited import guarded, unguarded
 from unharm.core.files.disk import (
     PRIVATE_FOLDER,
     Parts,
@@ -36,7 +34,7 @@ from unharm.core.files.disk import (
     write_synced,
 )
 from unharm.core.hashing import sha256_of
-from unharm.core.secrets import MARK, known_values, redact, redact_bytes
+from unharm.core.secrets import redact, redact_bytes
 from unharm.store.locks import folder_lock, lease
 from unharm.store.object_storage import Remote, as_url
 from unharm.store.ownership import (
@@ -48,6 +46,7 @@ from unharm.store.ownership import (
     mark,
     marker_text,
 )
+from unharm.store.tables import csv_bytes, parquet_bytes, read_csv
 
 if TYPE_CHECKING:
     import polars as pl
@@ -218,11 +217,10 @@ class Store:
             (self.root / path).unlink(missing_ok=True)
 
     def scan(self, artefact: Artefact) -> pl.LazyFrame:
-        """Open a finished table lazily. Raise `NotDone` if it is not made yet."""
+        """Open a finished Parquet table lazily. Raise `NotDone` if it is not made yet."""
         import polars as pl
 
-        path = self.locate(artefact)
-        return pl.scan_csv(path) if path.suffix == ".csv" else pl.scan_parquet(path)
+        return pl.scan_parquet(self.locate(artefact))
 
     def read_table(self, path: str, schema: dict[str, Any] | None = None) -> pl.DataFrame:
         """Read a CSV table of the run with its texts as they were before `put_table`.
@@ -235,11 +233,7 @@ class Store:
             OSError: It does not exist.
             polars.exceptions.PolarsError: It has other columns.
         """
-        import polars as pl
-
-        file = self.root / path
-        frame = pl.read_csv(file, schema=schema) if schema else pl.read_csv(file, infer_schema_length=None)
-        return _mapped(frame, unguarded)
+        return read_csv(self.root / path, schema)
 
     def _set_aside(self, target: Path) -> None:
         """Move a damaged file to `damaged/`."""
@@ -263,12 +257,8 @@ class Store:
 
     def put_table(self, artefact: Artefact, frame: pl.DataFrame, **details: Any) -> Path:
         """Write a table: CSV if the path ends in `.csv`, else Parquet (zstd). See `put_bytes`."""
-        frame = _without_keys(frame)
-        if artefact.path.endswith(".csv"):
-            return self.put_bytes(artefact, _mapped(frame, guarded).write_csv().encode(), **details)
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd")
-        return self.put_bytes(artefact, buffer.getvalue(), **details)
+        packed = csv_bytes if artefact.path.endswith(".csv") else parquet_bytes
+        return self.put_bytes(artefact, packed(frame), **details)
 
     def put_folder(self, artefact: Artefact, make: Callable[[Path], dict[str, Any]], under: str) -> Path:
         """Write a folder artefact as `under/<content hash>` and return its path.
@@ -416,6 +406,21 @@ class Store:
             return check_remote(self.remote, study)
         return check_folder(self.root, study)
 
+    def claim(self, study: str) -> None:
+        """Mark the place of the run as this study's, before files of another run are adopted into it.
+
+        Raises:
+            UserError: It is not this study's.
+        """
+        new = self.check_owner(study)
+        if self.remote is not None:
+            if new:
+                self.remote.write(MARKER, marker_text(study).encode())
+            return
+        with self._telling_of_disk():
+            self.root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            mark(self.root, study)
+
     def tidy(self) -> None:
         """Remove what an unfinished run needs: checkpoints, rows of unfinished tables, empty folders."""
         for artefact in self.artefacts("checkpoints"):
@@ -473,27 +478,3 @@ class Store:
             yield
             for journal in self.root.glob("journal*.jsonl"):
                 self.remote.put(journal.name, journal)
-
-
-def _mapped(frame: pl.DataFrame, change: Callable[[str], str]) -> pl.DataFrame:
-    """Return a table with every text changed; texts that stay as they are cost one look at each."""
-    import polars as pl
-
-    changes: dict[str, Any] = {}
-    for name, kind in frame.schema.items():
-        if kind == pl.String:
-            texts = frame[name].unique().drop_nulls().to_list()
-            if any(change(text) != text for text in texts):
-                changes[name] = {text: change(text) for text in texts}
-    return frame.with_columns(pl.col(name).replace(new) for name, new in changes.items())
-
-
-def _without_keys(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a table without known keys in its texts: a server or a model may have repeated one."""
-    import polars as pl
-
-    values = known_values()
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    if not values or not texts:
-        return frame
-    return frame.with_columns(pl.col(texts).str.replace_many(values, [MARK] * len(values)))

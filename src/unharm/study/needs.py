@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import has_adapter, has_profile
+from unharm.core.arms import has_adapter, has_profile, served_model
 from unharm.core.errors import Problem, nearest
 from unharm.core.files.yaml_text import SpecText
 from unharm.prompting.pack import EMBEDDED
@@ -129,7 +129,8 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
                 )
     servers = {("engine", "server"): engine.server}
     servers |= {("served", name): server for name, server in study.served.items()}
-    chats = [a for a in study.arms if study.prompt_style(a) == "messages"]
+    described = [a for a in study.arms if served_model(a) in ("", *study.served)]
+    chats = [a for a in described if study.prompt_style(a) == "messages"]
     if chats and study.prompting.continuation == "prefill":
         add(
             "a chat endpoint cannot prefill the model's turn",

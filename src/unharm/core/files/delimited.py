@@ -100,14 +100,15 @@ GUARD = "'"
 def guarded(cell: str) -> str:
     """Return a cell that no spreadsheet runs as a formula, with a quote before it if need be.
 
-    Numbers and single signs stay as they are.
+    Numbers and single signs stay as they are. A formula that has quotes before it already gets one more, so
+    that `unguarded` gives every cell back.
     """
-    return GUARD + cell if _is_formula(cell) else cell
+    return GUARD + cell if _is_formula(cell.lstrip(GUARD)) else cell
 
 
 def unguarded(cell: str) -> str:
     """Return a cell as it was before `guarded`."""
-    return cell[1:] if cell.startswith(GUARD) and _is_formula(cell[1:]) else cell
+    return cell[1:] if cell.startswith(GUARD) and _is_formula(cell.lstrip(GUARD)) else cell
 
 
 def _is_formula(cell: str) -> bool:

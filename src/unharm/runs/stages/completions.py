@@ -77,7 +77,8 @@ def complete_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
     try:
         collect(run, engines[chunk.handler], shards, meter)
     except Exception:
-        engines.discard(chunk.handler)
+        if not run.dry:  # a dry run's engine knows which tasks it has failed already
+            engines.discard(chunk.handler)
         raise
     return {"shards": len(shards)}
 

@@ -40,6 +40,7 @@ from unharm.runs.stages.profiles import make_profiles
 from unharm.runs.stages.report import make_report
 from unharm.runs.stages.scores import check_scorers, make_scores
 from unharm.store.store import Store
+from unharm.store.tables import csv_bytes
 from unharm.study.check import parse_study
 from unharm.study.spec import REQUEST_BENCHMARKS, Mitigation, Study
 
@@ -250,13 +251,14 @@ def mitigate(run: Run) -> Run:
     study = second_half(run, arm, learned)
     tried = Run(study, Store.open(str(study.output)), Plan(study), shared_base=run.loaded)
     check_scorers(tried)
+    tried.store.claim(study.name)
     for task in adapter_tasks(tried).every:
         if run.store.done(task.artefact) and not tried.store.done(task.artefact):
             tried.store.adopt(run.store, task.artefact)
     say(f"mitigation: {len(tried.plan.profiles)} profiles, {len(study.strategies)} strategies")
     execute(tried, SECOND_HALF)
     table = pl.DataFrame([asdict(one) for one in learned])
-    run.store.write_plain("findings/set_aside.csv", table.write_csv())
+    run.store.write_plain("findings/set_aside.csv", csv_bytes(table).decode())
     run.store.write_plain(
         "findings/guards.json", json.dumps(guards(tried, arm), indent=1, ensure_ascii=False)
     )
@@ -270,8 +272,7 @@ def guards(tried: Run, arm: str) -> list[dict[str, Any]]:
     There is no text if no strategy lowered the harm.
     """
     study = tried.study
-    path = tried.store.root / "findings" / "comparisons.csv"
-    rows = pl.read_csv(path, schema=COMPARISONS_SCHEMA).filter(
+    rows = tried.store.read_table("findings/comparisons.csv", COMPARISONS_SCHEMA).filter(
         (pl.col("kind") == "strategies") & (pl.col("arm") == arm) & (pl.col("benchmark") != HARMLESS)
     )
     guard_rows = []
