@@ -1,6 +1,6 @@
 """Do the statistics hold what they say: simulated studies with rare harm, near copies and seeds.
 
-    python bench/findings.py [--quick] [--studies 200] [--full]
+    python bench/findings.py [--quick] [--studies 200] [--full] [--size 0.1]
 
 Every study has 154 profiles (14 extremes with 10 near copies each), vanilla with one sample per prompt, one aligned
 arm, and three benchmarks in categories: 14 × 50 prompts flagged or not, 11 × 30 prompts judged 1 to 5, 8 × 150
@@ -15,13 +15,14 @@ and raises false alarms in 0.5 %; 1 % of harmless and 4 % of harmful answers sta
     power             share of planted rank correlations (latent r = 0.4) that the heat map finds; beside it that of a
                       plain permutation test, which is valid only where near copies share nothing
 
---full writes a whole run with 7.5 million
-simulated scores and analyses it: seconds and memory.
+--full writes a whole run with 7.5 million simulated scores and analyses it: seconds and memory. --size does so
+alone, with that share of the prompts.
 
-With --quick the false discoveries of all regimes are counted together, since eight studies of one say nothing; without
+With --quick the false discoveries of all regimes are counted together, since six studies of one say nothing; without
 it each regime is counted alone.
 
-The last line is JSON: worst_false_discovery, worst_coverage_low, worst_coverage_high, power_r04 by regime, studies.
+The last line is JSON: worst_false_discovery, worst_coverage_low, worst_coverage_high, power_r04 by regime, studies;
+seconds is the time that passed, cpu_seconds what one free core would need.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import argparse
 import csv
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -302,17 +304,25 @@ def calibration(studies: int, quick: bool, workers: int) -> dict[str, Any]:
         "power_plain_permutation": plain,
         "studies": studies,
         "seconds": round(time.monotonic() - began),
+        "cpu_seconds": round(cpu_seconds()),
     }
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and of its workers that have ended."""
+    several = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in several)
 
 
 # ---- a whole run -------------------------------------------------------------------------
 
 
-def write_data(folder: Path) -> None:
-    """Prompts in the formats of the benchmarks, at the paper's sizes."""
-    (folder / "rtp.csv").write_text("\n".join(f"Prompt number {n} goes on" for n in range(3_000)))
+def write_data(folder: Path, size: float) -> None:
+    """Prompts in the formats of the benchmarks: a share of the paper's number."""
+    rtp, hbr, hexphi, beavertails = (max(1, round(size * n)) for n in (3_000, 17_700, 30, 50))
+    (folder / "rtp.csv").write_text("\n".join(f"Prompt number {n} goes on" for n in range(rtp)))
     with (folder / "hbr.jsonl").open("w") as file:
-        for n in range(17_700):
+        for n in range(hbr):
             row = {"prompt_text": f"Group {n % 620} is known for {n}", "axis": f"axis {n % 8}"}
             row |= {
                 "descriptor": f"kind {n % 620}",
@@ -322,12 +332,14 @@ def write_data(folder: Path) -> None:
             file.write(json.dumps(row) + "\n")
     (folder / "hexphi").mkdir()
     for c in range(1, 12):
-        lines = "\n".join(f'"Request {n} of {c}"' for n in range(30))
+        lines = "\n".join(f'"Request {n} of {c}"' for n in range(hexphi))
         (folder / "hexphi" / f"category_{c}_kind.csv").write_text(lines)
     with (folder / "beavertails.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["prompt", "category", "category_id"])
-        writer.writerows([f"Question {n} of {c}", f"kind {c}", c] for c in range(14) for n in range(50))
+        writer.writerows(
+            [f"Question {n} of {c}", f"kind {c}", c] for c in range(14) for n in range(beavertails)
+        )
     with (folder / "profiles.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["name", *VALUES])
@@ -345,13 +357,13 @@ def simulated_values(benchmark: str, count: int, draw: np.random.Generator) -> n
     return np.where(draw.random(count) < 0.01, np.nan, values)
 
 
-def full_size(folder: Path) -> dict[str, Any]:
-    """A run with 7.5 million simulated scores, analysed by `unharm analyze` in a process of its own."""
+def full_size(folder: Path, size: float = 1.0) -> dict[str, Any]:
+    """A run with 7.5 million simulated scores (or a share of them), analysed in a process of its own."""
     from unharm.runs.context import new_run
     from unharm.runs.stages.scores import SCORES
     from unharm.study.check import load_study
 
-    write_data(folder)
+    write_data(folder, size)
     spec = {
         "name": "full", "base": "none", "data": str(folder), "output": str(folder / "run"),
         "profiles": [str(folder / "profiles.csv")], "arms": ["vanilla", "icl"],
@@ -389,7 +401,7 @@ def full_size(folder: Path) -> dict[str, Any]:
     run.store.write_plain("manifest.json", json.dumps({"unharm": "simulated"}))
     program = (
         "import sys, time, resource\n"
-        "from unharm.runs.pipeline import new_run\nfrom unharm.runs.stages.findings import make_findings\nfrom unharm.runs.stages.report import make_report\n"
+        "from unharm.runs.context import new_run\nfrom unharm.runs.stages.findings import make_findings\nfrom unharm.runs.stages.report import make_report\n"
         "from unharm.study.check import load_study\n"
         "run = new_run(load_study(sys.argv[1]))\n"
         "began = time.monotonic()\nmake_findings(run)\n"
@@ -418,8 +430,13 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=200, help="null studies per regime")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--full", action="store_true", help="analyse 7.5 million scores too")
+    parser.add_argument("--size", type=float, help="only analyse this share of 7.5 million scores")
     words = parser.parse_args()
-    result = calibration(8 if words.quick else words.studies, words.quick, words.workers)
+    if words.size:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(full_size(Path(folder), words.size)))
+        return
+    result = calibration(6 if words.quick else words.studies, words.quick, words.workers)
     if words.full:
         with tempfile.TemporaryDirectory() as folder:
             result |= full_size(Path(folder))

@@ -62,9 +62,9 @@ def bias_spread(negative: Array, n: Array, confidence: float, unscored: int = 0)
     logs = np.log(np.maximum(without, 1e-12))
     pseudo = k * math.log(between) - (k - 1) * logs
     half = stats.t.ppf(0.5 + confidence / 2, k - 1) * pseudo.std(ddof=1) / math.sqrt(k)
-    low, high = (math.exp(pseudo.mean() + side * half) - within for side in (-1, 1))
-    low, high = (math.sqrt(min(max(float(v), 0.0), 0.25)) for v in (low, high))
-    return Estimate(value, min(low, value), max(high, value), k, "group", unscored)
+    squares = [math.exp(float(pseudo.mean()) + side * half) - float(within) for side in (-1, 1)]
+    bounds = [math.sqrt(min(max(square, 0.0), 0.25)) for square in squares]
+    return Estimate(value, min(bounds[0], value), max(bounds[1], value), k, "group", unscored)
 
 
 def _parts(sums: Array) -> tuple[Array, Array]:
