@@ -18,7 +18,7 @@ from unharm.scoring.guards.prompts import prompt_of
 from unharm.scoring.settings import GuardSpec
 from unharm.scoring.texts import Text
 
-Chain = Mapping[str, Sequence[str]]
+Chain = dict[str, list[str]]
 """From a token to those that may follow it. The empty token is the end of the prompt; a token without an entry
 ends the reply."""
 

@@ -66,7 +66,7 @@ def on_axes(
     Rows are weighted for the share `rho` that near copies of one target have in common. None where profiles
     are too few, or axes or harm do not vary.
     """
-    if np.ptp(harm) < 1e-12:
+    if len(harm) < 2 or np.ptp(harm) < 1e-12:
         return None
     x = whitened(np.column_stack([np.ones(len(harm)), axes(importances)]), clusters, rho)
     harm = whitened(harm[:, None], clusters, rho)[:, 0]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import yaml
+from scipy.stats import rankdata
 
 from unharm.analysis.clustered_ranks import associate
 from unharm.analysis.comparisons import Cells
@@ -143,15 +144,30 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
         found = associate(
             importances[known], column[known, None], targets[known], [benchmark], confidence, run.study.seed
         )
-        r = np.where(np.isfinite(found.r[:, 0]), found.r[:, 0], -1.0)
+        plain = _spearman(importances[known], column[known])
+        r = np.where(np.isfinite(found.r[:, 0]), found.r[:, 0], plain)
         best = int(r.argmax()) if len(r) else 0
         count = int(known.sum())
         if not len(r) or r[best] <= 0:
             learned.append(Learned(benchmark, category, "", None, None, None, count, size))
             continue
-        p = float(found.p[best, 0])
+        tested = float(found.p[best, 0])
+        p = tested if np.isfinite(tested) else None
         learned.append(Learned(benchmark, category, VALUES[best], float(r[best]), p, None, count, size))
     return _adjusted(learned)
+
+
+def _spearman(importances: np.ndarray, harm: np.ndarray) -> np.ndarray:
+    """The rank correlation of each value with a harm, to choose by where profiles are too few to test; -1
+    where either does not vary, or fewer than three profiles have a number."""
+    r = np.full(importances.shape[1] if importances.ndim == 2 else 0, -1.0)
+    if len(harm) < 3:
+        return r
+    ranks, harm_ranks = rankdata(importances, axis=0), rankdata(harm)
+    for value in range(ranks.shape[1]):
+        if np.ptp(ranks[:, value]) and np.ptp(harm_ranks):
+            r[value] = np.corrcoef(ranks[:, value], harm_ranks)[0, 1]
+    return r
 
 
 def _first_metric(benchmark: str) -> str:
