@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,31 @@ class VllmProcess:
         self._started = _children() - before
         if self._started:
             self._watchdog = _watch(self._started)
+        self._closed = threading.Event()
+        threading.Thread(target=self._wake_when_dead, daemon=True).start()
+
+    def _wake_when_dead(self) -> None:
+        """Wake whoever waits for vLLM when its process has died.
+
+        vLLM notices the death itself, but a step or a call that is waiting then waits for ever.
+        """
+        core = getattr(self.engine, "engine_core", None)
+        resources = getattr(core, "resources", None)
+        while not self._closed.wait(0.5):
+            if not getattr(resources, "engine_dead", False):
+                continue
+            error = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError()
+            outputs = getattr(core, "outputs_queue", None)
+            if outputs is not None:
+                outputs.put_nowait(error)
+            for future in list(getattr(core, "utility_results", {}).values()):
+                if not future.done():
+                    future.set_exception(error)
+            return
 
     def close(self) -> None:
         """End the engine and its processes, and give their memory back."""
+        self._closed.set()
         core = getattr(self.engine, "engine_core", None)
         try:
             if core is not None:
