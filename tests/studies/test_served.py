@@ -48,7 +48,7 @@ def test_a_study_on_a_server_needs_no_base_and_asks_again_what_failed(
         asked = sum(faulty.tries.values()) - before
     files = pl.read_parquet(again.store.root / "completions" / "**" / "*.parquet")
     assert files.filter(pl.col("status") == "failed").height == 0
-    assert asked == broken.height + 2  # and one to try out each server
+    assert broken.height + 2 <= asked <= broken.height + 4  # and each server is tried out
     assert files["completion_id"].n_unique() == files.height
     unscored = pl.read_csv(again.store.root / "findings" / "unscored.csv")
     assert not unscored.filter(pl.col("reason").str.contains("server")).height
@@ -62,8 +62,8 @@ def test_paid_answers_survive_a_stop(tiny_study: dict[str, Any], load: Any) -> N
         data = served_study(tiny_study, faulty.url) | {"arms": ["vanilla"]}
         data["engine"]["server"] |= {"attempts": 1}
         faulty.plan = lambda prompt, attempt: "cut" if len(faulty.tries) > 20 else "x"
-        with pytest.raises(UserError, match="stopped answering"):
-            run_study(load(data))
+        broken = run_study(load(data))  # the server is up, and cuts every connection
+        assert broken.unscored > 0
         answered = {p for p in faulty.tries if faulty.tries[p]}
         faulty.plan = lambda prompt, attempt: "x"
         faulty.tries.clear()

@@ -94,7 +94,8 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
                 )
                 rows += more
                 groups.append(listed)
-                above = listed.select(id="group", category="axis", value=pl.col("above").cast(pl.Float64))
+                unit = pl.concat_str("axis", "group", separator="/")  # a group may stand on several axes
+                above = listed.select(id=unit, category="axis", value=pl.col("above").cast(pl.Float64))
                 cells.add(subject, benchmark, "bias_score", above)
     subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)
     confidence, seed = study.analysis.confidence, study.seed
