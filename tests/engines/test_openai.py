@@ -189,3 +189,59 @@ def test_a_server_that_goes_away_stops_the_run_and_loses_nothing() -> None:
             given.extend(made for _, made in coming)
     assert sum(c.status == "completed" for c in given) >= 50
     assert len({c.completion_id for c in given}) == len(given) < 200
+
+
+def test_the_base_and_adapters_are_never_on_their_way_to_one_server_together(tmp_path: Path) -> None:
+    on_their_way: Counter[bool] = Counter()
+    together: list[bool] = []
+
+    def plan(prompt: str, attempt: int) -> str:
+        adapted = prompt.startswith("adapter")
+        on_their_way[adapted] += 1
+        together.append(on_their_way[True] > 0 and on_their_way[False] > 0)
+        time.sleep(0.02)
+        on_their_way[adapted] -= 1
+        return "answer"
+
+    folders = [None, tmp_path / "a", None, tmp_path / "b"]
+    tasks = [
+        Task(str(n), tuple(requests([f"{'adapter' if f else 'base'} {n} {k}" for k in range(6)])), PLAIN, f)
+        for n, f in enumerate(folders)
+    ]
+    with serving(Faulty(plan)) as faulty:
+        made = list(engine(faulty, load_adapters=True).complete(tasks, never))
+    assert len(made) == 24
+    assert not any(together)
+
+
+def test_a_server_that_comes_back_gets_what_was_on_its_way_and_its_adapters_again(tmp_path: Path) -> None:
+    texts = [f"p{n}" for n in range(60)]
+    with serving(Faulty()) as faulty:
+
+        def plan(prompt: str, attempt: int) -> str:
+            if prompt in ("p20", "p40") and attempt == 1:  # the server is started again
+                faulty.adapters.clear()
+            return "answer"
+
+        faulty.plan = plan
+        task = Task("t", tuple(requests(texts)), PLAIN, tmp_path / "hash1")
+        made = list(engine(faulty, load_adapters=True, concurrency=4).complete([task], never))
+    assert sorted(c.text for _, c in made) == sorted(answer_to(t, "unharm-hash1") for t in texts)
+    assert faulty.loads.count("load_lora_adapter unharm-hash1") >= 2
+
+
+def test_several_servers_share_the_work_and_one_may_go_away() -> None:
+    texts = [f"p{n}" for n in range(80)]
+    slow = lambda prompt, attempt: time.sleep(0.01) or "answer"  # noqa: E731
+    with serving(Faulty(slow)) as one:
+        with serving(Faulty(slow)) as other:
+            both = engine(one, urls=[other.url], concurrency=2)
+            tasks = [Task(str(n), tuple(requests(texts[n::8])), PLAIN) for n in range(8)]
+            made = list(both.complete(tasks, never))
+            assert len(made) == 80
+            assert min(len(one.tries), len(other.tries)) > 10
+            answers = both.complete(tasks, never)
+            first = [next(answers) for _ in range(5)]
+        rest = list(answers)
+    assert len({c.prompt_id + t.name for t, c in first + rest}) == 80
+    assert {c.status for _, c in first + rest} == {"completed"}

@@ -69,11 +69,19 @@ def test_arguments_follow_from_the_study_and_its_mapping(vllm: FakeVllm, tiny_ba
 
 def test_no_more_adapters_are_in_flight_than_vllm_holds(vllm: FakeVllm, tiny_base: Path) -> None:
     folders = [tiny_base / f"hash{n}" for n in range(14)]
-    tasks = [task(f.name, f, ["one", "two"]) for f in folders for _ in range(1)]
+    tasks = [task(f.name, f, ["one", "two"]) for f in folders]
     made, refused = done(engine(tiny_base, vllm={"max_loras": 3}), tasks)
     assert not refused
     assert {c.text for c in made.values()} == {f" by {f.name}" for f in folders}
     assert vllm.most_loras == 3
+
+
+def test_the_base_is_never_in_flight_together_with_adapters(vllm: FakeVllm, tiny_base: Path) -> None:
+    folders = [tiny_base / "hash1", None, tiny_base / "hash2", None]
+    tasks = [task(str(n), folder, ["one", "two", "three"]) for n, folder in enumerate(folders)]
+    made, _ = done(engine(tiny_base), tasks)
+    assert len(made) == 12
+    assert not vllm.mixed
 
 
 def test_a_broken_adapter_and_one_without_effect_are_refused_and_the_rest_is_made(

@@ -26,6 +26,7 @@ class FakeVllm:
         arguments: The arguments of each start.
         asked: Name, prompt, settings and adapter of each request.
         most_loras: The largest number of adapters that were in flight together.
+        mixed: Whether the plain base was in flight together with adapters.
     """
 
     dies_at: tuple[int, ...] = ()
@@ -34,6 +35,7 @@ class FakeVllm:
     arguments: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, list[int], Any, Any]] = field(default_factory=list)
     most_loras: int = 0
+    mixed: bool = False
 
 
 def answer(name: str, ids: list[int], settings: Any, lora: Any, tokenizer: Any) -> Any:
@@ -84,6 +86,7 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeVllm:
             fake.asked.append(entry)
             self.queue.append(entry)
             adapters = {r[3].lora_name for r in self.queue if r[3]}
+            fake.mixed |= bool(adapters) and any(r[3] is None for r in self.queue)
             fake.most_loras = max(fake.most_loras, len(adapters))
 
         def step(self) -> list[Any]:

@@ -74,10 +74,20 @@ class Endpoint:
         self.logprobs = TOP_LOGPROBS[0]
         self.neutral = True
         self.in_flight = 0
+        self.adapted = False
         self.silent = self.losses = 0
         self._chosen: bool | None = None if server.endpoint == "completions" else False
         self._scored: OrderedDict[tuple[str, str], tuple[float, ...]] = OrderedDict()
         self._guard = threading.Lock()
+
+    def accepts(self, task: Task) -> bool:
+        """Return whether a request may join those on their way.
+
+        Requests to the plain base and to adapters are kept apart where the server loads adapters: vLLM on a
+        CPU gives a row of the base the weights of an adapter that shares its batch, without any error.
+        """
+        same = self.adapted == (task.adapter is not None)
+        return same or not self.in_flight or not self.server.load_adapters
 
     # ---- one request -------------------------------------------------------------------
 
@@ -267,6 +277,8 @@ class Endpoint:
                 "the URL usually ends with /v1",
             ) from None
         self._check_name(answer)
+        if self.server.load_adapters:
+            self.adapters.note_plain()
 
     def _check_name(self, answer: ServerAnswer) -> None:
         """Refuse a server that answers for any name, such as llama.cpp's, and has another model."""

@@ -157,6 +157,9 @@ class _Session:
             if task.name in self.left_out:
                 continue
             endpoint = self.engine.choose(self.places.get(task.name)) or endpoint
+            if not endpoint.accepts(task):
+                self.again.appendleft(item)
+                return
             self.places[task.name] = endpoint
             try:
                 endpoint.adapters.load(task)
@@ -172,6 +175,7 @@ class _Session:
                 self.stop = error
                 return
             endpoint.in_flight += 1
+            endpoint.adapted = task.adapter is not None
             self.pending[pool.submit(endpoint.answer, task, request)] = endpoint, task, request
 
     def _collect(self, done: Iterable[Future[Completion | Failure]]) -> Iterator[TaskCompletion]:

@@ -67,6 +67,11 @@ class ServedAdapters:
         for old in idle[: max(0, len(self._loaded) - IDLE_LIMIT)]:
             self._unload(old)
 
+    def note_plain(self) -> None:
+        """Note what the server answers without an adapter, before any is loaded."""
+        if self._plain is None:
+            self._plain = self.probe("")
+
     def release(self, task: Task) -> None:
         """Count one request of a task as ended. An adapter without requests may be unloaded."""
         self._asked[self.name(task)] -= 1
@@ -82,8 +87,8 @@ class ServedAdapters:
 
     def _check(self, name: str, label: str) -> None:
         try:
-            if self._plain is None:
-                self._plain = self.probe("")
+            self.note_plain()
+            assert self._plain is not None
             adapted = self.probe(name)
         except openai.APIConnectionError:
             raise ServerSilent from None

@@ -101,6 +101,7 @@ class VllmEngine:
         self._restarted = False
         self._open: dict[str, _Job] = {}
         self._arrived: list[Any] = []
+        self._plain: dict[int, float] = {}
         self._start()
 
     def _start(self) -> None:
@@ -131,6 +132,8 @@ class VllmEngine:
         waiting: Task | None = None
         self._open.clear()
         self._restarted = False
+        if not self._plain:  # while nothing else is in flight
+            self._plain = self._mended(partial(self._probe, None))
         while True:
             while len(self._open) < self._window:
                 task = waiting or next(upcoming, None)
@@ -155,9 +158,15 @@ class VllmEngine:
     # ---- requests ----------------------------------------------------------------------
 
     def _room_for(self, task: Task) -> bool:
-        """Return whether a task's adapter may join those in flight."""
-        names = {job.task.adapter for job in self._open.values() if job.task.adapter}
-        return task.adapter is None or task.adapter in names or len(names) < self.max_loras
+        """Return whether a task's adapter may join those in flight.
+
+        The plain base never shares a batch with adapters: the kernels of vLLM for CPUs give a row without
+        adapter the weights of the last place for adapters (index -1), without any error.
+        """
+        names = {job.task.adapter for job in self._open.values()}
+        if task.adapter is None:
+            return names <= {None}
+        return None not in names and (task.adapter in names or len(names) < self.max_loras)
 
     def _begin(self, task: Task, lora: Any) -> Iterator[TaskCompletion]:
         """Send the requests of a task; yield those that cannot be completed."""
@@ -258,7 +267,7 @@ class VllmEngine:
                 ) from None
             self._loaded.add(name)
         if name not in self._checked:
-            plain, adapted = self._probe(None), self._probe(request)
+            plain, adapted = self._plain, self._probe(request)
             changes = [abs(plain[t] - adapted[t]) for t in plain.keys() & adapted.keys()]
             exact = str(self.arguments["dtype"]) != "float32"
             if plain.keys() == adapted.keys() and max(changes) <= (0 if exact else ROUNDING):
