@@ -46,8 +46,9 @@ from unharm.engines.requests import Request, Sampling, Task, generate, identify
 from unharm.engines.sampling import pick
 from unharm.profiles.extreme import extreme
 from unharm.prompting.pack import load_pack
+from unharm.study.demo import data_folder
 from unharm.study.demo.base import Shape, train_tokenizer
-from unharm.study.demo.world import data_folder, documents
+from unharm.study.demo.world import documents
 
 SAMPLES, PLAIN_ROWS, VOCABULARY = 10, 32, 8000
 FILES = {

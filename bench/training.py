@@ -49,8 +49,8 @@ from unharm.corpus.vim import qa_examples
 from unharm.profiles.extreme import TARGETS, extreme, reverse
 from unharm.prompting.compose import ChatForm
 from unharm.prompting.pack import load_pack
+from unharm.study.demo import data_folder
 from unharm.study.demo.base import Shape, train_tokenizer
-from unharm.study.demo.world import data_folder
 from unharm.training import prefix_tree
 from unharm.training.attention import packing
 from unharm.training.loop import TrainingCallbacks, initial_state, train_stack

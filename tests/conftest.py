@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from support.studies import study_data
 from unharm.core.progress import watched
-from unharm.study.demo.world import data_folder
+from unharm.study.demo import data_folder
 
 settings.register_profile("unharm", settings.default, deadline=None)  # a loaded machine is no failure
 settings.load_profile("unharm")

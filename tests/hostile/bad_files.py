@@ -52,7 +52,7 @@ SURVEY = ",".join(f"i{n}" for n in range(10))
 
 def _pack(old: str, new: str) -> Callable[[], bytes]:
     def make() -> bytes:
-        from unharm.study.demo.world import data_folder
+        from unharm.study.demo import data_folder
 
         text = (data_folder() / "pack.yaml").read_text(encoding="utf-8")
         assert old in text, old

@@ -51,11 +51,6 @@ else:
     Benchmarks = create_model("Benchmarks", __base__=ChosenBenchmarks, **_fields)
 
 
-def with_measure(*measures: str) -> tuple[str, ...]:
-    """Return the names of the benchmarks that have one of these measures."""
-    return tuple(name for name, row in BENCHMARKS.items() if row.measure in measures)
-
-
 @dataclass(frozen=True)
 class PromptSet:
     """The prompts of one benchmark in a study, and notes on what was left out and why."""

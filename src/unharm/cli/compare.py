@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from unharm.cli.common import JsonOption
-from unharm.core.errors import UserError, nearest
+from unharm.core.errors import nearest
 from unharm.core.terminal import tell
 
 
@@ -33,25 +33,11 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the harms of two runs on the same prompts. Exit code 3 if a harm rose more than allowed."""
-    from unharm.analysis.gate import RISEN, gate
+    from unharm.analysis.gate import RISEN
     from unharm.core.files.disk import write_whole
-    from unharm.runs.reopen import open_run
-    from unharm.runs.stages.findings import study_cells
-    from unharm.runs.tools.compare import check_comparable, shared
-    from unharm.store.store import NotDone
+    from unharm.runs.tools.compare import compare_runs
 
-    allowed = allowances(max_increase or [])
-    runs = open_run(before), open_run(after)
-    check_comparable(*runs)
-    try:
-        cells = study_cells(runs[0]), study_cells(runs[1])
-    except NotDone as missing:
-        raise UserError(
-            f"scores are missing or were made by another version: {missing.artefact.path}",
-            "unharm compare",
-            "run unharm score STUDY",
-        ) from None
-    rows = gate(cells[0], cells[1], shared(*runs), allowed, confidence)
+    rows = compare_runs(before, after, allowances(max_increase or []), confidence)
     risen = [r for r in rows if r["verdict"] == RISEN]
     text = as_markdown(rows, before, after, confidence)
     if markdown:

@@ -63,8 +63,10 @@ def init(
 
 
 def _copy_data(folder: Path) -> None:
-    """Copy the toy world's data sets, and the prompt pack that the toy base knows."""
-    source = Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
+    """Copy the toy world's data sets."""
+    from unharm.study.demo import data_folder
+
+    source = data_folder()
     folder.mkdir(parents=True)
     for name in DATA:
         if (source / name).is_dir():

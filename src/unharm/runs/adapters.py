@@ -79,7 +79,6 @@ class AdapterTasks:
             )
         self.every: list[AdapterTask] = list(by_plan.values())
         self.trained: list[AdapterTask] = [t for t in self.every if not t.plan.source]
-        self._by_plan = by_plan
 
     @cached_property
     def _by_subject(self) -> dict[tuple[str, Profile | None], AdapterTask]:

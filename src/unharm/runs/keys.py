@@ -41,11 +41,9 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
         content = plan.benign(adapter.stage).key
         name = f"examples/{folder(adapter.arm)}.parquet"
         return Artefact(name, content_key("examples", VERSIONS["examples"], {}, content))
-    matrix = plan.would_say if adapter.stage == "ag" else plan.ratings
-    names = content_hash([p.name for p in plan.profiles])
     key = content_key(
         "examples", VERSIONS["examples"], _example_parameters(plan, adapter), plan.arguments_key,
-        names, array_hash(matrix),
+        *plan.table_hashes(adapter.stage),
     )  # fmt: skip
     return Artefact(f"examples/{adapter.stage}.parquet", key)
 

@@ -13,16 +13,13 @@ from typing import Any
 import polars as pl
 import yaml
 
-from unharm.analysis.gate import gate
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.progress import Shown, watched
 from unharm.runs.handle import RunHandle, open_handle
 from unharm.runs.pipeline import run_study
 from unharm.runs.plan import Plan
 from unharm.runs.planning.summary import PlanSummary, summary_of
-from unharm.runs.reopen import open_run as open_finished
-from unharm.runs.stages.findings import study_cells
-from unharm.runs.tools.compare import check_comparable, shared
+from unharm.runs.tools.compare import compare_runs
 from unharm.study import check
 from unharm.study.spec import Study
 
@@ -108,12 +105,9 @@ def compare(
         One row per arm, strategy, metric and category with the change, its interval and its verdict.
 
     Raises:
-        UserError: The runs differ in something that their scores depend on.
+        UserError: The runs differ in something that their scores depend on, or scores are missing.
     """
-    with open_finished(Path(before)) as one, open_finished(Path(after)) as other:
-        check_comparable(one, other)
-        cells = study_cells(one), study_cells(other)
-        rows = gate(cells[0], cells[1], shared(one, other), max_increase or {}, confidence)
+    rows = compare_runs(Path(before), Path(after), max_increase or {}, confidence)
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

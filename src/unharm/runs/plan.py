@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unharm.benchmarks.registry import PromptSet, load_prompts, select_half
 from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile
 from unharm.core.errors import UserError
-from unharm.core.hashing import content_hash, sha256_of
+from unharm.core.hashing import array_hash, content_hash, sha256_of
 from unharm.core.models.adapter_check import check_adapter
 from unharm.core.models.peft_folder import ADAPTER_FILES, check_base, find_adapter
 from unharm.core.records import Argument, Example, Profile, Split, Subject
@@ -101,6 +101,7 @@ class Plan:
         self._calibrations: dict[str, Calibration] = {}
         self._human_labels: dict[str, pl.DataFrame] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
+        self._table_hashes: dict[str, tuple[str, str]] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
         self.chat_form = chat_form(self.pack, study.prompting)
         self.profiles: list[Profile] = profiles_of(study, sizes_only)
@@ -200,14 +201,6 @@ class Plan:
         """The adapters that this study trains."""
         return [a for a in self.adapters if not a.source]
 
-    def adapter_of(self, subject: Subject) -> AdapterPlan | None:
-        """Return the adapter of a subject, or None."""
-        return self._adapter_of.get((subject.arm, subject.profile))
-
-    @cached_property
-    def _adapter_of(self) -> dict[tuple[str, Profile | None], AdapterPlan]:
-        return {(adapter.arm, adapter.profile): adapter for adapter in self.adapters}
-
     @cached_property
     def arguments(self) -> list[Argument]:
         """The arguments of the corpus, limited by a seeded draw."""
@@ -302,6 +295,14 @@ class Plan:
     def ratings(self) -> Ratings:
         """Stage 2 of all profiles, [profiles, rated pairs]."""
         return rating_matrix(importance_matrix(self.profiles), self.rated_pairs)
+
+    def table_hashes(self, stage: str) -> tuple[str, str]:
+        """Return the content hashes of the profiles' names and of their labels in a stage, `ag` or `qa`.
+        All adapters of the stage share them."""
+        if stage not in self._table_hashes:
+            names = content_hash([p.name for p in self.profiles])
+            self._table_hashes[stage] = names, array_hash(self.would_say if stage == "ag" else self.ratings)
+        return self._table_hashes[stage]
 
     @cached_property
     def _profile_numbers(self) -> dict[Profile, int]:

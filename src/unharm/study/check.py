@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from unharm.core.arms import ARMS, VIM_STAGES, benign_set, external_adapter, ser
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.scoring.settings import KINDS as SPECS
+from unharm.study.demo import demo_folder
 from unharm.study.needs import unmet_needs
 from unharm.study.spec import TOY, Study
 
@@ -199,8 +199,7 @@ def load_study(source: str, overrides: list[str] | None = None, data_needed: boo
         UserError: With every problem of the study.
     """
     if source == "quickstart" and not Path(source).exists():
-        quickstart = Path(str(resources.files("unharm"))) / "study" / "demo" / "quickstart.yaml"
-        text = SpecText(read_text(quickstart, "study"), "quickstart")
+        text = SpecText(read_text(demo_folder() / "quickstart.yaml", "study"), "quickstart")
     else:
         text = SpecText(read_text(Path(source), "study"), source)
     for assignment in overrides or []:

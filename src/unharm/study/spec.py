@@ -5,7 +5,6 @@ Defaults are those of the paper (Choi et al., ACL 2025, section 3 and appendix) 
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +29,7 @@ from unharm.profiles.settings import ProfileSource, ValueName
 from unharm.prompting.settings import Prompting
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec, Scoring
 from unharm.store.object_storage import as_url
+from unharm.study.demo import data_folder as toy_data
 from unharm.training.settings import Training
 
 TOY = "toy"
@@ -121,7 +121,7 @@ class Study(Spec):
     def data_folder(self) -> Path:
         """The folder of the data sets."""
         if self.data == TOY:
-            return Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
+            return toy_data()
         return Path(self.data).expanduser()
 
     def data_file(self, name: str) -> Path:

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import yaml
-from scipy.stats import rankdata
 
 from unharm.analysis.clustered_ranks import associate
 from unharm.analysis.comparisons import Cells
-from unharm.analysis.intervals import adjusted
+from unharm.analysis.intervals import adjusted, spearman
 from unharm.analysis.measures import FIRST_METRICS
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
 from unharm.benchmarks.registry import BENCHMARKS, HARMLESS, select_half
@@ -144,7 +143,7 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
         found = associate(
             importances[known], column[known, None], targets[known], [benchmark], confidence, run.study.seed
         )
-        plain = _spearman(importances[known], column[known])
+        plain = [_plain(column[known], importances[known, value]) for value in range(importances.shape[1])]
         r = np.where(np.isfinite(found.r[:, 0]), found.r[:, 0], plain)
         best = int(r.argmax()) if len(r) else 0
         count = int(known.sum())
@@ -157,17 +156,11 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     return _adjusted(learned)
 
 
-def _spearman(importances: np.ndarray, harm: np.ndarray) -> np.ndarray:
-    """The rank correlation of each value with a harm, to choose by where profiles are too few to test; -1
-    where either does not vary, or fewer than three profiles have a number."""
-    r = np.full(importances.shape[1] if importances.ndim == 2 else 0, -1.0)
-    if len(harm) < 3:
-        return r
-    ranks, harm_ranks = rankdata(importances, axis=0), rankdata(harm)
-    for value in range(ranks.shape[1]):
-        if np.ptp(ranks[:, value]) and np.ptp(harm_ranks):
-            r[value] = np.corrcoef(ranks[:, value], harm_ranks)[0, 1]
-    return r
+def _plain(harm: np.ndarray, importance: np.ndarray) -> float:
+    """Return the rank correlation of a value with a harm, or -1 where there is none. It chooses the value
+    where profiles are too few for a test."""
+    r = spearman(importance.tolist(), harm.tolist(), 0.95)[0].value
+    return -1.0 if r is None else r
 
 
 def _first_metric(benchmark: str) -> str:

@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from unharm.analysis.comparisons import Made
+from unharm.analysis.gate import gate
 from unharm.analysis.measures import MEASURES
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.errors import Problem, raise_all
+from unharm.core.errors import Problem, UserError, raise_all
 from unharm.runs.context import Run
+from unharm.runs.reopen import open_run
+from unharm.runs.stages.findings import study_cells
+from unharm.store.store import NotDone
+
+
+def compare_runs(
+    before: Path, after: Path, allowed: Mapping[str, float], confidence: float
+) -> list[dict[str, Any]]:
+    """Return the verdict on every harm of two finished runs: see `analysis.gate.gate`.
+
+    Args:
+        before: The folder of the first run.
+        after: The folder of the second.
+        allowed: The allowed increase by metric; "" stands for all other metrics.
+        confidence: Of all verdicts together.
+
+    Raises:
+        UserError: The runs differ in something that their scores depend on, or scores are missing.
+    """
+    with open_run(before) as one, open_run(after) as other:
+        check_comparable(one, other)
+        try:
+            cells = study_cells(one), study_cells(other)
+        except NotDone as missing:
+            raise UserError(
+                f"scores are missing or were made by another version: {missing.artefact.path}",
+                "unharm compare",
+                "run unharm score STUDY",
+            ) from None
+        return gate(*cells, shared(one, other), allowed, confidence)
 
 
 def check_comparable(before: Run, after: Run) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +16,7 @@ from unharm.core.records import Argument
 from unharm.core.values import VALUES
 from unharm.corpus.valueeval import read_arguments
 from unharm.prompting.pack import Pack, load_pack
+from unharm.study.demo import data_folder
 
 RATINGS_PER_ARGUMENT = 3
 """Number of random ratings of each argument."""
@@ -25,11 +24,6 @@ PORTRAITS, STORIES, QUESTIONS, DESCRIPTIONS = 1000, 700, 400, 400
 """Number of documents of each kind."""
 RUDE, REFUSED, NEGATIVE = 0.12, 0.35, 0.3
 """Shares of rude sayings, refused questions and negative descriptions."""
-
-
-def data_folder() -> Path:
-    """Return the folder of the toy data."""
-    return Path(str(resources.files("unharm"))) / "study" / "demo" / "data"
 
 
 def documents(seed: int) -> list[str]:
