@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-
-def unharm(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "unharm", *words], capture_output=True, text=True, cwd=cwd, check=False
-    )
+from support.commands import unharm
 
 
 def test_import_and_help_load_nothing_heavy() -> None:
@@ -31,7 +27,10 @@ def test_import_and_help_load_nothing_heavy() -> None:
 
 
 def test_version() -> None:
-    assert unharm("--version").stdout.strip() == "unharm 0.1.0"
+    command = [sys.executable, "-m", "unharm", "--version"]
+    assert (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "unharm 0.1.0"
+    )
 
 
 def test_a_wrong_spec_ends_with_two_and_no_traceback(tmp_path: Path) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
+
+from support import commands
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    def unharm(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "unharm", *words]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    def unharm(*words: str) -> CompletedProcess[str]:
+        return commands.unharm(*words, cwd=tmp_path)
 
     assert len(json.loads(unharm("profiles", "list", "quickstart", "--json").stdout)) == 14
     assert "14 profiles" in unharm("profiles", "list", "quickstart").stdout

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import psutil
 import pytest
 import yaml
 
+from support.commands import start
 from support.executors_helpers import dry_run
 from unharm.core.pace import Dry
 from unharm.core.progress import Progress, Tally
@@ -69,8 +68,7 @@ def test_a_worker_that_dies_is_replaced_and_ends_with_its_leader(
 def test_workers_end_when_their_leader_is_killed(tiny_study: dict[str, Any], tmp_path: Path) -> None:
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(tiny_study | {"executor": {"workers": 2}}))
-    command = [sys.executable, "-m", "unharm", "run", str(spec)]
-    leader = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    leader = start("run", str(spec))
     started: list[psutil.Process] = []
     until = time.monotonic() + 180
     while len(started) < 2 and time.monotonic() < until and leader.poll() is None:

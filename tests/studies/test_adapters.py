@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from support.commands import start
 from unharm.cli.app import main
 from unharm.core.errors import UserError
 from unharm.runs.adapters import failed_names
@@ -93,10 +93,7 @@ def killed_after(checkpoints: int, folder: Path, data: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     spec = folder / "study.yaml"
     spec.write_text(yaml.safe_dump(data))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unharm", "train", str(spec)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start("train", str(spec))
     seen: set[str] = set()
     deadline = time.monotonic() + 120
     while len(seen) < checkpoints and process.poll() is None and time.monotonic() < deadline:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import polars as pl
 import pytest
 import yaml
 
+from support.commands import unharm as command
 from support.servers import Faulty, serving
 
 KEY = "canary-4Jq8Zr1Xw7Tn0Lp5"
@@ -73,11 +72,8 @@ def study(folder: Path, url: str) -> Path:
 def unharm(folder: Path, *words: str) -> tuple[int, bytes]:
     """The exit code of a command, and all that it printed."""
     environment = os.environ | {VARIABLE: KEY, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "unharm", *words],
-        capture_output=True, cwd=folder, env=environment, check=False, timeout=300,
-    )  # fmt: skip
-    return ended.returncode, ended.stdout + ended.stderr
+    ended = command(*words, cwd=folder, env=environment)
+    return ended.returncode, (ended.stdout + ended.stderr).encode()
 
 
 def says(body: dict[str, Any], prompt: str) -> str:

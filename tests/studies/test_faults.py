@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,6 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from support.commands import start, unharm
 from support.studies import study_data
 from unharm.cli.app import app
 from unharm.core.errors import UserError
@@ -188,9 +187,7 @@ def test_where_every_task_fails_our_own_error_is_raised(
 
 def interrupted(folder: Path, times: int, until: str) -> tuple[int, str, float]:
     """Starts a run and interrupts it so many times once a stage has begun; exit code, words, seconds to its end."""
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "unharm", "run", str(folder / "study.yaml")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    process = start("run", str(folder / "study.yaml"))
     limit = time.monotonic() + 120
     while time.monotonic() < limit and process.poll() is None:
         if any(row["stage"] == until for row in journal.events(Store(folder / "run"))):
@@ -200,8 +197,8 @@ def interrupted(folder: Path, times: int, until: str) -> tuple[int, str, float]:
     for _ in range(times):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    told = process.communicate(timeout=120)[1]
-    return process.returncode, told, time.monotonic() - began
+    code = process.wait(timeout=120)
+    return code, process.stderr, time.monotonic() - began
 
 
 @pytest.mark.parametrize(("stage", "workers"), [("adapters", 1), ("completions", 1), ("completions", 2)])
@@ -222,9 +219,7 @@ def test_ctrl_c_finishes_what_is_begun_and_the_same_command_goes_on(
         begun = {r["path"] for r in rows if r["stage"] == "completions" and r["event"] == "begin"}
         done = {r["path"] for r in rows if r["stage"] == "completions" and r["event"] == "done"}
         assert begun == done
-    command = [sys.executable, "-m", "unharm", "run", str(tmp_path / "study.yaml")]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    assert subprocess.run(command, capture_output=True, env=env, check=False).returncode in (0, 3)
+    assert unharm("run", str(tmp_path / "study.yaml")).returncode in (0, 3)
     assert bytes_of(tmp_path / "run") == bytes_of(finished)
 
 
@@ -381,12 +376,7 @@ def test_status_while_a_run_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     data = study_in(tiny_base, tmp_path / "run")
     data["training"]["vim"] |= {"epochs": 200}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unharm", "run", str(tmp_path / "study.yaml")],
-        stderr=subprocess.DEVNULL,
-        env=env,
-    )
+    process = start("run", str(tmp_path / "study.yaml"))
     try:
         until = time.monotonic() + 90
         while time.monotonic() < until and not rate_of_adapters(tmp_path / "run"):

@@ -7,8 +7,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +16,7 @@ import polars as pl
 import pytest
 import yaml
 
+from support.commands import start, unharm
 from support.studies import study_data
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
@@ -148,12 +147,11 @@ def test_killed_at_random_moments_and_resumed(tiny_study: dict[str, Any], tmp_pa
     study = tiny_study | {"arms": ["vanilla", "vim"]}
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "unharm", "run", str(spec)]
     root = Path(study["output"])
     draw = random.Random(5)
     kills = 0
     for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = start("run", str(spec))
         seen = len(journal(root)) if (root / "journal.jsonl").exists() else 0
         goal, deadline = seen + draw.randint(3, 12), time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
@@ -165,7 +163,7 @@ def test_killed_at_random_moments_and_resumed(tiny_study: dict[str, Any], tmp_pa
         if process.poll() is None:
             process.kill()
     assert kills == 3
-    assert subprocess.run(command, capture_output=True, check=False).returncode in (0, 3)
+    assert unharm("run", str(spec)).returncode in (0, 3)
     done = Counter(row["path"] for row in journal(root) if row["stage"] != "report")
     together = ("completions", "report")  # several shards are on their way at a time
     begun = Counter(row["path"] for row in journal(root, "begin") if row["stage"] not in together)
