@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hostile.browser import browser, page_of
-from unharm.report.page import _inline_json, _runtime, _script, policy_for
+from unharm.report.page import inline_json, page_script, policy_for
+from unharm.report.runtime import vega_runtime
 
 SPEC = {
     "data": {"values": [{"a": 1, "b": 2}, {"a": 2, "b": 3}]},
@@ -26,14 +27,14 @@ ATTACKS = """
 
 def page(attacks: str) -> str:
     """A page as the report is built, with text in it that was not escaped."""
-    runtime, script = _runtime(), _script()
+    runtime, script = vega_runtime(), page_script()
     policy = policy_for(runtime, script).replace("'", "&#39;")
     return (
         f'<!DOCTYPE html><html><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
         f'content="{policy}"></head><body>{attacks}<div data-chart="one"></div>'
         f"<div><table class=sortable><thead><tr><th>n</th></tr></thead><tbody><tr><td>2</td></tr>"
         f"<tr><td>1</td></tr></tbody></table></div><script>{runtime}</script>"
-        f'<script type="application/json" id="charts">{_inline_json({"one": SPEC})}</script>'
+        f'<script type="application/json" id="charts">{inline_json({"one": SPEC})}</script>'
         f"<script>{script}</script></body></html>"
     )
 

@@ -23,7 +23,7 @@ from unittest import mock
 IMPORTED = [
     "torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "polars", "scipy.stats",
     "altair", "openai", "jinja2", "unharm.cli.app", "unharm.runs.execute", "unharm.runs.pipeline",
-    "unharm.engines.hf", "unharm.training.loop", "unharm.runs.stages.report",
+    "unharm.engines.hf", "unharm.training.loop", "unharm.runs.stages.report", "support.warm",
 ]  # fmt: skip
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(IMPORTED)

@@ -26,6 +26,7 @@ from unharm.report.figures import (
 from unharm.report.inputs import ReportedStudy, ReportInputs
 from unharm.report.published import published_figures
 from unharm.report.quality import quality_section
+from unharm.report.runtime import vega_runtime
 from unharm.report.words import (
     category_name,
     difference_interval,
@@ -46,7 +47,7 @@ def render(inputs: ReportInputs) -> str:
     study, tables = inputs.study, inputs.tables
     groups = associations_by_subject(tables["associations"])
     template = _environment().get_template("page.html.j2")
-    runtime, script = _runtime(), _script()
+    runtime, script = vega_runtime(), page_script()
     page: str = template.render(
         policy=policy_for(runtime, script),
         study=study,
@@ -111,7 +112,7 @@ def _environment() -> Any:
         share_difference_interval,
     )
     environment.filters.update({f.__name__: f for f in filters})
-    environment.filters.update(category=category_name, inline=_inline_json, metric=metric_name, p=p_value)
+    environment.filters.update(category=category_name, inline=inline_json, metric=metric_name, p=p_value)
     return environment
 
 
@@ -206,21 +207,13 @@ def policy_for(*scripts: str) -> str:
     )
 
 
-def _script() -> str:
+def page_script() -> str:
     """Return the script that sorts and copies tables and draws the charts."""
     text = (resources.files("unharm.report") / "page.js").read_text(encoding="utf-8")
     return text.replace("\r", "")
 
 
-def _runtime() -> str:
-    """Return the Vega-Lite runtime as JavaScript that is safe inside a script element."""
-    import vl_convert
-
-    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks the default
-    return bundle.replace("</script", "<\\/script").replace("\r", "")
-
-
-def _inline_json(data: Any) -> Any:
+def inline_json(data: Any) -> Any:
     """Return JSON that is safe inside a script element."""
     import markupsafe
 

@@ -46,11 +46,16 @@ class Base:
         return weight_bytes(self.path) if self.path != Path() else 0
 
 
-def resolve_base(study: Study) -> Base:
+def resolve_base(study: Study, check: bool = True) -> Base:
     """Return the base of a study: the toy (trained on first use), a folder, a GGUF file (dequantised on
     first use), or a model of the hub.
 
     If only servers complete the prompts, the result has a name but no path.
+
+    Args:
+        study: The study.
+        check: Whether its tensors are compared with its configuration. A finished run needs no check: its
+            keys hold the content of the base, which was checked when the run began.
 
     Raises:
         UserError: The base is not a model, cannot be reached, or has no safetensors.
@@ -70,7 +75,8 @@ def resolve_base(study: Study) -> Base:
         path = Path(study.base).expanduser()
     elif study.base.count("/") == 1 and not study.base.startswith((".", "/", "~")):
         path = _from_hub(study.base, study.revision)
-        check_tensors(path, study.base, study.engine.trust_remote_code)
+        if check:
+            check_tensors(path, study.base, study.engine.trust_remote_code)
         return Base(study.base, path, content_hash([study.base, path.name]), path.name)
     else:
         raise UserError(
@@ -80,7 +86,8 @@ def resolve_base(study: Study) -> Base:
         )
     _check_folder(path, study.base)
     check_links(path, study.base)
-    check_tensors(path, study.base, study.engine.trust_remote_code)
+    if check:
+        check_tensors(path, study.base, study.engine.trust_remote_code)
     return Base(study.base, path, folder_key(path))
 
 

@@ -49,18 +49,22 @@ class LoadedBase:
         study: The study.
         dry: Settings of a dry run; None for a real run.
         resolved: The base as the leading process resolved it; None in that process itself.
+        check: Whether the base is checked for completeness; see `resolve_base`.
     """
 
     study: Study
     dry: Dry | None = None
     resolved: Base | None = None
+    check: bool = True
 
     @cached_property
     def base(self) -> Base:
         """The base on this machine. The toy base is trained on first use."""
         if self.dry:
             return Base(self.study.base, Path(), content_hash(["dry run", self.study.base]))
-        return same_base(self.resolved, self.study) if self.resolved else resolve_base(self.study)
+        if self.resolved:
+            return same_base(self.resolved, self.study)
+        return resolve_base(self.study, self.check)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -144,6 +148,7 @@ class Run:
     unscored: int = 0
 
     def __post_init__(self, shared_base: LoadedBase | None) -> None:
+        self._scorers: Scorers | None = None
         self.loaded = shared_base or LoadedBase(self.study, self.dry)
         self.workers = Workers(
             self.study.executor, self.study.engine.device, lambda: self.base.bytes, self._job, self
@@ -161,16 +166,22 @@ class Run:
         """Close workers, engines and scorers. Can be called more than once."""
         self.workers.disconnect()
         self.cache.close()
-        self.scorers.close()
+        if self._scorers is not None:
+            self._scorers.close()
 
     @property
     def base(self) -> Base:
         """The base on this machine."""
         return self.loaded.base
 
-    @cached_property
+    @property
     def scorers(self) -> Scorers:
         """The scorers of the study, each loaded on first use."""
+        if self._scorers is None:
+            self._scorers = self._new_scorers()
+        return self._scorers
+
+    def _new_scorers(self) -> Scorers:
         shared = self.study.answers  # a file that several runs can share
         file = Path(shared).expanduser() if shared else self.store.answers_file
         device = device_of(self.study)

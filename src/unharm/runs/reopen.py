@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
-from unharm.runs.context import Run
+from unharm.runs.context import LoadedBase, Run
 from unharm.runs.plan import Plan
 from unharm.runs.shards import all_shards
 from unharm.store.checked import read_checked
@@ -30,7 +30,7 @@ def open_run(folder: Path, study: Study | None = None) -> Run:
         UserError: The folder contains no run, or completions are missing.
     """
     study = study or parse_study(stored_study(folder))
-    run = Run(study, Store.open(folder), Plan(study))
+    run = Run(study, Store.open(folder), Plan(study), shared_base=LoadedBase(study, check=False))
     run.store.refresh()
     run.store.pull("findings", "mitigation/findings")
     check_completions(run)
