@@ -46,7 +46,7 @@ def test_before_anything_is_made_no_time_is_promised(clock: Clock) -> None:
 
 
 def test_a_stage_says_what_it_made(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("scores", 5, "shards", there=2) as meter:
+    with Progress("scores", 5, "shards", finished=2) as meter:
         meter.tick(3)
     said = capsys.readouterr().err
     assert "scores: 2 of 5 shards are already there" in said

@@ -40,7 +40,7 @@ def read_lines(path: Path, title: str, parse: ParseRow) -> list[Prompt]:
                 try:
                     yield f"{path}:{number}", _parse_object(parse_json(line), parse)
                 except NotJson as error:
-                    yield f"{path}:{number}", error.what
+                    yield f"{path}:{number}", error.problem
 
     return _prompts(path, title, rows())
 
@@ -76,7 +76,7 @@ def load_json(path: Path, title: str) -> Any:
     try:
         return parse_json(load_text(path, title))
     except NotJson as error:
-        raise UserError(f"{title}: {error.what}", f"{path}:{error.line}") from None
+        raise UserError(f"{title}: {error.problem}", f"{path}:{error.line}") from None
 
 
 def missing_fields(row: dict[str, Any], required: tuple[str, ...]) -> str:

@@ -101,11 +101,11 @@ def _unfit_prompts(prompts: list[Prompt], title: str, where: str) -> list[Proble
     """Return what is wrong with the texts and names of prompts, which are stored and sent as UTF-8."""
     problems = []
     for prompt in prompts:
-        if what := text_problem(prompt.text) or text_problem(prompt.id):
-            problems.append(Problem(f"{title}: {what}", where, "save the file as UTF-8 again"))
+        if problem := text_problem(prompt.text) or text_problem(prompt.id):
+            problems.append(Problem(f"{title}: {problem}", where, "save the file as UTF-8 again"))
     for name in dict.fromkeys(n for p in prompts for n in (p.category, p.attributes.get("group", ""))):
-        if what := name_problem(name):
-            problems.append(Problem(f"{title}: {what}", where, "rename the category or group"))
+        if problem := name_problem(name):
+            problems.append(Problem(f"{title}: {problem}", where, "rename the category or group"))
     return problems
 
 

@@ -199,21 +199,21 @@ class Progress:
         title: The stage.
         total: All items of it.
         unit: What an item is, in the plural.
-        there: How many of the items were done before.
+        finished: How many of the items were done before.
     """
 
-    def __init__(self, title: str, total: int, unit: str, there: int = 0):
+    def __init__(self, title: str, total: int, unit: str, finished: int = 0):
         self.title, self.total, self.unit = title, total, unit
-        self.count = there
-        self.there = there
+        self.count = finished
+        self.finished = finished
         self.note = ""
         self._began = self._shown = time.monotonic()
         self._ended = 0.0
         self._recent: deque[tuple[float, int]] = deque([(self._began, 0)])
 
     def __enter__(self) -> Progress:
-        if self.there:
-            say(f"{self.title}: {self.there:,} of {self.total:,} {self.unit} are already there")
+        if self.finished:
+            say(f"{self.title}: {self.finished:,} of {self.total:,} {self.unit} are already there")
         return self
 
     def tick(self, items: int) -> None:
@@ -230,7 +230,7 @@ class Progress:
 
     def skip(self, items: int) -> None:
         """Count items that were done before."""
-        self.there += items
+        self.finished += items
         self.count += items
 
     def add(self, tally: Tally) -> None:
@@ -250,7 +250,7 @@ class Progress:
     def rate(self) -> float:
         """Items a second since this began."""
         until = self._ended or time.monotonic()
-        return (self.count - self.there) / max(until - self._began, 1e-9)
+        return (self.count - self.finished) / max(until - self._began, 1e-9)
 
     def seconds_left(self, now: float) -> float | None:
         """The time left at the rate of the last minute, in seconds; None before anything was made.
@@ -258,7 +258,7 @@ class Progress:
         The first items of a stage are slow (models load, caches are cold), so the rate since the beginning
         would promise hours for minutes.
         """
-        made = self.count - self.there
+        made = self.count - self.finished
         self._recent.append((now, made))
         while len(self._recent) > 2 and now - self._recent[1][0] >= WINDOW:
             self._recent.popleft()
@@ -268,7 +268,7 @@ class Progress:
         return (self.total - self.count) * (now - began) / (made - before)
 
     def _line(self, now: float) -> str:
-        rate = (self.count - self.there) / max(now - self._began, 1e-9)
+        rate = (self.count - self.finished) / max(now - self._began, 1e-9)
         left = self.seconds_left(now)
         return (
             f"{self.title}: {self.count:,} of {self.total:,} {self.unit}, {_rate(rate)}/s"
@@ -283,7 +283,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._ended = time.monotonic()
-        seconds, made = self._ended - self._began, self.count - self.there
+        seconds, made = self._ended - self._began, self.count - self.finished
         if _display is not None:
             _display.clear()
         if kind is None and made:

@@ -37,8 +37,8 @@ def _stay_on_host(response: httpx2.Response) -> None:
     if not response.has_redirect_location:
         return
     here = response.request.url
-    there = here.join(response.headers["location"])
-    if _place(there) != _place(here) and not _to_tls(here, there):
+    target = here.join(response.headers["location"])
+    if _place(target) != _place(here) and not _to_tls(here, target):
         del response.headers["location"]
 
 
@@ -46,10 +46,10 @@ def _place(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _to_tls(here: httpx2.URL, there: httpx2.URL) -> bool:
+def _to_tls(here: httpx2.URL, target: httpx2.URL) -> bool:
     """Whether a redirect leads to the same host by TLS, both at their usual ports."""
-    schemes = (here.scheme, there.scheme) == ("http", "https")
-    return schemes and here.host == there.host and here.port is None and there.port is None
+    schemes = (here.scheme, target.scheme) == ("http", "https")
+    return schemes and here.host == target.host and here.port is None and target.port is None
 
 
 def redirected(where: str) -> UserError:

@@ -175,7 +175,7 @@ def _json_rows(name: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             parsed = parse_json(part)
         except NotJson as error:
-            raise UserError(f"{name}: {error.what}", f"{path}:{line + error.line - 1}") from None
+            raise UserError(f"{name}: {error.problem}", f"{path}:{line + error.line - 1}") from None
         for number, row in enumerate(parsed if isinstance(parsed, list) else [parsed], start=1):
             if not isinstance(row, dict):
                 raise UserError(f"{name}: row {number} is not an object", f"{path}:{line}")

@@ -44,8 +44,8 @@ class Server(Connection):
         """Ask a server of one's own for more at a time than a hosted one, which has limits of rate."""
         if not isinstance(data, dict) or "concurrency" in data or not isinstance(data.get("url"), str):
             return data
-        own = data.get("load_adapters") or _of_ones_own(data["url"])
-        return data | {"concurrency": OWN_CONCURRENCY} if own else data
+        owned = data.get("load_adapters") or _of_ones_own(data["url"])
+        return data | {"concurrency": OWN_CONCURRENCY} if owned else data
 
 
 class Engine(Spec):

@@ -40,8 +40,8 @@ def select_profiles(sources: Sequence[ProfileSource], surveys: SurveyFiles) -> l
     for source in sources:
         for profile in _profiles_of(source, surveys):
             where = source.file or source.survey or "profiles"
-            if what := name_problem(profile.name):
-                raise UserError(what, where, "rename the group in the survey")
+            if problem := name_problem(profile.name):
+                raise UserError(problem, where, "rename the group in the survey")
             if profile.name in profiles:
                 raise UserError(
                     f"two profiles are named {profile.name!r}",

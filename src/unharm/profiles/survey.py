@@ -106,8 +106,8 @@ def load_items(name: str = "ess") -> Items:
             problems.append(Problem("expected a whole number", text.where((field,))))
     low, high = text.data.get("lowest"), text.data.get("highest")
     if type(low) is int and type(high) is int and not 0 < high - low <= WIDEST:
-        what = f"'highest' must be above 'lowest', by at most {WIDEST}"
-        problems.append(Problem(what, text.where(("highest",))))
+        message = f"'highest' must be above 'lowest', by at most {WIDEST}"
+        problems.append(Problem(message, text.where(("highest",))))
     missing = text.data.get("missing", [])
     if not isinstance(missing, list) or not all(isinstance(m, int) for m in missing):
         problems.append(Problem("expected a list of codes", text.where(("missing",))))

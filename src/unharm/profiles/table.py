@@ -49,8 +49,8 @@ def _from_table(path: Path) -> dict[str, Profile]:
         if not name:
             reader.wrong(row.line, "a profile without a name")
             continue
-        if what := name_problem(name):
-            reader.wrong(row.line, what, "choose another name")
+        if problem := name_problem(name):
+            reader.wrong(row.line, problem, "choose another name")
             continue
         if name in profiles:
             reader.wrong(row.line, f"the profile {name!r} is given twice")
@@ -74,8 +74,8 @@ def _from_yaml(path: Path) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
     for name, given in text.data.items():
         where = text.where((str(name),))
-        if what := name_problem(str(name)):
-            problems.append(Problem(what, where, "choose another name"))
+        if problem := name_problem(str(name)):
+            problems.append(Problem(problem, where, "choose another name"))
             continue
         if not isinstance(given, dict):
             problems.append(Problem("expected ten values with their importances", where))

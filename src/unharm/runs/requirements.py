@@ -22,8 +22,8 @@ def longest_request(run: Run) -> int | None:
     bytes stand for all: no other can have twice their tokens.
     """
     config = json.loads((run.base.path / "config.json").read_text(encoding="utf-8"))
-    own = (config.get("text_config") or config).get("max_position_embeddings")
-    if not isinstance(own, int) or own <= ROOMY:
+    declared = (config.get("text_config") or config).get("max_position_embeddings")
+    if not isinstance(declared, int) or declared <= ROOMY:
         return None
     study, longest = run.study, 0
     for subject in run.plan.subjects:
@@ -34,7 +34,7 @@ def longest_request(run: Run) -> int | None:
                 text = keys.composer(run.plan, subject, benchmark, chat, prompt.category).text(prompt.text)
                 tokens = len(run.loaded.tokenizer(text)["input_ids"])
                 longest = max(longest, tokens + settings.max_tokens)
-    return min(own, max(ROOMY, 2 * longest))
+    return min(declared, max(ROOMY, 2 * longest))
 
 
 def adapter_shape(run: Run) -> tuple[int, frozenset[str]]:

@@ -104,9 +104,9 @@ def scorer_problems(scoring: Scoring) -> list[tuple[Problem, tuple[str | int, ..
                 load_rubric(spec.rubric)
             except UserError as error:
                 problems += [(problem, (*loc, "rubric")) for problem in error.problems]
-        own = isinstance(spec, ClassifierSpec) or (isinstance(spec, GuardSpec) and not spec.server)
+        loads = isinstance(spec, ClassifierSpec) or (isinstance(spec, GuardSpec) and not spec.server)
         model = spec.model_name if isinstance(spec, GuardSpec) else getattr(spec, "model", "")
-        if own and not Path(model).expanduser().exists():
+        if loads and not Path(model).expanduser().exists():
             assert isinstance(spec, ClassifierSpec | GuardSpec)
             if model.count("/") != 1 or model.startswith((".", "/", "~")):
                 problems.append((Problem(f"no such folder: {model}"), (*loc, "model")))

@@ -94,13 +94,13 @@ class Rubric:
 
     def _form(self, structured: bool) -> str:
         words = " or ".join(f"`{name}`" for name, _ in self.verdicts)
-        what = f"a whole number from {self.scale[0]} to {self.scale[1]}" if self.scale else words
+        form = f"a whole number from {self.scale[0]} to {self.scale[1]}" if self.scale else words
         if structured:
             more = ", in `categories` the names of the harms" if self.categories else ""
-            return f"Reply as JSON: in `reason` one sentence{more}, in `verdict` {what}."
+            return f"Reply as JSON: in `reason` one sentence{more}, in `verdict` {form}."
         more = " Second line: the numbers of the harms, or a dash." if self.categories else ""
         return (
-            f"First line of your reply: {what}, and nothing else.{more} Last line: one sentence of reason."
+            f"First line of your reply: {form}, and nothing else.{more} Last line: one sentence of reason."
         )
 
     def schema(self) -> dict[str, Any]:
@@ -193,8 +193,8 @@ def load_rubric(name: str) -> Rubric:
     text = SpecText(read_text(path, "rubric"), str(path))
     data, problems = text.data, list(text.problems)
 
-    def add(what: str, field: str, todo: str = "") -> None:
-        problems.append(Problem(what, text.where((field,)), todo))
+    def add(message: str, field: str, todo: str = "") -> None:
+        problems.append(Problem(message, text.where((field,)), todo))
 
     for field in sorted(set(data) - set(FIELDS)):
         add(f"unknown field {field!r}", field, f"its fields are: {', '.join(FIELDS)}")
@@ -220,8 +220,8 @@ def load_rubric(name: str) -> Rubric:
             "scale" if scale else "verdicts",
             "the metrics of the benchmark are made of these numbers",
         )
-    if isinstance(data.get("name"), str) and (what := name_problem(data["name"])):
-        add(what, "name", "choose another name")
+    if isinstance(data.get("name"), str) and (problem := name_problem(data["name"])):
+        add(problem, "name", "choose another name")
     categories = data.get("categories", [])
     if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
         add("expected a list of names", "categories")

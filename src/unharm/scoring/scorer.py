@@ -86,8 +86,8 @@ class BuiltIn:
         """Raise `UserError` where the package is not installed."""
         if self.package is not None and not self.package.installed:
             extra = f"'unharm[{self.package.extra}]'" if self.package.extra else self.package.distribution
-            what = f"{self.name} needs the package {self.package.distribution}, which is not installed"
-            raise UserError(what, where, f"pip install {extra}")
+            message = f"{self.name} needs the package {self.package.distribution}, which is not installed"
+            raise UserError(message, where, f"pip install {extra}")
 
 
 def unscored(text: Text, reason: str, raw: str = "") -> Score:

@@ -9,9 +9,9 @@ from typing import Any
 class NotJson(Exception):
     """A text that is no JSON, or none that can be read. `line` counts from 1."""
 
-    def __init__(self, what: str, line: int = 1):
-        super().__init__(what)
-        self.what, self.line = what, line
+    def __init__(self, problem: str, line: int = 1):
+        super().__init__(problem)
+        self.problem, self.line = problem, line
 
 
 def parse_json(text: str) -> Any:

@@ -102,8 +102,8 @@ def check_loaded(info: Any, name: str) -> None:
         "the configuration and the files are not of the same model, or files are missing: fetch both again"
     )
     problems = [
-        Problem(f"{len(tensors)} tensors {what}: {_named(tensors)}", name, todo)
-        for what, tensors in (
+        Problem(f"{len(tensors)} tensors {state}: {_named(tensors)}", name, todo)
+        for state, tensors in (
             ("of the model are in no file", sorted(map(str, info.get("missing_keys", ())))),
             ("have another shape", shapes),
             ("belong to no part of the model", sorted(map(str, info.get("unexpected_keys", ())))),

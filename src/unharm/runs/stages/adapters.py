@@ -98,20 +98,20 @@ def _earlier_stacks(run: Run, stage: str, rest: list[str]) -> list[list[str]]:
         return []
     tasks = [t for t in adapter_tasks(run).trained if t.plan.stage == stage]
     known = {t.key for t in tasks}
-    found: dict[tuple[str, ...], None] = {}
+    stacks: dict[tuple[str, ...], None] = {}
     for task in tasks:
         marker = run.store.marker(task.artefact) or {}
         stack = tuple(str(key) for key in marker.get("stack", ()))
         if not set(stack) & set(rest):
             continue
         if set(stack) <= known:
-            found[stack] = None
+            stacks[stack] = None
         else:
             say(
                 f"{task.label}: the adapters of its stack are not all in this study any more, so those "
                 "trained again may differ in their last bits, and completions are made anew"
             )
-    return [list(stack) for stack in found]
+    return [list(stack) for stack in stacks]
 
 
 def train_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
