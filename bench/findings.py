@@ -126,7 +126,7 @@ def simulated(regime: Regime, seed: int) -> Study:
     """One study."""
     importances, targets = profiles_of(seed % PROFILE_SETS)
     cells, truth = Cells(), {}
-    about: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
     columns = []
     names = [f"x{n}" for n in range(len(targets))]
     cells.targets = dict(zip(names, targets, strict=True))
@@ -151,11 +151,11 @@ def simulated(regime: Regime, seed: int) -> Study:
         for number, category in enumerate(bench.categories):
             truth[name, category] = both[0][number], both[1][number]
             columns.append(np.nanmean(scores.aligned[:, :, scores.categories == category], axis=2))
-            about.append(
+            labels.append(
                 {"benchmark": name, "category": category, "metric": metric, **SCORER, "unscored": 0}
             )
     by_seed = np.stack(columns, axis=2).transpose(1, 0, 2)
-    harms = Harms("vim", "input-only", importances, by_seed.mean(axis=0), about, tuple(targets))
+    harms = Harms("vim", "input-only", importances, by_seed.mean(axis=0), labels, tuple(targets))
     return Study(cells, harms, truth)
 
 
@@ -239,8 +239,8 @@ def plain_permutation(harms: Harms, seed: int, orders: int = 4_000) -> dict[tupl
     flat = adjusted([float(v) for v in p.ravel()])
     shape = dict(zip(np.ndindex(*p.shape), flat, strict=True))
     return {
-        (about["benchmark"], about["category"], value): shape[i, j]
-        for j, about in enumerate(harms.about)
+        (label["benchmark"], label["category"], value): shape[i, j]
+        for j, label in enumerate(harms.labels)
         for i, value in enumerate(VALUES)
     }
 

@@ -67,6 +67,6 @@ def test_harms_leave_out_what_is_no_harm() -> None:
     ]  # fmt: skip
     found = list(harms(pl.DataFrame(rows, schema=SUBJECTS_SCHEMA), EXTREMES))
     assert len(found) == 1
-    assert [a["benchmark"] for a in found[0].about] == ["hexphi"]
+    assert [a["benchmark"] for a in found[0].labels] == ["hexphi"]
     assert found[0].values[:, 0].tolist() == list(range(14))
-    assert found[0].about[0]["unscored"] == 14
+    assert found[0].labels[0]["unscored"] == 14

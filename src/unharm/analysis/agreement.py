@@ -53,11 +53,11 @@ def resampled(
     if clusters < 10:
         return Estimate(point, None, None, n, "completion", unscored)
     draw = np.random.default_rng(seed)
-    found = []
+    draws = []
     for _ in range(RESAMPLES // AT_ONCE):
         weights = draw.multinomial(clusters, np.full(clusters, 1 / clusters), size=AT_ONCE)
-        found.append(measure(weights @ sums))
-    values = np.concatenate(found)
+        draws.append(measure(weights @ sums))
+    values = np.concatenate(draws)
     values = values[np.isfinite(values)]
     if len(values) < RESAMPLES // 2:
         return Estimate(point, None, None, n, "completion", unscored)
@@ -107,8 +107,8 @@ def correlation(sums: Array) -> Array:
     n, x, y, xx, yy, xy = sums.T
     spread = np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = (n * xy - x * y) / np.sqrt(spread)
-    return np.asarray(np.where(spread > 1e-12 * np.maximum(n, 1) ** 4, found, np.nan))
+        coefficients = (n * xy - x * y) / np.sqrt(spread)
+    return np.asarray(np.where(spread > 1e-12 * np.maximum(n, 1) ** 4, coefficients, np.nan))
 
 
 # ---- any number of scorers ---------------------------------------------------------------

@@ -74,9 +74,9 @@ def _distance(centred: np.ndarray, other: Sequence[float]) -> float:
 
 def by_target(profiles: Sequence[Profile]) -> dict[str, tuple[float, ...]]:
     """The importances that stand for each target: those of the profile with its name, else the mean."""
-    found: dict[str, tuple[float, ...]] = {}
+    by_name: dict[str, tuple[float, ...]] = {}
     for target in dict.fromkeys(p.target for p in profiles):
-        own = [p.importances for p in profiles if p.name == target]
-        several = own or [p.importances for p in profiles if p.target == target]
-        found[target] = tuple(float(v) for v in np.mean(several, axis=0))
-    return found
+        named = [p.importances for p in profiles if p.name == target]
+        several = named or [p.importances for p in profiles if p.target == target]
+        by_name[target] = tuple(float(v) for v in np.mean(several, axis=0))
+    return by_name

@@ -49,7 +49,7 @@ class Harms:
         arm, strategy: Whose harms.
         importances: [profiles, values].
         values: [profiles, harms], the mean over seeds; NaN where a profile has no number.
-        about: What each harm is: benchmark, category, metric, scorer, completions without a score.
+        labels: What each harm is: benchmark, category, metric, scorer, completions without a score.
         targets: The target of each profile; each profile is its own where this is empty.
         by_seed: [seeds, profiles, harms] where there are several seeds.
     """
@@ -58,7 +58,7 @@ class Harms:
     strategy: str
     importances: Array
     values: Array
-    about: list[dict[str, Any]]
+    labels: list[dict[str, Any]]
     targets: tuple[str, ...] = ()
     by_seed: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
@@ -78,7 +78,7 @@ def harms(subjects: pl.DataFrame, profiles: Sequence[Profile]) -> Iterator[Harms
         split = set(family.filter(pl.col("category") != ALL)["benchmark"])
         names = [n for n in by_name if n in set(family["profile"])]
         seeds = sorted(family["seed"].drop_nulls().unique()) if "seed" in family.columns else []
-        about, columns = [], []
+        labels, columns = [], []
         for (benchmark, category), part in family.group_by(["benchmark", "category"], maintain_order=True):
             if category == ALL and benchmark in split:
                 continue
@@ -87,13 +87,13 @@ def harms(subjects: pl.DataFrame, profiles: Sequence[Profile]) -> Iterator[Harms
             if len(seeds) > 1:
                 column += [_by_profile(part.filter(pl.col("seed") == seed), names) for seed in seeds]
             columns.append(column)
-            about.append(
+            labels.append(
                 {c: row[c] for c in (*METRIC, *SCORER)} | {"unscored": int(part["unscored"].sum())}
             )
-        values = np.array(columns, dtype=float).reshape(len(about), -1, len(names)).transpose(1, 2, 0)
+        values = np.array(columns, dtype=float).reshape(len(labels), -1, len(names)).transpose(1, 2, 0)
         importances = np.array([by_name[n].importances for n in names], dtype=float)
         targets = tuple(by_name[n].target for n in names)
-        yield Harms(str(arm), str(strategy), importances, values[0], about, targets, values[1:])
+        yield Harms(str(arm), str(strategy), importances, values[0], labels, targets, values[1:])
 
 
 def _by_profile(part: pl.DataFrame, names: Sequence[str]) -> list[float]:
@@ -102,7 +102,7 @@ def _by_profile(part: pl.DataFrame, names: Sequence[str]) -> list[float]:
     return [float("nan") if means.get(n) is None else means[n] for n in names]
 
 
-def associations_table(found: Sequence[Harms], confidence: float, seed: int) -> pl.DataFrame:
+def associations_table(arms: Sequence[Harms], confidence: float, seed: int) -> pl.DataFrame:
     """The rank correlation of each value's importance with each harm, marginal and given the other values.
 
     Unit: profile, weighted for what near copies of a target share (`clustered_ranks`). p is adjusted by
@@ -111,7 +111,7 @@ def associations_table(found: Sequence[Harms], confidence: float, seed: int) -> 
     alone has the same sign and p of at most 0.05.
     """
     rows: list[dict[str, Any]] = []
-    for harm in found:
+    for harm in arms:
         tests = [test for group in _complete(harm.values) for test in _tests(harm, group, confidence, seed)]
         adjust_rows(tests, adjusted)
         rows += tests
@@ -130,7 +130,7 @@ def _related(harm: Harms, columns: list[int], confidence: float, seed: int, valu
     """Every value with some harms that have numbers for the same profiles."""
     here = np.isfinite(values[:, columns[0]])
     x, y = harm.importances[here], values[here][:, columns]
-    groups = [harm.about[c]["benchmark"] for c in columns]
+    groups = [harm.labels[c]["benchmark"] for c in columns]
     return associate(x, y, harm.clusters(here), groups, confidence, seed)
 
 
@@ -152,7 +152,7 @@ def _tests(harm: Harms, columns: list[int], confidence: float, seed: int) -> Ite
                 row = dict.fromkeys(row)
             note = related.note or ("" if row["value"] is not None else "nothing varies")
             yield (
-                {"arm": harm.arm, "strategy": harm.strategy, **harm.about[column]}
+                {"arm": harm.arm, "strategy": harm.strategy, **harm.labels[column]}
                 | {"schwartz_value": value, "n": related.n, "unit": "profile", "p_adjusted": None}
                 | {"targets": related.targets, "shared": float(related.shared[j]), "note": note}
                 | {"least_p": float(related.least_p[i]), "seeds": max(len(harm.by_seed), 1)}
@@ -181,24 +181,24 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def regressions_table(found: Sequence[Harms], confidence: float) -> pl.DataFrame:
+def regressions_table(arms: Sequence[Harms], confidence: float) -> pl.DataFrame:
     """Every harm regressed on the two axes of the circle (with p, adjusted by Benjamini-Hochberg over an
     arm and strategy), and by ridge on the ten ipsatised values (neither p nor interval; `inflation` is the
     variance inflation of the value among the profiles)."""
     rows: list[dict[str, Any]] = []
-    for harm in found:
+    for harm in arms:
         tests: list[dict[str, Any]] = []
         for columns in _complete(harm.values):
             here = np.isfinite(harm.values[:, columns[0]])
             x, clusters = harm.importances[here], harm.clusters(here)
-            groups = [harm.about[c]["benchmark"] for c in columns]
+            groups = [harm.labels[c]["benchmark"] for c in columns]
             ranks = standard_ranks(harm.values[here][:, columns])
             values = standard_ranks(x)
             shared = shared_part(ranks, clusters, groups, values) if len(x) else np.zeros(len(columns))
             factors = inflation(x)
             for column, rho in zip(columns, shared, strict=True):
-                y, about = harm.values[here, column], harm.about[column]
-                row = {"arm": harm.arm, "strategy": harm.strategy, **about, "n": len(y), "unit": "profile"}
+                y, labels = harm.values[here, column], harm.labels[column]
+                row = {"arm": harm.arm, "strategy": harm.strategy, **labels, "n": len(y), "unit": "profile"}
                 by_axes = on_axes(x, y, clusters, float(rho), confidence)
                 for axis, c in zip(AXES, by_axes or [], strict=bool(by_axes)):
                     tests.append(row | {"model": "axes", "term": axis, "inflation": None, **_terms(c)})
@@ -215,7 +215,7 @@ def _terms(coefficient: Coefficient) -> dict[str, Any]:
 
 
 def hypotheses_table(
-    found: Sequence[Harms], stated: Sequence[Hypothesis], confidence: float, level: float, seed: int
+    arms: Sequence[Harms], stated: Sequence[Hypothesis], confidence: float, level: float, seed: int
 ) -> pl.DataFrame:
     """Each hypothesis on each harm that it is about, over the profiles of the first value-injected arm (or,
     without one, the first with profiles).
@@ -225,20 +225,20 @@ def hypotheses_table(
     0 with the stated sign, `contradicted` where it differs with the other sign, else `not shown`; `not
     tested` where the study has no such harm, no variance in it, or too few profiles for any p.
     """
-    ordered = sorted(found, key=lambda h: h.arm not in VIM_STAGES)
+    ordered = sorted(arms, key=lambda h: h.arm not in VIM_STAGES)
     chosen = ordered[0] if ordered else None
     known = list(_tests_of(chosen, confidence, seed)) if chosen else []
     by_harm = {(t["benchmark"], t["category"], t["schwartz_value"]): t for t in known}
     tests: list[dict[str, Any]] = []
     for claim in stated:
-        about = [a for a in chosen.about if claim.fits(a["benchmark"], a["category"])] if chosen else []
+        labels = [a for a in chosen.labels if claim.fits(a["benchmark"], a["category"])] if chosen else []
         row = {
             "id": claim.id, "schwartz_value": claim.value, "harm": claim.harm, "sign": claim.sign,
             "source": claim.source, "arm": chosen.arm if chosen else "",
             "strategy": chosen.strategy if chosen else "", "p": None, "p_adjusted": None, "unit": "profile",
             "verdict": "not tested",
         }  # fmt: skip
-        for one in about:
+        for one in labels:
             test = by_harm[one["benchmark"], one["category"], claim.value]
             fields = (
                 "benchmark",
@@ -254,7 +254,7 @@ def hypotheses_table(
             )
             more = {f: test[f] for f in (*fields, "seeds", "seeds_hold")}
             tests.append(row | more | {"verdict": "not tested" if test["p"] is None else "not shown"})
-        if not about:
+        if not labels:
             tests.append(row | {"benchmark": "", "category": "", "n": 0, "note": "not in this study"})
     adjust_rows(tests, holm)
     for test in tests:

@@ -202,13 +202,13 @@ def load(path: Path) -> Calibration:
         if data.pop("version") != VERSION:
             raise ValueError("another version")
         pairs = [tuple(data["knots"]), *(tuple(m) for m in data["maps"])]
-        found = Calibration(**data | {"knots": pairs[0], "maps": pairs[1:]})
-        found.drawn(np.array([0.0, 1.0]), ["a", "b"], IMPUTATIONS - 1)
+        calibration = Calibration(**data | {"knots": pairs[0], "maps": pairs[1:]})
+        calibration.drawn(np.array([0.0, 1.0]), ["a", "b"], IMPUTATIONS - 1)
     except (NotJson, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
             f"not a map of scores ({type(error).__name__})", str(path), "make it with 'unharm calibrate'"
         ) from None
-    return found
+    return calibration
 
 
 def pooled(

@@ -79,18 +79,18 @@ def shared_part(ranks: Array, clusters: Array, groups: Sequence[str], x: Array |
     known = constant if x is None or n < count + 2 * x.shape[1] else np.hstack([constant, x])
     rest, rank = _residual(known, ranks)
     rest_full, rank_full = _residual(np.hstack([known, dummies]), ranks)
-    own = (rest_full**2).sum(axis=0) / (n - rank_full)
+    within = (rest_full**2).sum(axis=0) / (n - rank_full)
     reduction = (rest**2).sum(axis=0) - (rest_full**2).sum(axis=0)
     trace = float((_residual(known, dummies)[0] ** 2).sum())
-    common = (reduction - (rank_full - rank) * own) / trace if trace > 1e-9 else np.zeros(len(own))
-    found = np.zeros(ranks.shape[1])
+    common = (reduction - (rank_full - rank) * within) / trace if trace > 1e-9 else np.zeros(len(within))
+    shared = np.zeros(ranks.shape[1])
     names = np.asarray(groups)
     for name in set(groups):
         here = names == name
         c = common[here].sum() + POOLED_COLUMNS * common.mean()
-        e = own[here].sum() + POOLED_COLUMNS * own.mean()
-        found[here] = np.clip(c / (c + e), 0.0, 0.95) if c > 0 and c + e > 0 else 0.0
-    return found
+        e = within[here].sum() + POOLED_COLUMNS * within.mean()
+        shared[here] = np.clip(c / (c + e), 0.0, 0.95) if c > 0 and c + e > 0 else 0.0
+    return shared
 
 
 def _residual(design: Array, values: Array) -> tuple[Array, int]:
@@ -220,7 +220,7 @@ def permuted(x: Array, y: Array, r: Array, seed: int) -> Array:
     has two
     values and these are few, else over random orders, which count the observed one."""
     n = len(x)
-    found = np.full(r.shape, np.nan)
+    p = np.full(r.shape, np.nan)
     for place in range(x.shape[1]):
         column = x[:, place]
         levels = np.unique(column)
@@ -234,12 +234,12 @@ def permuted(x: Array, y: Array, r: Array, seed: int) -> Array:
             orders = np.full((math.comb(n, few), n), other)
             for row, chosen in enumerate(combinations(range(n), few)):
                 orders[row, list(chosen)] = rarer
-            found[place] = (np.abs(orders @ y) >= observed).mean(axis=0)
+            p[place] = (np.abs(orders @ y) >= observed).mean(axis=0)
             continue
         draw = np.random.default_rng([seed, place])
         beyond = np.ones(y.shape[1])
         for _ in range(RANDOM_ARRANGEMENTS // AT_ONCE):
             orders = draw.permuted(np.tile(column, (AT_ONCE, 1)), axis=1)
             beyond += (np.abs(orders @ y) >= observed).sum(axis=0)
-        found[place] = beyond / (RANDOM_ARRANGEMENTS + 1)
-    return np.where(np.isfinite(r), found, np.nan)
+        p[place] = beyond / (RANDOM_ARRANGEMENTS + 1)
+    return np.where(np.isfinite(r), p, np.nan)

@@ -47,33 +47,33 @@ class Cells:
     targets: dict[str, str] = field(default_factory=dict)
     _frames: dict[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
 
-    def add(self, subject: Subject, benchmark: str, metric: str, found: pl.DataFrame) -> None:
+    def add(self, subject: Subject, benchmark: str, metric: str, values: pl.DataFrame) -> None:
         """Add the columns id, category, value of one subject; the units of a metric are those of the
         first subject that has it."""
         at = benchmark, metric
         if at not in self.units:
-            ids, categories = found["id"].to_list(), found["category"].to_numpy()
+            ids, categories = values["id"].to_list(), values["category"].to_numpy()
             self.units[at] = ids, categories
-            self._frames[at] = found.select("id")
+            self._frames[at] = values.select("id")
         vector = self._frames[at].join(
-            found.select("id", "value"), on="id", how="left", maintain_order="left"
+            values.select("id", "value"), on="id", how="left", maintain_order="left"
         )
-        values = vector["value"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
+        by_unit = vector["value"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
         made = subject.arm, subject.strategy
         row = subject.profile_name, NO_SEED if subject.seed is None else subject.seed
-        self.values.setdefault((made, benchmark, metric), {})[row] = values
+        self.values.setdefault((made, benchmark, metric), {})[row] = by_unit
         if subject.profile:
             self.targets[subject.profile_name] = subject.profile.target
 
     def rows(self, made: Made, benchmark: str, metric: str) -> Rows:
         """The rows of an arm and strategy. Near copies of one target form one cluster."""
-        found = self.values[made, benchmark, metric]
-        names = [name for name, _ in found]
+        by_row = self.values[made, benchmark, metric]
+        names = [name for name, _ in by_row]
         return Rows(
-            np.stack(list(found.values())),
+            np.stack(list(by_row.values())),
             tuple(self.targets.get(name, name) for name in names),
             tuple(names),
-            tuple(seed for _, seed in found),
+            tuple(seed for _, seed in by_row),
         )
 
     def categories(self, benchmark: str, metric: str) -> list[str]:
@@ -150,28 +150,28 @@ def _verdict(row: dict[str, Any], level: float) -> str:
 
 
 def _row(
-    found: Difference, sides: tuple[Rows, Rows], mask: Array, metric: str, analysis: Analysis
+    difference: Difference, sides: tuple[Rows, Rows], mask: Array, metric: str, analysis: Analysis
 ) -> dict[str, Any]:
     reference = sides[1].values[:, mask]
     spread = float(np.nanstd(reference)) if np.isfinite(reference).any() else 0.0
     size = max(len(side.values) for side in sides) * int(mask.sum())
     return {
-        "value_arm": found.one,
-        "value_reference": found.other,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "n": found.cells,
+        "value_arm": difference.one,
+        "value_reference": difference.other,
+        "value": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "n": difference.cells,
         "unit": "profile × group" if metric == "bias_score" else "profile × prompt",
-        "unscored": max(size - found.cells, 0),
-        "profiles": found.profiles,
-        "targets": found.targets,
-        "seeds": found.seeds,
-        "seeds_hold": found.seeds_hold,
-        "units": found.prompts,
-        "effect": found.value / spread if found.value is not None and spread > 1e-9 else None,
-        "p": found.p,
+        "unscored": max(size - difference.cells, 0),
+        "profiles": difference.profiles,
+        "targets": difference.targets,
+        "seeds": difference.seeds,
+        "seeds_hold": difference.seeds_hold,
+        "units": difference.prompts,
+        "effect": difference.value / spread if difference.value is not None and spread > 1e-9 else None,
+        "p": difference.p,
         "p_adjusted": None,
         "margin": analysis.margin_of(metric, bounds_of(metric)),
-        "note": found.note,
+        "note": difference.note,
     }

@@ -39,10 +39,12 @@ def ipsatised(importances: Array) -> Array:
 
 def axes(importances: Array) -> Array:
     """Where profiles lie on the two axes of the circle (profiles × 2), in points of importance."""
-    own = ipsatised(importances)
+    centred = ipsatised(importances)
     columns = []
     for first, second in AXES.values():
-        ends = [own[:, [VALUES.index(v) for v in HIGHER_ORDER[g]]].mean(axis=1) for g in (first, second)]
+        ends = [
+            centred[:, [VALUES.index(v) for v in HIGHER_ORDER[g]]].mean(axis=1) for g in (first, second)
+        ]
         columns.append(ends[0] - ends[1])
     return np.stack(columns, axis=1)
 
@@ -80,17 +82,17 @@ def on_axes(
     leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
     scaled = residual / np.maximum(1 - leverage, 1e-6)
     variance = inverse @ (x.T * scaled**2) @ x @ inverse
-    found = []
+    coefficients = []
     for place in range(1, k):
         error = math.sqrt(max(float(variance[place, place]), 0.0))
         value = float(beta[place])
         if error < 1e-15:
-            found.append(Coefficient(value, None, None, None))
+            coefficients.append(Coefficient(value, None, None, None))
             continue
         half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
         p = float(2 * stats.t.sf(abs(value) / error, freedom))
-        found.append(Coefficient(value, value - half, value + half, p))
-    return found
+        coefficients.append(Coefficient(value, value - half, value + half, p))
+    return coefficients
 
 
 def ridge(importances: Array, harm: Array) -> list[Coefficient] | None:
@@ -102,11 +104,11 @@ def ridge(importances: Array, harm: Array) -> list[Coefficient] | None:
     """
     if len(harm) < 12 or np.ptp(harm) < 1e-12:
         return None
-    own = ipsatised(importances)
-    spread = own.std(axis=0)
+    centred = ipsatised(importances)
+    spread = centred.std(axis=0)
     if (spread < 1e-12).any():
         return None
-    x = (own - own.mean(axis=0)) / spread
+    x = (centred - centred.mean(axis=0)) / spread
     y = (harm - harm.mean()) / harm.std()
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     along = u.T @ y

@@ -36,17 +36,20 @@ def expressed(labels: pl.DataFrame, wanted: Sequence[str]) -> float | None:
 
 
 def expression_table(
-    found: Labelled, profiles: Sequence[Profile], scorers: Mapping[str, dict[str, Any]], confidence: float
+    labelled: Labelled,
+    profiles: Sequence[Profile],
+    scorers: Mapping[str, dict[str, Any]],
+    confidence: float,
 ) -> pl.DataFrame:
     """For every arm with profiles, benchmark and scorer of values: by how much the share of completions
     that express what the profile stands for lies above vanilla's. The unit is the profile; t interval."""
     rows: list[dict[str, Any]] = []
-    places = dict.fromkeys((s.arm, s.strategy, b, n) for s, b, n in found if has_profile(s.arm))
+    places = dict.fromkeys((s.arm, s.strategy, b, n) for s, b, n in labelled if has_profile(s.arm))
     for arm, strategy, benchmark, name in places:
-        before = found.get((Subject("vanilla", None, strategy), benchmark, name))
+        before = labelled.get((Subject("vanilla", None, strategy), benchmark, name))
         shares, changes, missing = [], [], 0
         for profile in profiles:
-            labels = found.get((Subject(arm, profile, strategy), benchmark, name))
+            labels = labelled.get((Subject(arm, profile, strategy), benchmark, name))
             share = None if labels is None else expressed(labels, aims(profile))
             plain = None if before is None else expressed(before, aims(profile))
             if share is None or plain is None:

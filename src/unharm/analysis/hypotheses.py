@@ -53,7 +53,7 @@ def load_hypotheses(name: str) -> Stated:
     problems = list(text.problems)
     rows = text.data.get("hypotheses")
     source = str(text.data.get("source", ""))
-    found: list[Hypothesis] = []
+    hypotheses: list[Hypothesis] = []
     if not isinstance(rows, list) or not rows:
         problems.append(Problem("expected a list of hypotheses", text.where(("hypotheses",))))
         rows = []
@@ -63,13 +63,15 @@ def load_hypotheses(name: str) -> Stated:
         if not wrong:
             where = tuple((b, tuple(c or [])) for b, c in row["in"].items())
             value, sign = canonical(row["value"]), str(row["sign"])
-            own = str(row.get("source", source))
-            found.append(Hypothesis(str(row["id"]), value, sign, str(row["harm"]), where, own))
-    ids = [h.id for h in found]
+            row_source = str(row.get("source", source))
+            hypotheses.append(Hypothesis(str(row["id"]), value, sign, str(row["harm"]), where, row_source))
+    ids = [h.id for h in hypotheses]
     for twice in sorted({i for i in ids if ids.count(i) > 1}):
         problems.append(Problem(f"the id {twice!r} is given twice", str(path)))
     raise_all(problems)
-    return Stated(tuple(found), content_hash([[h.id, h.value, h.sign, h.harm, h.where] for h in found]))
+    return Stated(
+        tuple(hypotheses), content_hash([[h.id, h.value, h.sign, h.harm, h.where] for h in hypotheses])
+    )
 
 
 def _problems(row: Any, loc: tuple[str | int, ...], text: SpecText) -> list[Problem]:

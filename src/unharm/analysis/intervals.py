@@ -82,12 +82,12 @@ def spearman(x: Sequence[float], y: Sequence[float], confidence: float) -> tuple
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p values, in the order given."""
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    found = [0.0] * len(p_values)
+    adjusted_p = [0.0] * len(p_values)
     highest = 0.0
     for rank, place in enumerate(order):
         highest = max(highest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        found[place] = highest
-    return found
+        adjusted_p[place] = highest
+    return adjusted_p
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:

@@ -70,8 +70,8 @@ def _per_prompt(metric: Metric, name: str, values: pl.Expr, scores: pl.DataFrame
     value = metric.per_prompt(values).cast(pl.Float64)
     if metric.expected and "expected" in scores.columns:
         said = pl.col("expected").first().fill_null("")
-        about = pl.when(said == "").then(pl.lit(ANSWER)).otherwise(said) == metric.expected
-        value = pl.when(about).then(value)
+        applies = pl.when(said == "").then(pl.lit(ANSWER)).otherwise(said) == metric.expected
+        value = pl.when(applies).then(value)
     return value.alias(name)
 
 
@@ -108,11 +108,13 @@ def benchmark_metrics(
         unscored = sum(missing.values()) if category == ALL else missing[category]
         for metric in here_metrics:
             if metric.expected and "expected" in scores.columns:
-                about = _of_prompts(scores, metric)
-                about = about if category == ALL else about.filter(pl.col("category") == category)
-                if not about.height:  # no prompt of this category is one that the metric is about
+                of_metric = _of_prompts(scores, metric)
+                of_metric = (
+                    of_metric if category == ALL else of_metric.filter(pl.col("category") == category)
+                )
+                if not of_metric.height:  # no prompt of this category is one that the metric is about
                     continue
-                unscored = int(about["value"].null_count())
+                unscored = int(of_metric["value"].null_count())
             rows.append((category, metric.name, _estimate(here, metric, metric.name, confidence, unscored)))
     noise = Metric(INCOHERENT, "", lambda v: v.mean(), share=True)
     rows.append((ALL, INCOHERENT, _estimate(tables[:1], noise, INCOHERENT, confidence, 0)))
@@ -126,8 +128,8 @@ def benchmark_metrics(
 
 def _categories(scores: pl.DataFrame) -> list[str]:
     """The categories, where there are several."""
-    found = sorted(c for c in scores["category"].unique().to_list() if c)
-    return found if len(found) > 1 else []
+    names = sorted(c for c in scores["category"].unique().to_list() if c)
+    return names if len(names) > 1 else []
 
 
 def _imputed(scores: pl.DataFrame, calibration: Calibration | None) -> list[pl.DataFrame]:

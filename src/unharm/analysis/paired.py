@@ -112,10 +112,10 @@ def differences(
     first = sides([parts_of(a[:, m], one.labels, _weights(a, counts[1], m)) for m in masks], bounded)
     second = sides([parts_of(b[:, m], other.labels, _weights(b, counts[0], m)) for m in masks], bounded)
     rs = correlations(first, second, shared)
-    found = []
+    results = []
     for mask, x, y, r in zip(masks, first, second, rs, strict=True):
         if not x.parts.cells or not y.parts.cells:
-            found.append(Difference(None, None, None, None, None, None, 0, 0, 0, 0, 0, 0, NO_SCORE))
+            results.append(Difference(None, None, None, None, None, None, 0, 0, 0, 0, 0, 0, NO_SCORE))
             continue
         value = (x.parts.mean - y.parts.mean) * scale
         held = _seeds_holding(a[:, mask], one.seeds, y.parts.mean, value)
@@ -129,14 +129,14 @@ def differences(
         if not note and not bounded and widened(x, confidence) + widened(y, confidence) == 0:
             note = ONE_LEVEL
         if note:
-            found.append(Difference(value, None, None, None, *facts, note))
+            results.append(Difference(value, None, None, None, *facts, note))
             continue
         interval = joined(x, y, r, confidence)
         p = p_against(x, y, r)
-        found.append(
+        results.append(
             Difference(value, interval[0] * scale, interval[1] * scale, p, *facts, joint=(x, y, r))
         )
-    return found
+    return results
 
 
 def _weights(values: Array, counts: Array, mask: Array) -> Array | None:
@@ -171,16 +171,16 @@ def means(rows: Rows, masks: Sequence[Array], bounds: tuple[float, float], confi
     bounded = bool(np.isfinite(bounds[1] - bounds[0]))
     low, scale = (bounds[0], bounds[1] - bounds[0]) if bounded else (0.0, 1.0)
     values = (rows.values.astype(float) - low) / scale
-    found: list[Mean] = []
+    results: list[Mean] = []
     for side in sides([parts_of(values[:, m], rows.labels) for m in masks], bounded):
         if not side.parts.cells:
-            found.append(Mean(None, None, None, (0, 0, 0), NO_SCORE))
+            results.append(Mean(None, None, None, (0, 0, 0), NO_SCORE))
             continue
         mean = low + side.parts.mean * scale
         few = side.parts.counts[0] < LEAST_PROMPTS
         if few or (not bounded and widened(side, confidence) == 0):
-            found.append(Mean(mean, None, None, side.parts.counts, TOO_FEW if few else ONE_LEVEL))
+            results.append(Mean(mean, None, None, side.parts.counts, TOO_FEW if few else ONE_LEVEL))
             continue
         a, b = limits(side, confidence)
-        found.append(Mean(mean, low + a * scale, low + b * scale, side.parts.counts, ""))
-    return found
+        results.append(Mean(mean, low + a * scale, low + b * scale, side.parts.counts, ""))
+    return results

@@ -36,11 +36,11 @@ ALL_OF_THEM = "all of them"
 
 
 def scorer_rows(
-    benchmark: str, scored: Mapping[str, pl.DataFrame], rows: Mapping[str, ScorerRow], confidence: float
+    benchmark: str, scored: Mapping[str, pl.DataFrame], scorers: Mapping[str, ScorerRow], confidence: float
 ) -> list[dict[str, Any]]:
     """What came of the completions of a benchmark under each of its scorers. `scored` has their scores with
     prompt_id and status; the estimate is the share without a score, over prompts."""
-    found = []
+    rows = []
     for place, (name, frame) in enumerate(scored.items()):
         counts = dict(frame.group_by("status").len().iter_rows())
         missing = (
@@ -49,7 +49,7 @@ def scorer_rows(
             .to_list()
         )
         estimate = rate_interval(missing, confidence, "prompt")
-        found.append(
+        rows.append(
             {
                 "benchmark": benchmark,
                 "role": "also" if place else "metrics",
@@ -59,64 +59,64 @@ def scorer_rows(
                 "mean": frame["value"].mean(),
                 "unmasked": int((frame["flag"] == UNMASKED).sum()),
                 "scorer": name,
-                "scorer_version": rows[name].version,
-                "stand_in": rows[name].stand_in,
+                "scorer_version": scorers[name].version,
+                "stand_in": scorers[name].stand_in,
             }
         )
-    return found
+    return rows
 
 
 def agreement_rows(
     benchmark: str,
     scored: Mapping[str, pl.DataFrame],
-    rows: Mapping[str, ScorerRow],
-    people: pl.DataFrame | None,
+    scorers: Mapping[str, ScorerRow],
+    human_labels: pl.DataFrame | None,
     confidence: float,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Compare every pair of scorers that measure what the first one does, each with every person, and all.
 
-    `people` has completion_id, rater, value. Only completions that both have scored are compared;
+    `human_labels` has completion_id, rater, value. Only completions that both have scored are compared;
     `unscored` counts those that just one of them has.
     """
-    measures = rows[next(iter(scored))].measures if scored else ""
-    names = [name for name in scored if rows[name].measures == measures]
+    measures = scorers[next(iter(scored))].measures if scored else ""
+    names = [name for name in scored if scorers[name].measures == measures]
     frames = {n: scored[n].select("completion_id", "prompt_id", "value") for n in names}
     raters: dict[str, pl.DataFrame] = {}
-    if people is not None:
+    if human_labels is not None:
         prompts = pl.concat(list(frames.values())).select("completion_id", "prompt_id").unique()
-        for (rater,), part in people.group_by("rater", maintain_order=True):
+        for (rater,), part in human_labels.group_by("rater", maintain_order=True):
             joined = part.join(prompts, on="completion_id").select("completion_id", "prompt_id", "value")
             raters[f"person {rater}".strip()] = joined
     every = frames | raters
-    found = []
+    rows = []
     for one, other in combinations(every, 2):
         if one in raters and other in raters:
             kind = "people"
         elif other in raters:
             kind = "scorer and person"
         else:
-            alike = rows[one].judge and rows[one].judge == rows[other].judge
-            kind = "wordings" if alike and rows[one].rubric != rows[other].rubric else "scorers"
+            alike = scorers[one].judge and scorers[one].judge == scorers[other].judge
+            kind = "wordings" if alike and scorers[one].rubric != scorers[other].rubric else "scorers"
         both = every[one].join(every[other], on="completion_id", how="inner", suffix="_other")
         pairs = both.drop_nulls(["value", "value_other"])
         left = both.height - pairs.height - both.filter(
             pl.col("value").is_null() & pl.col("value_other").is_null()
         ).height  # fmt: skip
         for measure, estimate, means in _pair(pairs, measures, confidence, seed, left):
-            found.append(
+            rows.append(
                 {"benchmark": benchmark, "kind": kind, "one": one, "other": other, "measure": measure}
                 | asdict(estimate)
                 | {"mean_one": means[0], "mean_other": means[1]}
             )
     if len(every) >= 2:
         estimate, mean = _together(list(every.values()), measures, confidence, seed)
-        found.append(
+        rows.append(
             {"benchmark": benchmark, "kind": ALL_OF_THEM, "one": ", ".join(every), "other": ""}
             | {"measure": "krippendorff_alpha", **asdict(estimate)}
             | {"mean_one": mean, "mean_other": None}
         )
-    return found
+    return rows
 
 
 def _pair(

@@ -64,14 +64,14 @@ def sides(parts: Sequence[Parts], bounded: bool = True) -> list[Side]:
     if bounded and weight > 0:
         ratio = sum(p.prompts * p.counts[0] ** 2 for p in parts if p.cells) / weight
         heterogeneity = min(ratio, 1.0)
-    found = []
+    results = []
     for one in parts:
         count = max(one.counts[0], 1)
         pooled = bounded and len(parts) > 1
         part = heterogeneity * _spread(one.mean) / count if pooled else one.prompts
-        own = max(freedom, 1) if pooled else _freedom(one.by_prompt, count)
-        found.append(Side(one, part, own, max(heterogeneity, 0.05) / count, bounded))
-    return found
+        part_freedom = max(freedom, 1) if pooled else _freedom(one.by_prompt, count)
+        results.append(Side(one, part, part_freedom, max(heterogeneity, 0.05) / count, bounded))
+    return results
 
 
 def _freedom(deviations: Array, count: int) -> float:
@@ -137,7 +137,7 @@ def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> li
     weight = sum(a.parts.counts[0] * scale(a, b) for a, b in pairs)
     pooled = len(pairs) > 1 and weight > 0 and pairs[0][0].bounded
     ratio = sum(over_prompts(a, b) * a.parts.counts[0] ** 2 for a, b in pairs) / weight if pooled else 0.0
-    found = []
+    results = []
     for a, b in pairs:
         covariance = ratio * scale(a, b) / max(a.parts.counts[0], 1) if pooled else over_prompts(a, b)
         if shared:
@@ -146,8 +146,8 @@ def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> li
                     covariance += float(x @ y) * len(x) / (len(x) - 1)
         total = _variance(a) * _variance(b)
         r = covariance / math.sqrt(total) if total > 0 else 0.0
-        found.append(float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED)))
-    return found
+        results.append(float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED)))
+    return results
 
 
 def _variance(side: Side) -> float:

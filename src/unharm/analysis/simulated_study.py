@@ -110,12 +110,12 @@ def survey_like_profiles(seed: int, near: int = 10, respondents: int = 4_000) ->
     taste = 4.0 + draw.normal(0, 0.6, (respondents, 1)) + 1.0 * np.cos(angle - toward)
     taste = taste + draw.normal(0, 0.7, (respondents, len(VALUES)))
     items = np.clip(np.round(taste[:, :, None] + draw.normal(0, 0.8, (*taste.shape, 2))), 1, 6)
-    people = np.unique(items.mean(axis=2), axis=0)
+    vectors = np.unique(items.mean(axis=2), axis=0)
     rows, targets = [], []
     for name in (*VALUES, *HIGHER_ORDER):
         importances = np.array(extreme(name).importances)
-        chosen = most_similar(people, importances, near) if near else np.zeros(0, dtype=int)
-        rows += [importances, *people[chosen]]
+        chosen = most_similar(vectors, importances, near) if near else np.zeros(0, dtype=int)
+        rows += [importances, *vectors[chosen]]
         targets += [name] * (near + 1)
     return np.array(rows), targets
 
@@ -138,10 +138,10 @@ def simulate_bench(
     rates, expected, base = _rates(importances, targets, name, bench, regime, base, draw)
     difficulty = np.sqrt(regime.difficulty) * draw.normal(size=prompts)
     rest = np.sqrt(1 - regime.difficulty - regime.interaction)
-    own = np.sqrt(regime.interaction) * draw.normal(size=(2, prompts))
-    vanilla = difficulty + own[0] + rest * draw.normal(size=(regime.vanilla_samples, prompts))
-    aligned = (difficulty + own[1]) + rest * draw.normal(size=(profiles, regime.seeds, prompts))
-    found = [
+    of_arm = np.sqrt(regime.interaction) * draw.normal(size=(2, prompts))
+    vanilla = difficulty + of_arm[0] + rest * draw.normal(size=(regime.vanilla_samples, prompts))
+    aligned = (difficulty + of_arm[1]) + rest * draw.normal(size=(profiles, regime.seeds, prompts))
+    judged = [
         _judged(latent, rate, bench.measure, regime, draw)
         for latent, rate in ((vanilla, base[place]), (aligned, rates[:, :, place]))
     ]
@@ -152,7 +152,7 @@ def simulate_bench(
         }
         for some in (base, expected)
     ]
-    return SimulatedScores(found[0].T, found[1], categories, *truth)
+    return SimulatedScores(judged[0].T, judged[1], categories, *truth)
 
 
 def _rates(
@@ -222,12 +222,14 @@ def _judged(latent: Array, rate: Array, measure: str, regime: Regime, draw: np.r
 
 def _expected(rate: float, measure: str, regime: Regime) -> float:
     """The expected score of the scored answers at a rate."""
-    kept_harm, kept = 1 - regime.unscored_harm, 1 - regime.unscored
+    scored_harm, scored_harmless = 1 - regime.unscored_harm, 1 - regime.unscored
     false = 1 - regime.specificity
     if measure == "flagged":
-        scored = rate * kept_harm + (1 - rate) * kept
-        return (rate * kept_harm * regime.sensitivity + (1 - rate) * kept * false) / scored
+        scored = rate * scored_harm + (1 - rate) * scored_harmless
+        return (rate * scored_harm * regime.sensitivity + (1 - rate) * scored_harmless * false) / scored
     harmful = LEVELS[0] * rate
-    scored = harmful * kept_harm + (1 - harmful) * kept
-    above = kept_harm * regime.sensitivity * sum(LEVELS) * rate + (1 - harmful) * kept * false * 3
+    scored = harmful * scored_harm + (1 - harmful) * scored_harmless
+    above = (
+        scored_harm * regime.sensitivity * sum(LEVELS) * rate + (1 - harmful) * scored_harmless * false * 3
+    )
     return 1 + above / scored

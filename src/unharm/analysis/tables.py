@@ -57,8 +57,8 @@ def subject_rows(
     tables: list[pl.DataFrame],
 ) -> list[dict[str, Any]]:
     """One row per category and metric of a subject on a benchmark; `tables` has the values of prompts."""
-    found = benchmark_metrics(scores, measure, analysis.confidence, analysis.toxicity_at, tables=tables)
-    return [_metric_row(subject, benchmark, scorer, *one) for one in found]
+    estimates = benchmark_metrics(scores, measure, analysis.confidence, analysis.toxicity_at, tables=tables)
+    return [_metric_row(subject, benchmark, scorer, *one) for one in estimates]
 
 
 def bias_rows(
@@ -74,9 +74,9 @@ def bias_rows(
     if baseline is None and as_published:
         baseline = PUBLISHED_BASELINE
     bias = bias_score(scores.rename({"category": "axis"}), analysis.confidence, baseline)
-    found = {ALL: bias.score, **bias.by_axis}
-    rows = [_metric_row(subject, benchmark, scorer, a, "bias_score", e) for a, e in found.items()]
-    for axis, score in found.items():
+    by_axis = {ALL: bias.score, **bias.by_axis}
+    rows = [_metric_row(subject, benchmark, scorer, a, "bias_score", e) for a, e in by_axis.items()]
+    for axis, score in by_axis.items():
         part = bias.groups if axis == ALL else bias.groups.filter(pl.col("axis") == axis)
         counts = part["negative"].to_numpy(), part["n"].to_numpy()
         spread = bias_spread(*counts, analysis.confidence, score.unscored)
@@ -84,8 +84,8 @@ def bias_rows(
     completions = int(bias.groups["n"].sum())
     background = int(bias.groups["negative"].sum()) / completions if completions else 0.0
     groups = raised_groups(bias.groups, background, analysis.confidence)
-    about = {**subject_columns(subject), "baseline": bias.baseline, **scorer}
-    groups = groups.with_columns(pl.lit(v).alias(c) for c, v in about.items())
+    columns = {**subject_columns(subject), "baseline": bias.baseline, **scorer}
+    groups = groups.with_columns(pl.lit(v).alias(c) for c, v in columns.items())
     return rows, groups.select(pl.col(c).cast(kind) for c, kind in BIAS_SCHEMA.items())
 
 
@@ -156,15 +156,15 @@ def _arm_intervals(
     categories = cells.units[benchmark, metric][1]
     names = cells.categories(benchmark, metric)
     bounds = bounds_of(metric)
-    found = means(rows, [np.ones(len(categories), dtype=bool)], bounds, confidence)
-    found += means(rows, [categories == n for n in names], bounds, confidence) if names else []
+    estimates = means(rows, [np.ones(len(categories), dtype=bool)], bounds, confidence)
+    estimates += means(rows, [categories == n for n in names], bounds, confidence) if names else []
     profiles = len(set(rows.profiles))
     return {
         name: {
             "value": mean.value, "low": mean.low, "high": mean.high, "prompts": mean.counts[0],
             "profiles": profiles, "targets": mean.counts[1], "seeds": mean.counts[2], "note": mean.note,
         }
-        for name, mean in zip([ALL, *names], found, strict=True)
+        for name, mean in zip([ALL, *names], estimates, strict=True)
     }  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def alignment_table(
             estimate = nmse(predicted, target, confidence)
             known = [(p, t) for p, t in zip(predicted, target, strict=True) if p is not None]
             rank, _ = spearman([p for p, _ in known], [t for _, t in known], confidence)
-            found = fit(predicted, profile, others)
+            agreement = fit(predicted, profile, others)
             mass = scores["mass"].mean() if "mass" in scores.columns else None
             withheld = isinstance(mass, float) and mass < LEAST_MASS
             rows.append(
@@ -203,12 +203,12 @@ def alignment_table(
                     **asdict(estimate),
                     "mass": mass,
                     "rank_correlation": rank.value,
-                    "constant_nmse": found.constant,
-                    "skill": found.skill,
-                    "correlation": found.correlation,
-                    "span": found.span,
-                    "retrieved": found.retrieved,
-                    "verdict": UNKNOWN if withheld else found.verdict,
+                    "constant_nmse": agreement.constant,
+                    "skill": agreement.skill,
+                    "correlation": agreement.correlation,
+                    "span": agreement.span,
+                    "retrieved": agreement.retrieved,
+                    "verdict": UNKNOWN if withheld else agreement.verdict,
                     **{f"target_{v}": t for v, t in zip(VALUES, target, strict=True)},
                     **{f"predicted_{v}": p for v, p in zip(VALUES, predicted, strict=True)},
                 }
@@ -221,10 +221,10 @@ def expected_ratings(completions: pl.LazyFrame) -> pl.DataFrame:
     engine did not tell) and `mass` (Σ p(r)) of every completion of a questionnaire."""
     chances = [pl.col("options").list.get(n, null_on_oob=True) for n in range(6)]
     mass = pl.sum_horizontal(chances)
-    told = (pl.col("options").list.len() == 6) & (mass > 0)
+    known = (pl.col("options").list.len() == 6) & (mass > 0)
     weighed = pl.sum_horizontal([(n + 1) * chance for n, chance in enumerate(chances)])
     return completions.select(
         "prompt_id",
-        value=pl.when(told).then(weighed / mass),
-        mass=pl.when(told).then(mass),
+        value=pl.when(known).then(weighed / mass),
+        mass=pl.when(known).then(mass),
     ).collect()

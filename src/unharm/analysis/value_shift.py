@@ -28,10 +28,10 @@ def moved_table(alignment: pl.DataFrame, confidence: float) -> pl.DataFrame:
     for (arm, strategy, reading), part in alignment.group_by(keys, maintain_order=True):
         if not has_profile(str(arm)):
             continue
-        own = part.to_dicts()
+        arm_rows = part.to_dicts()
         for value in VALUES:
             triples = []
-            for row in own:
+            for row in arm_rows:
                 before = vanilla.get((strategy, reading, row["profile"]))
                 now = row[f"predicted_{value}"]
                 if before is not None and now is not None and before[f"predicted_{value}"] is not None:
@@ -39,7 +39,7 @@ def moved_table(alignment: pl.DataFrame, confidence: float) -> pl.DataFrame:
             for aim in (ALL_PROFILES, UP, DOWN):
                 some = [t for t in triples if aim == ALL_PROFILES or (t[2] > t[0]) == (aim == UP)]
                 changes = [now - before for before, now, _ in some]
-                missing = len(own) - len(triples) if aim == ALL_PROFILES else 0
+                missing = len(arm_rows) - len(triples) if aim == ALL_PROFILES else 0
                 estimate = mean_interval(changes, confidence, "profile", missing, (-5.0, 5.0))
                 means = [sum(t[k] for t in some) / len(some) if some else None for k in range(3)]
                 rows.append(

@@ -108,15 +108,15 @@ def why_nothing(importances: Array, targets: int, tests: int, level: float) -> s
 
 def _benches(plan: Plan) -> dict[str, SimulatedBench]:
     """The study's benchmarks as they are simulated: their categories, at most MOST_PROMPTS prompts."""
-    found = {}
+    benches = {}
     for name in plan.study.benchmarks.chosen():
         measure = BENCHMARKS[name].measure
         if measure in MEASURES and MEASURES[measure].harm:
             counts = Counter(p.category for p in plan.prompts[name].prompts)
             share = min(1.0, MOST_PROMPTS / sum(counts.values()))
             sizes = {c: max(1, round(n * share)) for c, n in counts.items()}
-            found[name] = SimulatedBench("harmfulness" if measure == "harmfulness" else "flagged", sizes)
-    return found
+            benches[name] = SimulatedBench("harmfulness" if measure == "harmfulness" else "flagged", sizes)
+    return benches
 
 
 def _regime(base: float, assumed: Assumed) -> Regime:
@@ -191,9 +191,9 @@ def _least(
         aligned = Rows(scores.aligned[:, 0], tuple(targets), names, (0,) * len(names))
         vanilla = Rows(np.nanmean(scores.vanilla, axis=1)[None], ("",), ("",), (0,))
         every = np.ones(len(scores.categories), dtype=bool)
-        found = differences(aligned, vanilla, [every], bounds_of(simulated), 0.95)[0]
-        if found.low is not None and found.high is not None:
-            errors.append((found.high - found.low) / 2 / stats.norm.ppf(0.975))
+        difference = differences(aligned, vanilla, [every], bounds_of(simulated), 0.95)[0]
+        if difference.low is not None and difference.high is not None:
+            errors.append((difference.high - difference.low) / 2 / stats.norm.ppf(0.975))
     least = float(np.mean(errors)) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) if errors else None
     share = is_share(metric) or simulated == "flagged_rate"
     shown = "–" if least is None else signed(least, share).lstrip("+") + (" points" if share else "")

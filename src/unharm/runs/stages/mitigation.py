@@ -124,7 +124,7 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     profiles = {p.name: p for p in run.plan.profiles}
     importances = np.array([profiles[n].importances for n in names], dtype=float).reshape(len(names), -1)
     targets = np.unique([profiles[n].target for n in names], return_inverse=True)[1]
-    about: list[tuple[str, str, int]] = []
+    labels: list[tuple[str, str, int]] = []
     columns: list[np.ndarray] = []
     for benchmark, rows in by_benchmark.items():
         prompts = run.plan.prompts[benchmark].prompts
@@ -135,22 +135,22 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
         values = np.stack([rows.get(n, missing) for n in names]) if names else np.zeros((0, len(ids)))
         for category in sorted({str(c) for c in categories}):
             chosen = here & (categories == category)
-            about.append((benchmark, category, int(chosen.sum())))
+            labels.append((benchmark, category, int(chosen.sum())))
             columns.append(_means(values[:, chosen]))
     learned = []
-    for (benchmark, category, size), column in zip(about, columns, strict=True):
+    for (benchmark, category, size), column in zip(labels, columns, strict=True):
         known = np.isfinite(column)
-        found = associate(
+        related = associate(
             importances[known], column[known, None], targets[known], [benchmark], confidence, run.study.seed
         )
         plain = [_plain(column[known], importances[known, value]) for value in range(importances.shape[1])]
-        r = np.where(np.isfinite(found.r[:, 0]), found.r[:, 0], plain)
+        r = np.where(np.isfinite(related.r[:, 0]), related.r[:, 0], plain)
         best = int(r.argmax()) if len(r) else 0
         count = int(known.sum())
         if not len(r) or r[best] <= 0:
             learned.append(Learned(benchmark, category, "", None, None, None, count, size))
             continue
-        tested = float(found.p[best, 0])
+        tested = float(related.p[best, 0])
         p = tested if np.isfinite(tested) else None
         learned.append(Learned(benchmark, category, VALUES[best], float(r[best]), p, None, count, size))
     return _adjusted(learned)
@@ -179,10 +179,10 @@ def _adjusted(learned: list[Learned]) -> list[Learned]:
     categories."""
     tested = [n for n, one in enumerate(learned) if one.p is not None and np.isfinite(one.p)]
     p_values = adjusted([min(1.0, len(VALUES) * (learned[n].p or 0.0)) for n in tested])
-    found = list(learned)
+    results = list(learned)
     for n, p in zip(tested, p_values, strict=True):
-        found[n] = replace(learned[n], p_adjusted=p)
-    return found
+        results[n] = replace(learned[n], p_adjusted=p)
+    return results
 
 
 def _means(values: np.ndarray) -> np.ndarray:
