@@ -101,14 +101,17 @@ class Pack:
 
     def qa(self, argument: Argument, value: str, rating: int) -> tuple[str, str]:
         """Return prompt and answer of a stage 2 example; `rating` is from 1 to 6."""
-        statement = self.fill(
+        return self.rating_prompt(self.statement(argument)), self.rating_answer(value, rating)
+
+    def statement(self, argument: Argument) -> str:
+        """Return an argument as a statement to rate."""
+        return self.fill(
             "qa",
             "statement",
             conclusion=argument.conclusion.rstrip("."),
             agree=self.agreement(argument.stance),
             premise=argument.premise.rstrip(". "),
         )
-        return self.rating_prompt(statement), self.rating_answer(value, rating)
 
     def rating_answer(self, value: str, rating: int) -> str:
         """Return the answer to `rating_prompt`: the rating, with the value's importance as the reason."""
