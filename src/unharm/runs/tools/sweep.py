@@ -40,6 +40,7 @@ from unharm.runs.pipeline import stages_to
 from unharm.runs.plan import Plan
 from unharm.runs.shards import all_shards
 from unharm.runs.tools.sweep_result import Point, SweepRow, point_text, verdict_of
+from unharm.scoring.built_in.rating import rating_of
 from unharm.scoring.coherence import coherence_flag
 from unharm.store.store import Store
 from unharm.store.tables import csv_bytes
@@ -181,7 +182,9 @@ def sweep_data(study: Study, arm: str, store: Store) -> dict[str, Any]:
     """Return the study of a sweep as plain data: one arm, its profiles, two short benchmarks."""
     data: dict[str, Any] = study.model_dump(mode="json", exclude_defaults=True)
     folder = store.root.absolute() / "sweep"
-    chosen: dict[str, Any] = {"questionnaire": {"file": str(folder / "questionnaire.csv"), "max_tokens": 8}}
+    chosen: dict[str, Any] = {
+        "questionnaire": {"file": str(folder / "questionnaire.csv"), "max_tokens": 12}
+    }
     texts = [n for n in study.benchmarks.chosen() if BENCHMARKS[n].mode != "rate"]
     if texts:
         first = min(texts, key=lambda n: BENCHMARKS[n].mode != "continue")
@@ -212,8 +215,7 @@ def result_of(run: Run, point: Point, arm: str) -> SweepRow:
     for shard in all_shards(run):
         completions = run.store.scan(shard.completions)
         if shard.benchmark == "questionnaire":
-            ratings = expected_ratings(completions)
-            by_subject.setdefault(shard.subject, []).append(ratings)
+            by_subject.setdefault(shard.subject, []).append(_ratings(completions))
         else:
             texts = completions.filter(pl.col("status") == "completed").select("text").collect()["text"]
             broken[shard.subject.arm] += [bool(coherence_flag(text)) for text in texts]
@@ -230,6 +232,19 @@ def result_of(run: Run, point: Point, arm: str) -> SweepRow:
         _mean([f.span for f in fits]), shares[arm], shares["vanilla"],
         verdict_of(fits, shares[arm], shares["vanilla"], bool(failed_names(run))),
     )  # fmt: skip
+
+
+def _ratings(completions: pl.LazyFrame) -> pl.DataFrame:
+    """Return prompt_id and `value`, the rating of each completion.
+
+    It is the expected rating where the engine tells the answers' probabilities, else that of the text.
+    """
+    expected = expected_ratings(completions).select("prompt_id", "value")
+    if expected["value"].count():
+        return expected
+    texts = completions.select("prompt_id", "text").collect()
+    ratings = [rating_of(text) for text in texts["text"]]
+    return texts.select("prompt_id", value=pl.Series(ratings, dtype=pl.Float64))
 
 
 def _trained(run: Run, arm: str) -> tuple[int, float | None]:
