@@ -10,6 +10,7 @@ import yaml
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 from unharm.profiles.extreme import extreme
+from unharm.prompting.compose import Composer
 from unharm.prompting.pack import EMBEDDED, load_pack
 
 
@@ -43,3 +44,24 @@ def test_unknown_slots_and_missing_wordings_are_named(tmp_path: Path) -> None:
     assert "expected a list of 6 phrases" in broken(tmp_path, {"likeness": ["a", "b"]})
     assert "the definition is missing" in broken(tmp_path, {"values": {}})
     assert "not a template" in broken(tmp_path, {"ask": "{prompt"})
+
+
+def test_a_pack_takes_what_it_leaves_out_from_another(tmp_path: Path) -> None:
+    path = tmp_path / "pack.yaml"
+    path.write_text("extends: default\nqa: {answer: 'I say {rating}.'}\n")
+    pack, default = load_pack(str(path)), load_pack("default")
+    assert pack.rating_answer("power", 3) == "I say 3."
+    assert pack.text("qa", "prompt") == default.text("qa", "prompt")
+    assert pack.key != default.key
+    path.write_text("extends: defualt\n")
+    with pytest.raises(UserError, match=r"unknown pack 'defualt'"):
+        load_pack(str(path))
+    path.write_text("extends: default\nqa: {answer: no number}\n")
+    with pytest.raises(UserError, match=r"pack.yaml:2.*qa.answer: the slot \{rating\} is missing"):
+        load_pack(str(path))
+
+
+def test_an_answer_that_begins_with_the_value_has_no_options() -> None:
+    assert Composer(load_pack("default"), "", "rate", "base").options[0] == " 1"
+    assert Composer(load_pack("value-first"), "", "rate", "base").options == ()
+    assert load_pack("value-first").rating_answer("power", 6) == " power: 6"

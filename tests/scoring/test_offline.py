@@ -20,7 +20,8 @@ def test_every_scorer_of_the_table_has_its_function() -> None:
     ("text", "value"),
     [(" 4", 4), ("4, for me", 4), ("**4**", 4), (" 4/6", 4), ("(4)", 4), ("6 (very much like me)", 6),
      ("7", None), ("0", None), ("44", None), ("4.5", None), ("4-5", None), ("4 or 5", None), ("four", None),
-     ("I say 4", None), ("", None), ("   ", None), ("1 to 6", None)],
+     ("I say 4", None), ("", None), ("   ", None), ("1 to 6", None), ("power: 6", 6), ("Self-direction, 1", 1), ("power 1 to 6", None),
+     ("wealth: 6", None), ("power", None)],
 )  # fmt: skip
 def test_ratings_are_read_strictly(text: str, value: float | None) -> None:
     assert one("rating", text) == value

@@ -20,10 +20,12 @@ from support.commands import start, unharm
 from support.studies import study_data
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
+from unharm.runs.adapters import loss_curves
 from unharm.runs.context import Run
 from unharm.runs.pipeline import run_study
 from unharm.runs.shards import all_shards
 from unharm.study.check import parse_study
+from unharm.training.loss_fall import hardly_trained
 
 
 def journal(run_folder: Path, event: str = "done") -> list[dict[str, Any]]:
@@ -70,6 +72,10 @@ def test_every_link_of_the_chain_is_there(finished: tuple[Run, dict[str, Any]]) 
     assert alignment.filter((pl.col("arm") == "vanilla") & (pl.col("reading") == "text")).height == 3
     associations = pl.read_csv(root / "findings" / "associations.csv", infer_schema_length=None)
     assert set(associations["arm"]) == {"icl", "vim"}
+    hardly = hardly_trained(loss_curves(run))
+    assert hardly  # one or two steps teach nothing, and the report says so
+    page = (root / "report.html").read_text()
+    assert all(row.sentence in page for row in hardly)
 
 
 def test_every_completion_has_one_score_by_id(finished: tuple[Run, dict[str, Any]]) -> None:

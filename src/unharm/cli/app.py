@@ -88,8 +88,25 @@ def train(
     export: Annotated[
         Path | None, typer.Option(help="Copy the adapters into this folder, each with a model card.")
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="lr=1e-4,3e-4",
+            help="Try settings of training.vim on two profiles instead, and say which one aligns.",
+        ),
+    ] = None,
+    profile: Annotated[
+        list[str] | None, typer.Option(help="With --sweep: a profile to train on; by default two.")
+    ] = None,
 ) -> None:
     """Train the adapters of a study. Earlier stages run first where they are not done."""
+    if sweep:
+        from unharm.cli.sweep import sweep_study
+
+        sweep_study(study, set_, executor, sweep, profile, as_json)
+        return
+    if profile:
+        raise UserError("this option needs --sweep", "--profile")
     run_to(study, set_, "adapters", as_json, executor, export)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from unharm.benchmarks.benchmark import Mode
 from unharm.core.errors import UserError
 from unharm.core.records import Subject
+from unharm.core.templates import slots_of
 from unharm.prompting.pack import Pack
 from unharm.prompting.settings import Prompting
 
@@ -185,10 +186,11 @@ class Composer:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The beginnings of the answers for ratings 1 to 6; empty unless the mode is `rate`."""
-        if self.mode != "rate":
-            return ()
+        """The beginnings of the answers for ratings 1 to 6; empty unless the mode is `rate`, and where
+        another slot stands before the rating."""
         before = self.pack.text("qa", "answer").partition("{rating}")[0]
+        if self.mode != "rate" or slots_of(before):
+            return ()
         if self.style != "base":  # as in training: after a chat template, answers have no leading space
             before = before.lstrip()
         return tuple(f"{before}{rating}" for rating in range(1, 7))

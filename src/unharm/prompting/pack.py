@@ -8,14 +8,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from unharm.core.errors import Problem, raise_all
+from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.hashing import content_hash
 from unharm.core.records import Argument, Profile
 from unharm.core.templates import slots_of
 from unharm.core.values import VALUES
 
-EMBEDDED: dict[str, str] = {"default": "prompting/default.yaml", "toy": "study/demo/data/pack.yaml"}
+EMBEDDED: dict[str, str] = {
+    "default": "prompting/default.yaml",
+    "value-first": "prompting/value_first.yaml",
+    "toy": "study/demo/data/pack.yaml",
+}
+EXTENDS = "extends"
+"""Field of a pack that takes the wordings that it leaves out from another embedded pack."""
 
 SLOTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("ag", "prompt"): ("conclusion", "would"),
@@ -101,14 +107,17 @@ class Pack:
 
     def qa(self, argument: Argument, value: str, rating: int) -> tuple[str, str]:
         """Return prompt and answer of a stage 2 example; `rating` is from 1 to 6."""
-        statement = self.fill(
+        return self.rating_prompt(self.statement(argument)), self.rating_answer(value, rating)
+
+    def statement(self, argument: Argument) -> str:
+        """Return an argument as a statement to rate."""
+        return self.fill(
             "qa",
             "statement",
             conclusion=argument.conclusion.rstrip("."),
             agree=self.agreement(argument.stance),
             premise=argument.premise.rstrip(". "),
         )
-        return self.rating_prompt(statement), self.rating_answer(value, rating)
 
     def rating_answer(self, value: str, rating: int) -> str:
         """Return the answer to `rating_prompt`: the rating, with the value's importance as the reason."""
@@ -172,6 +181,13 @@ def load_pack(name: str) -> Pack:
         path = Path(name).expanduser()
     text = SpecText(read_text(path, "prompt pack"), str(path))
     problems = list(text.problems)
+    if EXTENDS in text.data:
+        parent = text.data.pop(EXTENDS)
+        if parent not in EMBEDDED or name == parent:
+            raise UserError(
+                f"unknown pack {parent!r}", text.where((EXTENDS,)), nearest(str(parent), tuple(EMBEDDED))
+            )
+        text.data = _merged(load_pack(str(parent)).data, text.data)
     for where, slots in SLOTS.items():
         problems += _check_text(text, where, slots)
     chat = text.data.get("chat")
@@ -188,6 +204,16 @@ def load_pack(name: str) -> Pack:
             problems.append(Problem("the definition is missing", text.where(("values", value))))
     raise_all(problems)
     return Pack(text.data)
+
+
+def _merged(parent: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """Return the wordings of a parent with those of a pack in their place."""
+    merged = dict(parent)
+    for name, node in data.items():
+        above = merged.get(name)
+        both = isinstance(node, dict) and isinstance(above, dict)
+        merged[name] = _merged(above, node) if both else node  # type: ignore[arg-type]
+    return merged
 
 
 def _check_text(text: SpecText, path: tuple[str, ...], slots: tuple[str, ...]) -> list[Problem]:

@@ -58,6 +58,7 @@ class ReportInputs:
         record: The manifest.
         profiles: Number of profiles.
         stand_ins: For each stand-in scorer: title of the benchmark, name and description of the scorer.
+        hardly_trained: Sentences on arms whose training loss hardly fell.
         failed: The adapters that are left out, each with the reason.
         notes: Notes on the prompts, each with the title of its benchmark.
         examples: Completions to show.
@@ -71,6 +72,7 @@ class ReportInputs:
     record: Mapping[str, Any]
     profiles: int
     stand_ins: list[tuple[str, str, str]]
+    hardly_trained: list[str]
     failed: Mapping[str, str]
     notes: list[tuple[str, str]]
     examples: list[ExampleCompletion]

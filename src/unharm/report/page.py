@@ -73,6 +73,7 @@ def render(inputs: ReportInputs) -> str:
         harm_name=harm_name,
         profiles=inputs.profiles,
         trained=trained_rows(inputs.curves),
+        hardly_trained=inputs.hardly_trained,
         failed=inputs.failed,
         unscored=tables["unscored"].to_dicts(),
         completions=_completions(tables["scorers"]),

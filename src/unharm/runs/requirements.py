@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from unharm.core.arms import external_adapter, has_adapter
-from unharm.core.models.peft_folder import configuration, find_adapter
+from unharm.core.models.peft_folder import ALL_LINEAR, configuration, find_adapter
 from unharm.runs import keys
+from unharm.runs.adapters import adapter_tasks
 from unharm.runs.context import Run
 
 ROOMY = 8192
@@ -48,10 +49,23 @@ def adapter_shape(run: Run) -> tuple[int, frozenset[str]]:
     targets = [c.get("target_modules") for c in configurations]
     if any(has_adapter(arm) and not external_adapter(arm) for arm in study.arms):
         ranks.append(study.training.lora.r)
-        targets.append(study.training.lora.targets)
+        targets.append(_trained_targets(run))
     names: set[str] = set()
     for target in targets:
         if not isinstance(target, list | tuple):
             return max(ranks, default=1), frozenset()
         names |= {str(name).rpartition(".")[2] for name in target}
     return max(ranks, default=1), frozenset(names)
+
+
+def _trained_targets(run: Run) -> list[str] | None:
+    """Return the target modules of the adapters that the study trains; None where they are not known.
+
+    A trained adapter names the modules that a preset stands for.
+    """
+    for task in adapter_tasks(run).trained:
+        if run.store.done(task.artefact):
+            names = configuration(run.store.locate(task.artefact)).get("target_modules")
+            return [str(name) for name in names] if isinstance(names, list) else None
+    targets = list(run.study.training.lora.targets)
+    return None if targets == [ALL_LINEAR] else targets

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from unharm.core.errors import UserError
-from unharm.core.models.peft_folder import Lora
+from unharm.core.models.peft_folder import ALL_LINEAR, PUBLISHED_TARGETS, Lora
 from unharm.core.models.transformers import replace_module
 
 
@@ -117,9 +117,17 @@ class StackedLinear(nn.Module):
 def target_modules(model: nn.Module, targets: list[str]) -> dict[str, nn.Linear]:
     """Return the linear modules whose name is, or ends with, one of `targets`, as PEFT matches them.
 
+    `all-linear` matches every linear module but the output layer. Where the published targets match nothing
+    because queries, keys and values are one module, that module takes their place.
+
     Raises:
         UserError: Some targets match nothing, or a module that is not linear. All are named.
     """
+    if ALL_LINEAR in targets:
+        head = getattr(model, "get_output_embeddings", lambda: None)()
+        return {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head}
+    if sorted(targets) == sorted(PUBLISHED_TARGETS):
+        targets = _fused_targets(model) or targets
     linear_modules: dict[str, nn.Linear] = {}
     problems = []
     for target in targets:
@@ -137,6 +145,18 @@ def target_modules(model: nn.Module, targets: list[str]) -> dict[str, nn.Linear]
         )
     order = [n for n, _ in model.named_modules() if n in linear_modules]
     return {n: linear_modules[n] for n in order}
+
+
+FUSED = ("qkv_proj", "query_key_value", "Wqkv", "c_attn")
+"""Names of modules that compute queries, keys and values at once, as in Phi-3 and GPT-NeoX."""
+
+
+def _fused_targets(model: nn.Module) -> list[str]:
+    """Return the fused modules of a model that has none of the published targets; empty for others."""
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if names & set(PUBLISHED_TARGETS):
+        return []
+    return [name for name in FUSED if name in names]
 
 
 class Stack:

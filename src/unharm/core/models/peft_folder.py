@@ -18,13 +18,34 @@ if TYPE_CHECKING:
 ADAPTER_FILES = WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
+ALL_LINEAR = "all-linear"
+"""A target that stands for every linear module but the output layer, as in PEFT."""
+PUBLISHED_TARGETS = ["q_proj", "v_proj"]
+"""The targets of the published recipe."""
+
+
 class Lora(Spec):
-    """Shape of an adapter (Hu et al., 2021)."""
+    """Shape of an adapter (Hu et al., 2021). `lora: all-linear` is short for `targets: all-linear`."""
 
     r: Few = 8
     alpha: Amount = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    targets: Annotated[list[str], Field(min_length=1)] = ["q_proj", "v_proj"]
+    targets: Annotated[list[str], Field(min_length=1)] = Field(
+        PUBLISHED_TARGETS, description="names of linear modules, or all-linear"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            data = {"targets": data}
+        if isinstance(data, dict) and isinstance(data.get("targets"), str):
+            if data["targets"] != ALL_LINEAR:
+                raise ValueError(
+                    f"unknown targets {data['targets']!r}: give a list of module names, or {ALL_LINEAR}"
+                )
+            data = data | {"targets": [ALL_LINEAR]}
+        return data
 
 
 class AdapterSource(Spec):
@@ -54,11 +75,12 @@ def write_adapter(
     from peft import LoraConfig
     from safetensors.torch import save_file
 
+    targets = _module_names(lora.targets, tensors)
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=sorted(lora.targets),
+        target_modules=targets,
         task_type="CAUSAL_LM",
         base_model_name_or_path=base,
         revision=revision or None,
@@ -66,10 +88,18 @@ def write_adapter(
     )
     config.save_pretrained(str(folder))
     path = folder / CONFIG  # PEFT writes sets in any order; sorted, equal adapters have equal bytes
-    data = json.loads(path.read_text()) | {"target_modules": sorted(lora.targets)}
+    data = json.loads(path.read_text()) | {"target_modules": targets}
     path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
     plain = {n: t.detach().cpu().float().contiguous() for n, t in tensors.items()}
     save_file(plain, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _module_names(targets: list[str], tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Return the targets as module names, sorted: a preset is replaced by the names that it stands for."""
+    modules = {name.removeprefix("base_model.model.").rpartition(".lora_")[0] for name in tensors}
+    if all(any(m == t or m.endswith(f".{t}") for m in modules) for t in targets):
+        return sorted(targets)
+    return sorted({module.rpartition(".")[2] for module in modules})
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ from unharm.runs.adapters import (
     failed_temporarily,
     failure_reason,
     import_adapter,
+    loss_curves,
     record_failure,
     write_curves,
 )
@@ -27,6 +28,7 @@ from unharm.runs.faults import record_fault
 from unharm.runs.shards import forget_shards
 from unharm.runs.stages.training_session import Session
 from unharm.training.checkpoints import FOLDER, checkpointed_stacks
+from unharm.training.loss_fall import hardly_trained
 from unharm.training.stack_size import MAX_STACK
 
 PER_PROCESS = 16
@@ -59,6 +61,8 @@ def make_adapters(run: Run) -> None:
             run.store.refresh("adapters", "failed", FOLDER)
     forget_shards(run)
     write_curves(run)
+    for arm in hardly_trained(loss_curves(run)):
+        say(arm.sentence)
     for name, reason in failed_names(run).items():
         say(f"{name}: not trained, and left out of the following stages ({reason})")
 

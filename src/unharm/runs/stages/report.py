@@ -24,6 +24,7 @@ from unharm.runs.shards import all_shards
 from unharm.store.checked import read_checked
 from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
+from unharm.training.loss_fall import hardly_trained
 
 PER_SUBJECT = 2
 """Number of completions shown per benchmark and arm."""
@@ -89,14 +90,16 @@ def report_inputs(run: Run) -> ReportInputs:
         for scorer in spec.scorers
         if run.plan.scorers[scorer].stand_in
     ]
+    curves = loss_curves(run)
     return ReportInputs(
         reported(run.study),
         str(run.store.root),
         stored_tables(run.store.root),
-        loss_curves(run),
+        curves,
         json.loads(manifest),
         len(run.plan.profiles),
         stand_ins,
+        [arm.sentence for arm in hardly_trained(curves)],
         failed_names(run),
         [(BENCHMARKS[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
         chosen_examples(run.store, all_shards(run)),
