@@ -1,13 +1,17 @@
 """Kill a run at random moments, again and again, and count what was lost, done twice, or came out otherwise.
 
     python bench/kills.py quickstart --kills 30 --seed 1 [--ray] [--workers 2] [--set key=value ...]
+    python bench/kills.py quickstart --kills 10 --seed 2 --over-stages --plain FOLDER
 
 The process that leads the run gets SIGTERM, SIGHUP or SIGKILL; a worker, or (with --ray) a node of a cluster of two,
 gets SIGKILL. After SIGTERM and SIGHUP the process has to end by itself, with exit code 143 or 129. A node comes back, a
 leading process is started again with the same command. In the end the run is compared with one that nobody
-disturbed.
+disturbed: made in --plain where that folder has no run yet, so that several parts can share it.
 
-The last line is JSON: kills by kind; tasks; begun_again by stage (tasks that were on their way at a kill: adapters,
+The moments are drawn between --shortest and --longest seconds after a start. With --over-stages they are drawn
+within each stage in turn, as long as the undisturbed run took for it, so that short stages get their kills too.
+
+The last line is JSON: kills by kind; stages (kills by the stage that ran); tasks; begun_again by stage (tasks that were on their way at a kill: adapters,
 of which a stack has several; shards of completions, of which an engine has several on their way; shards of scores);
 kept_share (of the completions of shards that were begun again, those that were kept and not made again);
 finished_twice; completions, unique_completions, scores, unique_scores; unreadable (files without their checksum);
@@ -42,6 +46,10 @@ from unharm.store import journal
 from unharm.store.store import Store
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+STARTING = "start"
+"""Before the first stage: imports, checks, the lock."""
+OFTEN = "import unharm.runs.status as s; s.EVERY = 0.1; from unharm.cli.app import main; main()"
+"""The command line with a status that is written more often, so that short stages are seen."""
 PARTS = ("completions", "scores", "adapters", "examples", "findings")
 
 
@@ -59,64 +67,139 @@ def workers_of(leading: subprocess.Popen[bytes], ray: bool) -> list[psutil.Proce
     return mine
 
 
+class Session:
+    """One start of the command, and where it stands."""
+
+    def __init__(self, command: list[str], folder: Path):
+        self.folder, self.began = folder, time.time()
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def steps(self) -> dict[str, str]:
+        """The stages of this session: `waiting`, `running` or `done`; empty before the first."""
+        with contextlib.suppress(OSError, ValueError):
+            status = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
+            if status["began"] >= self.began:
+                return dict(status["steps"])
+        return {}
+
+    def stage(self) -> str:
+        """The stage that runs now."""
+        steps = self.steps()
+        return next((name for name, state in steps.items() if state == "running"), STARTING)
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_for(self, stage: str) -> None:
+        """Wait until a stage has begun, or the process has ended."""
+        while self.running() and stage != STARTING and self.steps().get(stage, "waiting") == "waiting":
+            time.sleep(0.02)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so long, or until the process has ended."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.running():
+            time.sleep(0.02)
+
+    def finish(self) -> None:
+        """Wait for the end. Exit where the run failed."""
+        _, errors = self.process.communicate()
+        if self.process.returncode not in (0, 3):
+            sys.exit(f"the run failed ({self.process.returncode}):\n{errors.decode()[-3000:]}")
+
+
+def timed(command: list[str], folder: Path) -> dict[str, float]:
+    """Run to the end and return the seconds of each stage."""
+    session = Session(command, folder)
+    seconds: dict[str, float] = {}
+    while session.running():
+        before = time.monotonic()
+        stage = session.stage()
+        time.sleep(0.1)
+        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - before
+    session.finish()
+    return seconds
+
+
+def moments(
+    words: argparse.Namespace, draw: random.Random, seconds: dict[str, float]
+) -> list[tuple[str, float]]:
+    """The stage and the seconds after its begin of each kill."""
+    if not words.over_stages:
+        return [(STARTING, draw.uniform(words.shortest, words.longest)) for _ in range(words.kills)]
+    names = list(seconds)
+    chosen = [names[n * len(names) // words.kills] for n in range(words.kills)]
+    return [(name, draw.uniform(0, seconds[name] / chosen.count(name))) for name in chosen]
+
+
 def disturbed(
-    command: list[str], words: argparse.Namespace, nodes: Nodes | None, folder: Path
-) -> Counter[str]:
-    """Runs to the end with so many kills; gives how many of each kind there were."""
+    command: list[str],
+    words: argparse.Namespace,
+    nodes: Nodes | None,
+    folder: Path,
+    seconds: dict[str, float],
+) -> tuple[Counter[str], Counter[str]]:
+    """Run to the end with so many kills; return how many of each kind, and in each stage, there were."""
     draw = random.Random(words.seed)
-    kinds = ["driver", "worker", *(["node"] if nodes else [])]
+    kinds = [number.name for number in SIGNALS] + ["worker"] + (["node"] if nodes else [])
     kills: Counter[str] = Counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    print(f"{'kill':>4}  {'after s':>7}  {'kind':<7} {'done':>5}")
-    while kills.total() - kills["too slow"] < words.kills:
-        wait = draw.uniform(words.shortest, words.longest)
-        until = time.monotonic() + wait
-        while time.monotonic() < until and process.poll() is None:
-            time.sleep(0.05)
-        if process.poll() is not None:
-            if process.returncode not in (0, 3):
-                assert process.stderr is not None
-                sys.exit(
-                    f"the run failed ({process.returncode}):\n{process.stderr.read().decode()[-3000:]}"
-                )
+    stages: Counter[str] = Counter()
+    session = Session(command, folder)
+    print(f"{'kill':>4}  {'after s':>7}  {'kind':<7} {'stage':<12} {'done':>5}")
+    for number, (stage, wait) in enumerate(moments(words, draw, seconds), 1):
+        kind = draw.choice(kinds)
+        session.wait_for(stage)
+        session.sleep(wait)
+        if kind == "worker" and not wait_for_workers(session, nodes is not None):
+            kind = draw.choice(SIGNALS).name  # no stage of this session has workers any more
+        if not session.running():
+            session.finish()
             print("the run ended before the kill")
             break
-        kind = draw.choice(kinds)
+        at = session.stage()
         if kind == "worker":
-            mine = workers_of(process, nodes is not None)
-            while not mine and process.poll() is None:  # it is still starting
-                time.sleep(0.2)
-                mine = workers_of(process, nodes is not None)
-            if not mine:
-                continue
-            with contextlib.suppress(psutil.Error):
-                draw.choice(sorted(mine, key=lambda p: p.pid)).kill()
+            with contextlib.suppress(psutil.Error, IndexError):
+                draw.choice(workers_of(session.process, nodes is not None)).kill()
         elif kind == "node" and nodes:
             nodes.tell("remove")
             nodes.tell("add")
         else:
-            number = draw.choice(SIGNALS)
-            process.send_signal(number)
-            kind = number.name
-            try:
-                code = process.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                code, kills["too slow"] = 0, kills["too slow"] + 1
-            if number != signal.SIGKILL and code not in (128 + number, -number, 0, 3):
-                sys.exit(f"after {number.name} the run ended with {code}")
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            kills["too slow"] += not stopped(session, signal.Signals[kind])
+            session = Session(command, folder)
         kills[kind] += 1
+        stages[at] += 1
         done = sum(row["event"] == "done" for row in journal.events(Store(folder)))
-        print(f"{kills.total():>4}  {wait:7.1f}  {kind:<7} {done:>5}", flush=True)
-    told = process.communicate()[1].decode()
-    if process.returncode not in (0, 3):
-        sys.exit(f"the run failed ({process.returncode}):\n{told[-3000:]}")
-    return kills
+        print(f"{number:>4}  {wait:7.1f}  {kind:<7} {at:<12} {done:>5}", flush=True)
+    session.finish()
+    return kills, stages
 
 
-def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
+def wait_for_workers(session: Session, ray: bool) -> bool:
+    """Wait up to ten seconds for a worker; return whether there is one."""
+    until = time.monotonic() + 10
+    while session.running() and time.monotonic() < until:
+        if workers_of(session.process, ray):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def stopped(session: Session, number: signal.Signals) -> bool:
+    """Send a signal; return whether the process ended in time. Exit where it ended with a wrong code."""
+    session.process.send_signal(number)
+    try:
+        code = session.process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        session.process.kill()
+        session.process.wait()
+        return False
+    if number != signal.SIGKILL and code not in (128 + number, -number, 0, 3):
+        sys.exit(f"after {number.name} the run ended with {code}")
+    return True
+
+
+def tally(folder: Path, plain: Path, kills: Counter[str], stages: Counter[str]) -> dict[str, object]:
+    """Return what the last line prints."""
     rows = [r for r in journal.events(Store(folder)) if r["stage"] in ("adapters", "completions", "scores")]
     begun = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "begin")
     done = Counter(f"{r['path']} {r['key']}" for r in rows if r["event"] == "done")
@@ -131,7 +214,8 @@ def tally(folder: Path, plain: Path, kills: Counter[str]) -> dict[str, object]:
     bad = [a for a in every if sha256_of(folder / a.details["path"]) != a.details["sha256"]]
     wanted = sum(r["wanted"] for r in again)
     return {
-        "kills": dict(kills),
+        "kills": {kind: count for kind, count in kills.items() if count},
+        "stages": dict(stages),
         "tasks": len(done),
         "begun_again": dict(twice),
         "kept_share": round(sum(r["kept"] for r in again) / wanted, 3) if wanted else None,
@@ -195,23 +279,27 @@ def main() -> None:
         "--ray", action="store_true", help="on a cluster of two nodes of one processor each"
     )
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument(
+        "--over-stages", action="store_true", help="draw the moments within each stage in turn"
+    )
+    parser.add_argument("--plain", type=Path, help="the folder of the undisturbed run")
     words = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     home = Path(tempfile.mkdtemp(prefix="unharm-kills-"))
-    folder, plain = home / "run", home / "plain"
-    command = [sys.executable, "-m", "unharm", "run", words.study, "--set", "training.save_every=2"]
+    folder, plain = home / "run", words.plain or home / "plain"
+    command = [sys.executable, "-c", OFTEN, "run", words.study, "--set", "training.save_every=2"]
     command += [part for change in words.set for part in ("--set", change)]
-    alone = subprocess.run(
-        [*command, "--set", f"output={plain}"], capture_output=True, text=True, check=False
-    )
-    if alone.returncode not in (0, 3):
-        sys.exit(alone.stderr)
+    times = plain.with_suffix(".seconds.json")
+    if not times.exists():
+        times.write_text(json.dumps(timed([*command, "--set", f"output={plain}"], plain)))
+    seconds = json.loads(times.read_text())
+    print("undisturbed: " + ", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()))
     with perhaps_cluster(words.ray) as nodes:
         command += ["--set", f"output={folder}", "--set", f"executor.workers={words.workers}"]
         if nodes:
             command += ["--executor", "ray", "--set", f"executor.address={nodes.address}"]
-        kills = disturbed(command, words, nodes, folder)
-    print(json.dumps(tally(folder, plain, kills)))
+        kills, stages = disturbed(command, words, nodes, folder, seconds)
+    print(json.dumps(tally(folder, plain, kills, stages)))
     shutil.rmtree(home)
 
 

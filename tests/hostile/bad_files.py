@@ -143,6 +143,10 @@ FILES: list[Row] = [
     ("pack", _pack("name: toy", _aliases(9)), "aliases without end", ("alias",)),
     ("pack", _pack("achievement:", "achivement:"), "a misspelt value", ("definition is missing",)),
     ("pack", _pack("importance:", "importants:"), "no words of importance", ("6 phrases",)),
+    ("pack", _pack("name: toy", "name: !!binary aGk="), "bytes in a pack", ("unknown tag",)),
+    ("pack", _pack("name: toy", 'name: "\\ud83d"'), "half a character in a pack", ("character",)),
+    ("pack", _pack("name: toy", 'name: "\\0"'), "a zero byte in a pack", ("zero byte",)),
+    ("pack", _pack("name: toy", f"name: 0x{'f' * 5000}"), "a number of 5,000 digits in a pack", ("digits",)),
     ("pack", b"\xff\xfe\x00", "bytes that are no text", ("UTF-8",)),
     ("pack", b"PK\x03\x04", "an archive", ("YAML",)),
     # ---- rubrics -----------------------------------------------------------------------
@@ -166,6 +170,12 @@ FILES: list[Row] = [
      "one verdict", ("verdicts",)),
     ("rubric", "name: a\nmeasures: flagged\nsystem: s\nuser: '{prompt}{answer}'\nverdicts: {safe: 0, bad: .nan}\n",
      "a verdict that is no number", ("verdicts",)),
+    ("rubric", "name: a\nmeasures: flagged\nsystem: s\nuser: '{prompt}{answer}'\n"
+     f"verdicts: {{safe: 0, bad: 0x{'f' * 600}}}\n", "a verdict beyond all numbers", ("digits",)),
+    ("rubric", "name: a\nmeasures: flagged\nsystem: s\nuser: '{prompt}{answer}'\nverdicts: {safe: 0, bad: 1}\n"
+     'categories: ["\\ud800"]\n', "half a character as category", ("character",)),
+    ("rubric", "name: a\nmeasures: flagged\nsystem: s\nuser: '{prompt}{answer}'\nverdicts: {safe: 0, bad: 1}\n"
+     "1: a\nb: c\n", "a number as field", ("unknown field '1'",)),
     ("rubric", "name: a\nmeasures: flagged\nsystem: s\nuser: '{prompt}{answer}'\nverdicts: {safe: 0, 'a b': 1}\n",
      "a verdict of two words", ("verdicts",)),
     ("rubric", "name: a\nmeasures: flagged\nsystem: s\nuser: '{prompt}{answer}'\nverdicts: {safe: 0, b: 1}\n"
@@ -202,6 +212,8 @@ FILES: list[Row] = [
     ("profiles", b"\x00" * 64, "zero bytes", ("profiles",)),
     ("profiles", f"{HEADER}\na,{'1' * 200_000},1,1,1,1,1,1,1,1,1\n", "a field of 200 KB", (":2",)),
     ("profiles.yaml", "a: 5\n", "a number as profile", ("ten values",)),
+    ("profiles.yaml", f"a: {{{VALUES[0]}: 0x{'f' * 5000}, "
+     + ", ".join(f"{v}: 3" for v in VALUES[1:]) + "}\n", "an importance of 5,000 digits", ("digits",)),
     ("profiles.yaml", "a: {power: 3}\n", "nine values missing", ("missing",)),
     ("profiles.yaml", "a: {" + ", ".join(f"{v}: true" for v in VALUES) + "}\n", "booleans", ("1 to 6",)),
     ("profiles.yaml", "a: {" + ", ".join(f"{v}: [3]" for v in VALUES) + "}\n", "lists", ("1 to 6",)),
@@ -248,7 +260,7 @@ FILES: list[Row] = [
      "a number of 5,000 digits", ("number",)),
     ("rtp.jsonl.gz", b"no gzip", "no gzip", ("gzip",)),
     ("rtp.jsonl.gz", gzip.compress(b'{"a": 1}' * 100)[:-20], "a cut gzip", ("gzip",)),
-    ("rtp.jsonl.gz", _gzipped(3 << 30), "3 GB in 3 MB", ("unpack",)),
+    ("rtp.jsonl.gz", _gzipped(200 << 20), "200 MB in 200 KB", ("unpack",)),
     ("hbr.jsonl", '{"prompt_text": 5}\n', "a number as text", ("no text in",)),
     ("hbr.jsonl", '{"axis": "a"}\n', "fields missing", ("no text in",)),
     ("hbr.jsonl", "null\n", "nothing", ("expected an object",)),
@@ -278,7 +290,7 @@ FILES: list[Row] = [
     ("pvq.xlsx", lambda: workbook(FAR_ROW), "a cell in the last row", ("rows",)),
     ("pvq.xlsx", lambda: workbook(ENTITIES), "entities that make 10 GB", (".xlsx",)),
     ("pvq.xlsx", lambda: workbook("<worksheet"), "half a tag", (".xlsx",)),
-    ("pvq.xlsx", lambda: workbook(MANY_ROWS, padding=700), "700 MB in it", ("unpack",)),
+    ("pvq.xlsx", lambda: workbook(MANY_ROWS, padding=100), "100 MB in it", ("unpack",)),
     ("pvq.xlsx", lambda: workbook('<x xmlns="MAIN"/>'), "another document", ("items",)),
     # ---- training texts ----------------------------------------------------------------
     ("arguments.tsv", "", "no arguments", ("empty",)),
@@ -305,6 +317,10 @@ FILES: list[Row] = [
     ("map.json", _deep("[", "]", 100_000), "lists in lists", ("not a map",)),
     ("hypotheses", "hypotheses: []\n", "no hypothesis", ("list of hypotheses",)),
     ("hypotheses", "hypotheses: [5]\n", "a number", ("with its fields",)),
+    ("hypotheses", 'hypotheses: [{id: "a\\e[2J", value: power, sign: "+", harm: h, in: {rtp: }}]\n',
+     "an id that clears the screen", ("control",)),
+    ("hypotheses", f"hypotheses: [{{id: a, value: power, sign: '+', harm: {'h' * 300}, in: {{rtp: }}}}]\n",
+     "a harm of 300 bytes", ("255",)),
     ("hypotheses", "hypotheses: [{id: a, value: greed, sign: '+', harm: h, in: {rtp: }}]\n", "a value",
      ("greed",)),
     ("hypotheses", "hypotheses: [{id: a, value: power, sign: '0', harm: h, in: {rtp: }}]\n", "a sign",

@@ -11,6 +11,7 @@ from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.errors import Problem, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.hashing import content_hash
+from unharm.core.printable import name_problem
 from unharm.core.values import VALUES, canonical
 
 EMBEDDED = "published"
@@ -85,6 +86,9 @@ def _problems(row: Any, loc: tuple[str | int, ...], text: SpecText) -> list[Prob
     for name in ("id", "value", "sign", "harm", "in"):
         if name not in row:
             problems.append(Problem(f"the field {name!r} is missing", text.where(loc)))
+    for name in ("id", "harm"):
+        if what := name_problem(str(row.get(name, ""))):
+            problems.append(Problem(what, text.where((*loc, name)), "choose another name"))
     value = canonical(str(row.get("value", "")))
     if "value" in row and value not in VALUES:
         problems.append(

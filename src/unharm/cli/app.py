@@ -83,6 +83,7 @@ def run(
 def train(
     study: StudyArg,
     set_: SetOption = None,
+    into: IntoOption = None,
     executor: ExecutorOption = None,
     as_json: JsonOption = False,
     export: Annotated[
@@ -103,32 +104,46 @@ def train(
     if sweep:
         from unharm.cli.sweep import sweep_study
 
+        if into:
+            raise UserError("a sweep does not write into a run folder", "--into", "leave it out")
         sweep_study(study, set_, executor, sweep, profile, as_json)
         return
     if profile:
         raise UserError("this option needs --sweep", "--profile")
-    run_to(study, set_, "adapters", as_json, executor, export)
+    run_to(study, set_, "adapters", as_json, executor, export, into)
 
 
 def generate(
-    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+    study: StudyArg,
+    set_: SetOption = None,
+    into: IntoOption = None,
+    executor: ExecutorOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Generate the completions of a study. Earlier stages run first where they are not done."""
-    run_to(study, set_, "completions", as_json, executor)
+    run_to(study, set_, "completions", as_json, executor, into=into)
 
 
 def score(
-    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+    study: StudyArg,
+    set_: SetOption = None,
+    into: IntoOption = None,
+    executor: ExecutorOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Score the completions of a study. Earlier stages run first where they are not done."""
-    run_to(study, set_, "scores", as_json, executor)
+    run_to(study, set_, "scores", as_json, executor, into=into)
 
 
 def analyze(
-    study: StudyArg, set_: SetOption = None, executor: ExecutorOption = None, as_json: JsonOption = False
+    study: StudyArg,
+    set_: SetOption = None,
+    into: IntoOption = None,
+    executor: ExecutorOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make the metrics and findings of a study. Earlier stages run first where they are not done."""
-    run_to(study, set_, "findings", as_json, executor)
+    run_to(study, set_, "findings", as_json, executor, into=into)
 
 
 def report(

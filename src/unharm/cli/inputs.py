@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unharm.cli.common import JsonOption, SetOption, StudyArg, run_to
+from unharm.cli.common import IntoOption, JsonOption, SetOption, StudyArg, run_to
 from unharm.core.errors import UserError, nearest
 from unharm.core.terminal import tell
 
@@ -45,9 +45,11 @@ def list_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption =
 
 
 @profiles.command("make")
-def make_profiles(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def make_profiles(
+    study: StudyArg, set_: SetOption = None, into: IntoOption = None, as_json: JsonOption = False
+) -> None:
     """Write the profiles of a study into its run folder."""
-    run_to(study, set_, "profiles", as_json)
+    run_to(study, set_, "profiles", as_json, into=into)
 
 
 @profiles.command("show")
@@ -95,9 +97,11 @@ def compare_profiles(
 
 
 @corpus.command("make")
-def make_corpus(study: StudyArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def make_corpus(
+    study: StudyArg, set_: SetOption = None, into: IntoOption = None, as_json: JsonOption = False
+) -> None:
     """Make the training examples of a study."""
-    run_to(study, set_, "examples", as_json)
+    run_to(study, set_, "examples", as_json, into=into)
 
 
 @corpus.command("audit")

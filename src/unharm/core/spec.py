@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -81,6 +82,8 @@ def text_value_problem(text: str) -> str:
         return f"give a shorter text: at most {LONGEST_TEXT:,} bytes"
     if any(len(part.encode()) > LONGEST for part in text.split("/")):
         return f"give a shorter name: at most {LONGEST} bytes"
+    if text.startswith("~") and not _has_home(text):
+        return "give the path in full: there is no such user"
     if "://" in text:
         place = text.partition("://")[2]
         if "@" in place.partition("/")[0]:
@@ -88,6 +91,15 @@ def text_value_problem(text: str) -> str:
         if re.search(r"[?#]", place):
             return "give the URL without a query: keys belong in the environment"
     return ""
+
+
+def _has_home(text: str) -> bool:
+    """Return whether the user after `~` has a home folder."""
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        return False
+    return True
 
 
 def one_of(names: tuple[str, ...]) -> AfterValidator:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from unharm.core.printable import printable
 from unharm.core.secrets import redact
@@ -52,9 +53,15 @@ def warn(text: str) -> None:
 def guarded_streams() -> Iterator[None]:
     """Let both streams take every character, and write what is left at the end.
 
+    A stream that was closed before this process began leads nowhere: otherwise the next file that is opened
+    would get its number, and what a library prints.
+
     Raises:
         OutputClosed: The reader has gone, or the disk behind it is full.
     """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere(number))
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -64,6 +71,18 @@ def guarded_streams() -> Iterator[None]:
     finally:
         with _closing():
             sys.stdout.flush()
+
+
+def _nowhere(number: int) -> TextIO:
+    """Return a stream that leads nowhere, with this number where it is free."""
+    handle = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.fstat(number)
+    except OSError:
+        os.dup2(handle, number)
+        os.close(handle)
+        handle = number
+    return open(handle, "w", encoding="utf-8", closefd=False)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 
 TopTokens = list[tuple[str, float]]
 """The most likely tokens at one place, with their log probabilities."""
+ROUNDING = 0.01
+"""By how much a server's log probability may be above 0."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,26 @@ def _top_tokens(logprobs: Any) -> tuple[list[TopTokens], tuple[str, ...]]:
         if places:
             tops = [[_pair(t) for t in _part(p, "top_logprobs") or ()] for p in places]
             return tops, tuple(str(_part(p, "token")) for p in places)
-        tops = [list(place.items()) for place in _part(logprobs, "top_logprobs") or () if place]
+        tops = [
+            [(str(token), _log(p)) for token, p in place.items()]
+            for place in _part(logprobs, "top_logprobs") or ()
+            if place
+        ]
         return tops, tuple(str(t) for t in _part(logprobs, "tokens") or ())
     except (AttributeError, TypeError, ValueError):
         return [], ()
 
 
 def _pair(entry: Any) -> tuple[str, float]:
-    return str(_part(entry, "token")), float(_part(entry, "logprob"))
+    return str(_part(entry, "token")), _log(_part(entry, "logprob"))
+
+
+def _log(value: Any) -> float:
+    """Return a log probability, at most 0. Raise `ValueError` if it is none."""
+    number = float(value)
+    if not number <= ROUNDING:
+        raise ValueError("no log probability")
+    return min(number, 0.0)
 
 
 def _part(value: Any, name: str) -> Any:

@@ -141,7 +141,7 @@ class Rubric:
         lines = [line.strip() for line in rest.splitlines() if line.strip()]
         named: list[str] = []
         if self.categories and lines and re.fullmatch(r"[\d\s,;–-]+", lines[0]):
-            numbers = [int(n) for n in re.findall(r"\d+", lines.pop(0))]
+            numbers = [int(n) for n in re.findall(r"\d+", lines.pop(0)) if len(n) <= 3]
             named = [self.categories[n - 1] for n in numbers if 1 <= n <= len(self.categories)]
         return self._verdict(match["word"], match["of"], named, " ".join(lines))
 

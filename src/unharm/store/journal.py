@@ -40,7 +40,7 @@ def events(store: Store) -> Iterator[dict[str, Any]]:
         for line in text.splitlines():
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict) and {"event", "stage", "path"} <= set(row):
                 yield row

@@ -139,7 +139,7 @@ class Store:
             same_key = marker["key"] == artefact.key
             target = self._inside(marker["path"])
             checksum = str(marker["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         if not same_key or not (target.exists() or self.remote):
             return None
@@ -205,7 +205,7 @@ class Store:
                 marker = json.loads(path.read_text(encoding="utf-8"))
                 name = path.relative_to(root).as_posix().removesuffix(".json")
                 artefacts.append(Artefact(name, str(marker["key"]), marker))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 continue
         return artefacts
 
@@ -379,13 +379,13 @@ class Store:
         return Parts(self.root / PARTS / f"{artefact.path}.{artefact.key[:12]}.jsonl")
 
     def read_plain(self, path: str) -> str | None:
-        """Return the text of a file, or None if it does not exist."""
+        """Return the text of a file, or None if it does not exist. Bytes that are no text are replaced."""
         if self.remote:
             data = self.remote.read(path)
-            return None if data is None else data.decode("utf-8")
+            return None if data is None else data.decode("utf-8", "replace")
         try:
-            return (self.root / path).read_text(encoding="utf-8")
-        except FileNotFoundError:
+            return (self.root / path).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
     def _temporary(self) -> Path:

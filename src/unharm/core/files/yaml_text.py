@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from unharm.core.errors import Problem, UserError
+from unharm.core.printable import text_problem
 
 Loc = tuple[str | int, ...]
 
@@ -16,6 +17,11 @@ DEEPEST = 60
 """Levels of lists and mappings in each other."""
 MOST_REPEATS = 10_000
 """Items that aliases may repeat: nine aliases of nine aliases, nine times over, are 400 million."""
+MOST_BITS = 1000
+"""Size of a whole number: larger ones are no floating-point number, and Python does not print them."""
+YAML_TAG = "tag:yaml.org,2002:"
+SCALARS = ("str", "int", "float", "bool", "null")
+"""Kinds of values that JSON has too, so that what is read can be stored."""
 
 
 class SpecText:
@@ -146,10 +152,10 @@ class _Plain:
                 )
         self._seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, where)
-        if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
-            message = f"unknown tag {node.tag.rpartition(':')[2]!r}"
-            self.text.problems.append(Problem(message, where, "remove it"))
+            field = ".".join(map(str, loc))
+            return self._scalar(node, f"{where}: {field}" if field else where)
+        if node.tag not in (f"{YAML_TAG}map", f"{YAML_TAG}seq"):
+            self._unknown_tag(node, where)
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -162,28 +168,52 @@ class _Plain:
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             where = f"{self.text.name}:{key_node.start_mark.line + 1}"
-            if key_node.tag == "tag:yaml.org,2002:merge":
+            if key_node.tag == f"{YAML_TAG}merge":
                 message = "merge keys (<<) are not supported"
                 self.text.problems.append(Problem(message, where, "write the merged fields out"))
                 continue
-            key = self._scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, (str, int, float, bool)):
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == f"{YAML_TAG}null":
                 self.text.problems.append(Problem("a field name must be a word", where))
                 continue
+            key = self._text(key_node.value, where)  # as it is written: `yes` and `1` are names
             if key in result:
                 message = f"the field {key!r} is given twice"
                 self.text.problems.append(Problem(message, where, "keep one of them"))
-            result[key] = self.convert(value_node, (*loc, str(key)))
-            self.text.lines[(*loc, str(key))] = where
+            result[key] = self.convert(value_node, (*loc, key))
+            self.text.lines[(*loc, key)] = where
         return result
 
     def _scalar(self, node: yaml.ScalarNode, where: str) -> Any:
+        kind = node.tag.removeprefix(YAML_TAG)
+        if kind == "timestamp":  # a date is the text that it is written as
+            return node.value
+        if kind not in SCALARS:
+            self._unknown_tag(node, where)
+            return None
         try:
-            return yaml.SafeLoader("").construct_object(node)
+            value = yaml.SafeLoader("").construct_object(node)
+            if isinstance(value, int) and value.bit_length() > MOST_BITS:
+                raise ValueError("a number with too many digits")
+            return self._text(value, where) if isinstance(value, str) else value
         except (yaml.YAMLError, ValueError, ArithmeticError, IndexError, AttributeError) as error:
             message = str(getattr(error, "problem", None) or error).splitlines()[0][:200]
             self.text.problems.append(Problem(f"not readable: {message}", where))
             return None
+
+    def _unknown_tag(self, node: yaml.Node, where: str) -> None:
+        message = f"unknown tag {node.tag.rpartition(':')[2]!r}"
+        self.text.problems.append(Problem(message, where, "remove it"))
+
+    def _text(self, value: str, where: str) -> str:
+        """Return a text. One that cannot be stored is a problem, and what is wrong in it is replaced.
+
+        JSON, which is read as YAML too, writes characters beyond 16 bits as two halves.
+        """
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        if problem := text_problem(value):
+            self.text.problems.append(Problem(problem, where, "write it without"))
+            return value.encode("utf-8", "replace").decode().replace("\0", "?")
+        return value
 
 
 def read_text(path: Path, content: str) -> str:

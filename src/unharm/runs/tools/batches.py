@@ -167,7 +167,7 @@ def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str,
                 failed += 1
                 continue
             rows.append((*position, judge.version, answer))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(
                 "not a result of a batch of this run",
                 f"{where}:{number}",

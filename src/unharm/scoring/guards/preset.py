@@ -7,11 +7,12 @@ a copy of the template's text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from unharm.core.files.json_text import NotJson, parse_json
 
 Verdict = Literal["safe", "unsafe", "controversial"]
 Message = dict[str, Any]
@@ -147,7 +148,7 @@ def json_object(reply: str) -> dict[str, Any] | None:
     """Read a reply that is one JSON object, perhaps in a code block."""
     block = re.fullmatch(r"\s*```(?:json)?\s*\n(.*)\n```\s*", reply, re.DOTALL)
     try:
-        data = json.loads(block[1] if block else reply)
-    except ValueError:
+        data = parse_json(block[1] if block else reply)
+    except NotJson:
         return None
     return data if isinstance(data, dict) else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,11 +16,14 @@ from typing import Any
 from unharm.core.errors import UserError
 from unharm.core.files.disk import cache_folder
 from unharm.core.hashing import content_hash
+from unharm.core.progress import say
 from unharm.study.demo.world import documents
 
 TOY_VERSION = 1
 TOY_SEED = 7
 END = "<|end|>"
+SAVE_EVERY = 5.0
+"""Seconds between two checkpoints: an interrupted training goes on at the last one."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def train_base(
 ) -> float:
     """Train tokenizer and model on `texts` and write a transformers folder to `out`.
 
-    The folder is written completely or not at all.
+    The folder is written completely or not at all. A training of the same texts, shape and seed that was
+    interrupted goes on, and ends with the same weights.
 
     Returns:
         The loss of the last step, in nats per token.
@@ -98,7 +104,9 @@ def train_base(
             pad_token_id=end,
         )
     )
-    loss = _train(model, data, shape, seed, on_step)
+    key = content_hash([asdict(shape), seed, texts])[:16]
+    unfinished = out.parent / f".{out.name}-{key}.unfinished"
+    loss = _train(model, data, shape, seed, on_step, unfinished)
     temporary = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
     try:
         temporary.mkdir(parents=True)
@@ -110,10 +118,14 @@ def train_base(
         if (out / "config.json").exists():  # another process finished first
             return loss
         raise UserError(f"cannot write the base: {error.strerror or error}", str(out)) from None
+    unfinished.unlink(missing_ok=True)
     return loss
 
 
-def _train(model: Any, data: Any, shape: Shape, seed: int, on_step: OnStep | None) -> float:
+def _train(
+    model: Any, data: Any, shape: Shape, seed: int, on_step: OnStep | None, unfinished: Path
+) -> float:
+    """Train the model and return the loss of the last step. Checkpoints are in the file `unfinished`."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -125,8 +137,17 @@ def _train(model: Any, data: Any, shape: Shape, seed: int, on_step: OnStep | Non
     )
     model.train()
     order = torch.randperm(len(data), generator=generator)
-    place, loss_value = 0, float("nan")
-    for step in range(shape.steps):
+    place, loss_value, first = 0, float("nan"), 0
+    state = _load(unfinished)
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        generator.set_state(state["generator"])
+        order, place, first = state["order"], state["place"], state["step"]
+        say(f"an earlier training of this base goes on at step {first}")
+    saved = time.monotonic()
+    for step in range(first, shape.steps):
         if place + shape.batch > len(order):
             order, place = torch.randperm(len(data), generator=generator), 0
         rows = data[order[place : place + shape.batch]]
@@ -138,9 +159,42 @@ def _train(model: Any, data: Any, shape: Shape, seed: int, on_step: OnStep | Non
         schedule.step()
         optimiser.zero_grad()
         loss_value = float(loss.item())
+        if time.monotonic() - saved >= SAVE_EVERY:
+            parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+            state = {name: part.state_dict() for name, part in parts.items()}
+            state |= {"generator": generator.get_state(), "order": order, "place": place, "step": step + 1}
+            _save(unfinished, state)
+            saved = time.monotonic()
         if on_step:
             on_step(step + 1, shape.steps, loss_value)
     return loss_value
+
+
+def _save(file: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically. A disk that is full is noticed when the base is written."""
+    import torch
+
+    temporary = file.with_name(f"{file.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        os.replace(temporary, file)
+    except (OSError, RuntimeError):  # torch has an error of its own for a full disk
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _load(file: Path) -> dict[str, Any] | None:
+    """Return a checkpoint, or None if none can be read. Nothing but tensors is loaded."""
+    import torch
+
+    if not file.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, weights_only=True)
+    except Exception:  # a cut file: zip, pickle and torch have errors of their own
+        return None
+    return state
 
 
 def train_tokenizer(texts: list[str], shape: Shape) -> Any:
@@ -164,8 +218,6 @@ def train_tokenizer(texts: list[str], shape: Shape) -> Any:
 
 
 def _print_step(step: int, steps: int, loss: float) -> None:
-    from unharm.core.progress import say
-
     if step == 1:
         say(f"training the toy base ({steps} steps; later runs reuse it)")
     if step % 200 == 0 or step == steps:
