@@ -90,7 +90,7 @@ class _Stage:
         fault = outcome.fault or Fault("its worker died", f"{MAX_DEATHS} workers died with it")
         self.give_up(chunk, fault)
         self.given_up += 1
-        if self.given_up >= MAX_GIVEN_UP and self.progress.count == self.progress.there:
+        if self.given_up >= MAX_GIVEN_UP and self.progress.count == self.progress.finished:
             raise RuntimeError(
                 f"every item of {self.progress.title} fails; the last error:\n{fault.details}"
             )
