@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from unharm.analysis.calibration import Calibration, calibrate, load, pooled, save
+from unharm.analysis.calibration import Calibration, calibrate, pooled
 from unharm.analysis.metrics import benchmark_metrics
+from unharm.analysis.score_maps import load_map, save_map
 from unharm.core.errors import UserError
 
 
@@ -71,8 +72,8 @@ def test_equal_texts_are_drawn_as_one(fitted: Calibration) -> None:
 
 
 def test_a_map_is_the_same_after_its_file(fitted: Calibration, tmp_path: Path) -> None:
-    save(fitted, tmp_path / "map.json")
-    again = load(tmp_path / "map.json")
+    save_map(fitted, tmp_path / "map.json")
+    again = load_map(tmp_path / "map.json")
     assert again == fitted
     assert again.key == fitted.key
 
@@ -83,7 +84,7 @@ def test_a_map_is_the_same_after_its_file(fitted: Calibration, tmp_path: Path) -
 def test_other_files_are_no_maps(tmp_path: Path, text: str) -> None:
     (tmp_path / "map.json").write_text(text)
     with pytest.raises(UserError, match="not a map"):
-        load(tmp_path / "map.json")
+        load_map(tmp_path / "map.json")
 
 
 def test_what_cannot_be_mapped_is_told() -> None:

@@ -14,11 +14,9 @@ from support.scorers_helpers import texts
 from unharm.core.errors import UserError
 from unharm.runs.pipeline import run_study
 from unharm.runs.shards import all_shards
-from unharm.scoring.classifier import Classifier, check_labels
+from unharm.scoring.classifier import SAFE_REVISIONS, Classifier, check_labels
 from unharm.scoring.registry import scorer_row
-from unharm.scoring.settings import (
-    ClassifierSpec,
-)
+from unharm.scoring.settings import ClassifierSpec, Scoring
 
 REGARD = ("negative", "neutral", "positive", "other")
 
@@ -140,8 +138,32 @@ def test_pickled_weights_are_not_loaded(classifier: Callable[..., Path]) -> None
     weights = folder / "model.safetensors"
     torch.save({"x": torch.zeros(1)}, folder / "pytorch_model.bin")
     weights.unlink()
+    spec = spec_of(folder, "toxicity", {"toxic": 1, "fine": 0})
     with pytest.raises(UserError, match="safetensors"):
-        Classifier(spec_of(folder, "toxicity", {"toxic": 1, "fine": 0}), "cpu", "scorers.x")
+        Classifier(spec, "cpu", "scorers.x")
+    with pytest.raises(UserError, match="has pickled weights alone"):  # before anything runs
+        check_labels(spec, "scorers.x")
+
+
+def test_a_pickled_repository_points_to_its_safe_revision(
+    classifier: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = classifier(*REGARD)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    monkeypatch.setitem(SAFE_REVISIONS, str(folder), "8b12c2d")
+    with pytest.raises(UserError, match="is in a pull request, commit 8b12c2d"):
+        check_labels(spec_of(folder, "negative_regard", {name: name for name in REGARD}), "scorers.x")
+
+
+def test_weights_are_float32_unless_another_precision_is_given(classifier: Callable[..., Path]) -> None:
+    folder = classifier("toxic", "fine")
+    versions = set()
+    for dtype in ("float32", "bfloat16"):
+        spec = spec_of(folder, "toxicity", {"toxic": 1, "fine": 0}, dtype=dtype)
+        assert Classifier(spec, "cpu", "x").model.dtype == getattr(torch, dtype)
+        versions.add(scorer_row(Scoring({"x": spec}, "base"), "x").version)
+    assert len(versions) == 2, "scores of another precision have another key"
+    assert spec_of(folder, "toxicity", {"toxic": 1, "fine": 0}).dtype == "float32"
 
 
 def test_a_study_with_a_classifier_and_a_second_look_at_a_sample(

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletion
 
 from support import judges
 from support.judges_helpers import cases, scorer_of, spec_of
 from support.servers import Faulty, serving
 from unharm.core.errors import UserError
+from unharm.scoring.answer_store import CUT
 from unharm.scoring.judge import Judge
 from unharm.scoring.rubric import load_rubric
 
@@ -47,7 +49,10 @@ def test_an_unread_reply_is_kept_with_its_score(tmp_path: Path) -> None:
     number = judges.NAMES.index("prose")
     with serving(judges.judge()) as faulty:
         score = scorer_of(faulty, tmp_path)([cases(number + 1)[number]])[0]
-    assert (score.status, score.reason) == ("unscored", "no verdict in 3 answers")
+    assert (score.status, score.reason) == (
+        "unscored",
+        "no verdict in 3 answers, the last one cut at its limit",
+    )
     assert score.raw == "I would call this a four."
 
 
@@ -100,3 +105,84 @@ def test_servers_are_asked_in_a_way_that_they_accept(tmp_path: Path, refuses: st
         body = judge.settings(cases(1)[0], 1)
     assert ("response_format" in body) == (refuses == "max_tokens")
     assert ("max_completion_tokens" in body) == (refuses != "response_format")
+
+
+def reply(content: str | None, finish: str = "stop", **message: Any) -> ChatCompletion:
+    """A chat completion as servers give it."""
+    choice = {
+        "index": 0,
+        "finish_reason": finish,
+        "message": {"role": "assistant", "content": content} | message,
+    }
+    more = {"model": "small-2026-01-01", "system_fingerprint": "fp_1"}
+    return ChatCompletion.model_validate(
+        {"id": "x", "object": "chat.completion", "created": 0, "choices": [choice]} | more
+    )
+
+
+@pytest.mark.parametrize(
+    ("response", "verdict", "thought"),
+    [
+        (
+            reply('<think>first 2,\nthen {"verdict": 1}</think>\n4'),
+            4.0,
+            '<think>first 2,\nthen {"verdict": 1}</think>',
+        ),
+        (reply('{"reason": "x", "verdict": 4}', reasoning_content="a 2?"), 4.0, "a 2?"),
+        (reply("4", reasoning="a 2?"), 4.0, "a 2?"),
+        (reply("<think>2 2 2", "length"), None, "<think>2 2 2"),
+        (reply(None, "length", reasoning="2 2"), None, "2 2"),
+    ],
+)
+def test_the_reasoning_of_a_judge_is_kept_apart_from_its_verdict(
+    tmp_path: Path, response: ChatCompletion, verdict: float | None, thought: str
+) -> None:
+    with serving(judges.judge()) as faulty:
+        judge = Judge(
+            spec_of(faulty, reasoning_effort="low"), load_rubric("harmfulness"), "v", "scorers.judge"
+        )
+    answer = judge.answer_of(response)
+    assert answer.thought == thought
+    assert answer.model == "small-2026-01-01 fp_1"
+    score = judge.read(cases(1)[0], answer)
+    assert (score.value if score else None) == verdict
+    assert "2" not in answer.raw
+    assert answer.reason == ("" if verdict else CUT)
+
+
+def test_a_reasoning_judge_has_room_to_reason_and_more_at_each_try() -> None:
+    with serving(judges.judge()) as faulty:
+        reasoning = Judge(spec_of(faulty, reasoning_effort="high"), load_rubric("harmfulness"), "v", "x")
+        plain = Judge(spec_of(faulty), load_rubric("harmfulness"), "v", "x")
+        greedy = Judge(spec_of(faulty, thinking=100, temperature=0.0), load_rubric("harmfulness"), "v", "x")
+    bodies = [reasoning.settings(cases(1)[0], attempt) for attempt in (1, 2, 3)]
+    assert [b["max_tokens"] for b in bodies] == [8492, 16984, 33968]
+    assert all(b["reasoning_effort"] == "high" and "temperature" not in b for b in bodies)
+    assert [plain.settings(cases(1)[0], attempt)["max_tokens"] for attempt in (1, 3)] == [300, 300]
+    assert "reasoning_effort" not in plain.settings(cases(1)[0], 1)
+    body = greedy.settings(cases(1)[0], 1)
+    assert (body["max_tokens"], body["temperature"]) == (400, 0.0)
+
+
+def test_a_verdict_that_is_always_cut_says_so_and_the_snapshot_is_recorded(tmp_path: Path) -> None:
+    with serving(judges.judge()) as faulty:
+        scorer = scorer_of(faulty, tmp_path)
+    judge = scorer.service
+    assert isinstance(judge, Judge)
+    judge.ask = lambda text, attempt, before: judge.answer_of(reply("<think>2", "length"))  # type: ignore[method-assign]
+    (score,) = scorer(cases(1))
+    assert (score.status, score.reason) == (
+        "unscored",
+        "no verdict in 3 answers, the last one cut at its limit",
+    )
+    assert scorer.answers.models("v") == ["small-2026-01-01 fp_1"]
+    assert "answered by small-2026-01-01 fp_1" in scorer.summary()
+
+
+def test_what_is_the_same_for_all_texts_comes_first() -> None:
+    """Services keep the common beginning of requests."""
+    rubric = load_rubric("harmfulness")
+    one, other = (rubric.messages(text, structured=True) for text in cases(2))
+    assert one[0] == other[0]
+    assert len(one[0]["content"]) > 800
+    assert one[1]["content"].index(cases(1)[0].prompt) < 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import threading
 from collections import Counter
@@ -18,9 +19,10 @@ import yaml
 from typer.testing import CliRunner
 
 from support import judges
+from support.scorers_helpers import service
 from support.servers import serving
 from support.studies import study_data
-from unharm.analysis.calibration import load as load_map
+from unharm.analysis.score_maps import load_map
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
@@ -313,3 +315,72 @@ def test_results_of_a_batch_can_be_a_file(
         collect(run, "judge", results)
     with pytest.raises(UserError, match="is no judge"):
         write(run, "offline-toxicity")
+
+
+def insults(body: dict[str, Any], headers: dict[str, str]) -> tuple[int, Any]:
+    """A server as Perspective's. Its two attributes go up together; a text with a `q` gets no answer."""
+    text = body["comment"]["text"]
+    if "q" in text:
+        return 503, {}
+    value = sum(map(ord, text)) % 97 / 97
+    values = dict.fromkeys(body["requestedAttributes"], value) | {
+        "INSULT": 0.8 * value + 0.1 * (len(text) % 2)
+    }
+    return 200, {"attributeScores": {a: {"summaryScore": {"value": v}} for a, v in values.items()}}
+
+
+@pytest.fixture
+def bridged(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the run with a study that has two scorers on a server, old and new."""
+    import shutil
+
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", "any")
+    monkeypatch.setattr("unharm.scoring.service_calls.FIRST", 0.01)
+    monkeypatch.setattr("unharm.scoring.perspective.today", lambda: datetime.date(2026, 12, 31))
+    shutil.copytree(made, tmp_path / "run")
+    data = json.loads((made / "study.json").read_text()) | {"output": str(tmp_path / "run")}
+    with service(insults) as url:
+        asked = {"kind": "perspective", "url": url, "rate": 1000, "attempts": 2}
+        data["scorers"] = {"old": asked, "new": asked | {"attribute": "INSULT"}}
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
+        yield tmp_path
+
+
+def test_a_pilot_fits_a_map_that_a_study_uses(bridged: Path) -> None:
+    study, out = bridged / "study.yaml", bridged / "map.json"
+    words = ["pilot", str(study), "--from", "old", "--to", "new", "--n", "180", "--out", str(out)]
+    result = unharm(*words)
+    assert result.exit_code in (0, 3), result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("new → old on rtp: ")
+    assert [line.split()[0] for line in lines[2:4]] == ["vanilla", "icl"]
+    assert f"map: {out}; name it in benchmarks.rtp.mapped, with scorer: new" in lines
+    missing = sum(int(line.split()[2]) for line in lines[2:4])
+    assert (missing > 0) == (result.exit_code == 3) == ("unanswered (service: HTTP 503)" in result.stdout)
+    asked = yaml.safe_load(study.read_text())["scorers"]
+    (bridged / "scorers.yaml").write_text(yaml.safe_dump(asked))
+    mapped = [f"benchmarks.rtp.mapped={out}"]
+    rescore(bridged / "run", ["new"], [], bridged / "scorers.yaml", [*mapped, "benchmarks.hexphi=null"])
+    subjects = pl.read_csv(bridged / "run" / "findings" / "subjects.csv", infer_schema_length=None)
+    rtp = subjects.filter(pl.col("benchmark") == "rtp", pl.col("metric") == "expected_maximum_toxicity")
+    assert set(rtp["scorer"]) == {"new → old (mapped)"}
+    assert rtp["low"].null_count() == 0
+    assert "was not tested on" not in unharm("plan", str(study), "--set", *mapped).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--from", "odd", "--to", "new"], "unknown scorer 'odd'"),
+        (["--from", "old", "--to", "old"], "is both scorers"),
+        (["--from", "old", "--to", "rating"], "measures rating, which is no harm"),
+        (["--from", "old", "--to", "new", "--benchmark", "hexphi"], "'old' does not score 'hexphi'"),
+        (["--from", "refusal", "--to", "new"], "scores no benchmark of this study"),
+        (["--from", "old", "--to", "new", "--set", "arms=[icl]"], "fitted on vanilla, which is no arm"),
+    ],
+)
+def test_mistakes_of_a_pilot_are_one_message(bridged: Path, words: list[str], message: str) -> None:
+    result = unharm("pilot", str(bridged / "study.yaml"), *words, "--out", str(bridged / "map.json"))
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+    assert not (bridged / "map.json").exists()

@@ -10,11 +10,9 @@ mean of maxima.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,8 +30,6 @@ from unharm.analysis.agreement import (
 )
 from unharm.analysis.intervals import mean_interval
 from unharm.core.errors import UserError
-from unharm.core.files.json_text import NotJson, parse_json
-from unharm.core.files.yaml_text import read_text
 from unharm.core.hashing import content_hash
 from unharm.core.records import Estimate
 
@@ -74,6 +70,14 @@ class Calibration:
     def name(self) -> str:
         return f"{self.one} → {self.other} (mapped)"
 
+    @property
+    def measures(self) -> str:
+        return "toxicity"
+
+    def for_arm(self, arm: str) -> Calibration:
+        """Return the map of an arm: the same for all."""
+        return self
+
     def map(self, values: Array) -> Array:
         """What the other scorer would say on average."""
         return np.asarray(np.interp(values, *self.knots))
@@ -81,7 +85,7 @@ class Calibration:
     def drawn(self, values: Array, keys: Sequence[str], number: int) -> Array:
         """One imputation of what the other scorer would say, in [0, 1]: the same for the same key."""
         middle = np.interp(values, *self.maps[number])
-        chances = np.array([_chance(key, number) for key in keys])
+        chances, _ = chances_of(keys, number)
         bins = np.searchsorted(self.edges, values, side="right")
         table = np.array(self.residuals)
         at = chances * (table.shape[1] - 1)
@@ -91,9 +95,12 @@ class Calibration:
         return np.asarray(np.clip(middle + noise, 0.0, 1.0))
 
 
-def _chance(key: str, number: int) -> float:
-    digest = hashlib.sha256(f"{number}\0{key}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+def chances_of(keys: Sequence[str], number: int) -> tuple[Array, Array]:
+    """Return two numbers in [0, 1) for each key, which depend on the key and the imputation alone."""
+    digests = [hashlib.sha256(f"{number}\0{key}".encode()).digest()[:16] for key in keys]
+    words = np.frombuffer(b"".join(digests), dtype=">u8").reshape(-1, 2)
+    numbers = (words >> np.uint64(11)).astype(float) / 2**53
+    return numbers[:, 0], numbers[:, 1]
 
 
 def calibrate(
@@ -187,28 +194,15 @@ def _errors(groups: Array, unseen: Array, y: Array, confidence: float, seed: int
     }
 
 
-def save(calibration: Calibration, path: Path) -> None:
-    """Raises `UserError` where the file cannot be written."""
-    from unharm.core.files.disk import write_whole
-
-    text = json.dumps({"version": VERSION, **asdict(calibration)}, ensure_ascii=False)
-    write_whole(path, text.encode(), "the map")
-
-
-def load(path: Path) -> Calibration:
-    """A map from its file. Raises `UserError` where it is none."""
-    try:
-        data = parse_json(read_text(path, "map of scores"))
-        if data.pop("version") != VERSION:
-            raise ValueError("another version")
-        pairs = [tuple(data["knots"]), *(tuple(m) for m in data["maps"])]
-        calibration = Calibration(**data | {"knots": pairs[0], "maps": pairs[1:]})
-        calibration.drawn(np.array([0.0, 1.0]), ["a", "b"], IMPUTATIONS - 1)
-    except (NotJson, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UserError(
-            f"not a map of scores ({type(error).__name__})", str(path), "make it with 'unharm calibrate'"
-        ) from None
-    return calibration
+def calibration_from(data: dict[str, Any]) -> Calibration:
+    """Return a map from the data of its file. Raises `ValueError`, `KeyError` or `TypeError` where it is
+    none."""
+    if data.pop("version") != VERSION:
+        raise ValueError("another version")
+    pairs = [tuple(data["knots"]), *(tuple(m) for m in data["maps"])]
+    loaded = Calibration(**data | {"knots": pairs[0], "maps": pairs[1:]})
+    loaded.drawn(np.array([0.0, 1.0]), ["a", "b"], IMPUTATIONS - 1)
+    return loaded
 
 
 def pooled(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from unharm.analysis.calibration import IMPUTATIONS, Calibration, pooled
+from unharm.analysis.calibration import IMPUTATIONS, pooled
 from unharm.analysis.intervals import mean_interval, rate_interval
 from unharm.analysis.measures import (
     ANSWER,
@@ -22,6 +22,7 @@ from unharm.analysis.measures import (
     bounds_of,
     metrics_of,
 )
+from unharm.analysis.score_maps import ArmMap
 from unharm.core.records import Estimate
 from unharm.scoring.coherence import NOISE
 
@@ -76,7 +77,7 @@ def _per_prompt(metric: Metric, name: str, values: pl.Expr, scores: pl.DataFrame
 
 
 def imputed_values(
-    scores: pl.DataFrame, measure: str, at: Sequence[int] = (), calibration: Calibration | None = None
+    scores: pl.DataFrame, measure: str, at: Sequence[int] = (), calibration: ArmMap | None = None
 ) -> list[pl.DataFrame]:
     """`prompt_values` of the scores, or with a `calibration` of every imputation."""
     return [prompt_values(s, measure, at) for s in _imputed(scores, calibration)]
@@ -87,7 +88,7 @@ def benchmark_metrics(
     measure: str,
     confidence: float,
     at: Sequence[int] = (),
-    calibration: Calibration | None = None,
+    calibration: ArmMap | None = None,
     tables: list[pl.DataFrame] | None = None,
 ) -> list[tuple[str, str, Estimate]]:
     """Category, metric name and estimate of every metric of one subject.
@@ -132,7 +133,7 @@ def _categories(scores: pl.DataFrame) -> list[str]:
     return names if len(names) > 1 else []
 
 
-def _imputed(scores: pl.DataFrame, calibration: Calibration | None) -> list[pl.DataFrame]:
+def _imputed(scores: pl.DataFrame, calibration: ArmMap | None) -> list[pl.DataFrame]:
     """The scores as they are, or so many draws of what another scorer would say; equal scores of a prompt
     are those of equal texts and are drawn as one."""
     if calibration is None:

@@ -12,7 +12,6 @@ import polars as pl
 from unharm.analysis.alignment import LEAST_MASS, UNKNOWN, by_target, fit
 from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
 from unharm.analysis.bias_spread import bias_spread, raised_groups
-from unharm.analysis.calibration import Calibration
 from unharm.analysis.comparisons import Cells, Made
 from unharm.analysis.intervals import spearman
 from unharm.analysis.measures import bounds_of
@@ -25,6 +24,7 @@ from unharm.analysis.schemas import (
     ESTIMATE,
     SCORER,
 )
+from unharm.analysis.score_maps import ArmMap
 from unharm.analysis.settings import Analysis
 from unharm.core.arms import has_profile
 from unharm.core.records import Estimate, Profile, Subject
@@ -33,7 +33,7 @@ from unharm.scoring import ScorerRow
 
 
 def scorer_columns(
-    name: str, rows: Mapping[str, ScorerRow], calibration: Calibration | None = None
+    name: str, rows: Mapping[str, ScorerRow], calibration: ArmMap | None = None
 ) -> dict[str, Any]:
     """Which scorer a number comes from; `rows` has what is known of each. Where its scores go through a
     map, it is named as mapped."""

@@ -49,6 +49,8 @@ class Benchmark:
         read: Reads the benchmark's file or folder.
         mode: What the model does with a prompt.
         measure: What completions are scored for (see `analysis.measures`). Benchmarks may share a measure.
+        or_measures: Measures of other scorers that it may have instead; its metrics are then those of the
+            scorer's measure.
         scored_text: The text that a scorer reads.
         in_order: Under a limit, keep the first prompts, as published for RealToxicityPrompts. Otherwise
             the limit is spread over the categories as evenly as possible.
@@ -61,7 +63,13 @@ class Benchmark:
     read: ReadPrompts
     mode: Mode
     measure: str
+    or_measures: tuple[str, ...] = ()
     scored_text: ScoredText = "answer"
     in_order: bool = False
     published: PublishedSize | None = None
     data_set: DataSet | None = None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What a scorer of this benchmark may measure, the published measure first."""
+        return self.measure, *self.or_measures

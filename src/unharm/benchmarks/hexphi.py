@@ -72,6 +72,7 @@ BENCHMARK = Benchmark(
     read=read,
     mode="ask",
     measure="harmfulness",
+    or_measures=("flagged",),
     published=PublishedSize(prompts=300, categories=10, characters=170),
     data_set=DataSet(
         "HEx-PHI",

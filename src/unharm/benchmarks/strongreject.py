@@ -46,6 +46,7 @@ BENCHMARK = Benchmark(
     read=read,
     mode="ask",
     measure="harmfulness",
+    or_measures=("flagged",),
     published=PublishedSize(prompts=313, categories=6, characters=140),
     data_set=DataSet(
         "StrongREJECT", "benchmarks.strongreject", "alexandrasouly/strongreject on GitHub", "MIT", (313,)

@@ -31,7 +31,7 @@ from unharm.cli.inputs import corpus, profiles
 from unharm.cli.mitigate import mitigate
 from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
-from unharm.cli.scores import batch, calibrate, labels, rescore
+from unharm.cli.scores import batch, calibrate, labels, pilot, rescore
 from unharm.cli.show import show
 from unharm.core import interrupt
 from unharm.core.errors import UserError
@@ -207,7 +207,7 @@ def demo_base(
 for _group, _verbs in {
     STUDY: (run, plan, init, status, train, generate, score, analyze, mitigate),
     RESULTS: (report, show, compare, rescore),
-    TOOLS: (calibrate, labels),
+    TOOLS: (pilot, calibrate, labels),
 }.items():
     for _verb in _verbs:
         app.command(rich_help_panel=_group)(_verb)

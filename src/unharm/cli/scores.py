@@ -1,4 +1,4 @@
-"""The commands on scores: `rescore`, `calibrate`, `labels` and `batch`."""
+"""The commands on scores: `rescore`, `pilot`, `calibrate`, `labels` and `batch`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unharm.cli.common import JsonOption, RunArg, SetOption, report_outcome
+from unharm.cli.common import JsonOption, RunArg, SetOption, StudyArg, report_outcome
 from unharm.core.errors import UserError
 from unharm.core.terminal import tell
 
@@ -68,6 +68,36 @@ def calibrate(
         assert texts is not None
         calibration = calibrate_texts(texts, study, set_, one, other, target)
     tell(json.dumps(calibration) if as_json else calibration_text(calibration))
+
+
+def pilot(
+    study: StudyArg,
+    old: Annotated[str, typer.Option("--from", help="The scorer that will be gone, such as perspective.")],
+    new: Annotated[str, typer.Option("--to", help="The scorer that stays.")],
+    n: Annotated[int, typer.Option("--n", min=100, help="Texts to score with both, over all arms.")] = 2000,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Whose completions are scored, where several fit.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write the map to.")] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move from one scorer to another: score a sample with both, fit a map and test it on every arm.
+
+    Completions are generated first where they are missing. Name the map in benchmarks.<name>.mapped.
+    Exit code 3 if a service did not answer for some texts: the same command asks again.
+    """
+    from unharm.runs.tools.pilot import pilot as run_pilot
+    from unharm.runs.tools.pilot import pilot_text
+    from unharm.study.check import load_study
+
+    target = out or Path(f"{new}-as-{old}.json")
+    result = run_pilot(load_study(study, set_), old, new, n, benchmark, target)
+    tell(json.dumps(result) if as_json else pilot_text(result))
+    if any(
+        reason.startswith("unanswered") for reasons in result["unscored"].values() for reason in reasons
+    ):
+        raise typer.Exit(3)
 
 
 def labels(

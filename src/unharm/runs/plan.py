@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unharm.benchmarks.registry import PromptSet, load_prompts, select_half
+from unharm.benchmarks.registry import BENCHMARKS, PromptSet, load_prompts, select_half
 from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile
 from unharm.core.errors import UserError
 from unharm.core.hashing import array_hash, content_hash, sha256_of
@@ -40,6 +40,7 @@ from unharm.training.settings import Recipe
 if TYPE_CHECKING:
     import polars as pl
 
+    from unharm.analysis.bridge import Bridge
     from unharm.analysis.calibration import Calibration
     from unharm.analysis.hypotheses import Stated
 
@@ -98,7 +99,7 @@ class Plan:
         self.study, self.sizes_only = study, sizes_only
         self._external_adapters: dict[str, tuple[Path, str]] = {}
         self._benign: dict[str, BenignSet] = {}
-        self._calibrations: dict[str, Calibration] = {}
+        self._calibrations: dict[str, Calibration | Bridge] = {}
         self._human_labels: dict[str, pl.DataFrame] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self._table_hashes: dict[str, tuple[str, str]] = {}
@@ -128,15 +129,21 @@ class Plan:
 
         return load_hypotheses(self.study.analysis.hypotheses)
 
-    def calibration(self, benchmark: str) -> Calibration | None:
+    def measure(self, benchmark: str) -> str:
+        """Return what the metrics of a benchmark measure: that of its map, or else of its scorer."""
+        fitted = self.calibration(benchmark)
+        scorer = self.study.benchmarks.chosen()[benchmark].scorer
+        return fitted.measures if fitted else self.scorers[scorer].measures
+
+    def calibration(self, benchmark: str) -> Calibration | Bridge | None:
         """Return the map that is applied to the scores of a benchmark, or None.
 
         Raises:
-            UserError: The map was fitted for another scorer or scorer version.
+            UserError: The map was fitted for another scorer or version, or leads to another measure.
         """
         spec = self.study.benchmarks.chosen()[benchmark]
         if spec.mapped and benchmark not in self._calibrations:
-            from unharm.analysis.calibration import load as load_map
+            from unharm.analysis.score_maps import load_map
 
             fitted = load_map(Path(spec.mapped).expanduser())
             current = spec.scorer, self.scorers[spec.scorer].version
@@ -145,7 +152,14 @@ class Plan:
                 raise UserError(
                     f"this map is for {' '.join(expected)}, the scorer is {' '.join(current)}",
                     f"benchmarks.{benchmark}.mapped",
-                    "fit another with 'unharm calibrate'",
+                    "fit another with 'unharm pilot' or 'unharm calibrate'",
+                )
+            wanted = BENCHMARKS[benchmark].measures
+            if fitted.measures not in wanted:
+                raise UserError(
+                    f"this map leads to {fitted.measures.replace('_', ' ')}, no measure of {benchmark}",
+                    f"benchmarks.{benchmark}.mapped",
+                    f"it needs {' or '.join(wanted)}",
                 )
             self._calibrations[benchmark] = fitted
         return self._calibrations.get(benchmark)

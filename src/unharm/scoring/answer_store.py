@@ -27,11 +27,16 @@ TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB NOT NULL, attempt INTEGER NOT NULL, scorer TEXT NOT NULL, kind TEXT NOT NULL,
     raw TEXT NOT NULL, reason TEXT NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL,
-    cost REAL NOT NULL, at REAL NOT NULL, sum INTEGER, PRIMARY KEY (key, attempt)) WITHOUT ROWID;
+    cost REAL NOT NULL, at REAL NOT NULL, sum INTEGER, thought TEXT, model TEXT,
+    PRIMARY KEY (key, attempt)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_scorer ON answers (scorer, cost);
 """
-COLUMNS = "key, attempt, scorer, kind, raw, reason, sent, received, cost, at, sum"
-PUT = f"INSERT OR IGNORE INTO answers ({COLUMNS}) VALUES ({', '.join('?' * 11)})"
+COLUMNS = "key, attempt, scorer, kind, raw, reason, sent, received, cost, at, sum, thought, model"
+ADDED = {"sum": "INTEGER", "thought": "TEXT", "model": "TEXT"}
+"""Columns that files of earlier versions lack."""
+PUT = f"INSERT OR IGNORE INTO answers ({COLUMNS}) VALUES ({', '.join('?' * 13)})"
+CUT = "cut at its limit"
+"""The reason of an answer that reached its limit of tokens."""
 AT_ONCE = 500
 """Number of keys in one query."""
 
@@ -42,7 +47,8 @@ class Answer:
 
     `kind`: `answer`; `filtered`, its content filter stopped it; `refused`, it declined in a field of its
     own; `unscorable`, it has no score for such a text, with the `reason`. `sent` and `received` count
-    tokens, `cost` is money in the currency of the study's prices.
+    tokens, `cost` is money in the currency of the study's prices. `thought` is what a model wrote before
+    its verdict, `model` the one that the service says has answered.
     """
 
     raw: str
@@ -51,6 +57,8 @@ class Answer:
     sent: int = 0
     received: int = 0
     cost: float = 0.0
+    thought: str = ""
+    model: str = ""
 
 
 def key_of(scorer: str, *parts: str) -> bytes:
@@ -84,8 +92,10 @@ class Answers:
             file.execute("PRAGMA synchronous = FULL")
             file.execute("PRAGMA journal_mode = TRUNCATE")  # a write-ahead log does not work on NFS
             file.executescript(TABLE)
-            if "sum" not in [row[1] for row in file.execute("PRAGMA table_info(answers)")]:
-                file.execute("ALTER TABLE answers ADD COLUMN sum INTEGER")
+            columns = _columns(file)
+            for name, kind in ADDED.items():
+                if name not in columns:
+                    file.execute(f"ALTER TABLE answers ADD COLUMN {name} {kind}")
             if (state := file.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
                 raise sqlite3.DatabaseError(str(state))
         except sqlite3.DatabaseError:
@@ -101,7 +111,9 @@ class Answers:
         saved = 0
         before = sqlite3.connect(aside)
         try:
-            for row in before.execute(f"SELECT {COLUMNS} FROM answers"):
+            present = _columns(before)
+            selected = ", ".join(c if c in present else "NULL" for c in COLUMNS.split(", "))
+            for row in before.execute(f"SELECT {selected} FROM answers"):
                 if row[10] == _sum(*row[:2], *row[3:9]):
                     file.execute(PUT, row)
                     saved += 1
@@ -163,6 +175,16 @@ class Answers:
             ).fetchone()
         return int(count), float(cost)
 
+    def models(self, scorer: str) -> list[str]:
+        """Return the models that a service says have answered, the most frequent first."""
+        with self._guard:
+            rows = self._file.execute(
+                "SELECT model FROM answers WHERE scorer = ? AND model > '' GROUP BY model "
+                "ORDER BY COUNT(*) DESC",
+                (scorer,),
+            ).fetchall()
+        return [str(row[0]) for row in rows]
+
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
@@ -182,7 +204,13 @@ class Answers:
 def _row(key: bytes, attempt: int, scorer: str, answer: Answer) -> tuple[object, ...]:
     texts = (answer.kind, redact(answer.raw), redact(answer.reason))
     fields = (*texts, answer.sent, answer.received, float(answer.cost))
-    return key, attempt, scorer, *fields, time.time(), _sum(key, attempt, *fields)
+    more = redact(answer.thought), redact(answer.model)
+    return key, attempt, scorer, *fields, time.time(), _sum(key, attempt, *fields), *more
+
+
+def _columns(file: sqlite3.Connection) -> set[str]:
+    """Return the columns of the table, without which none can be read."""
+    return {str(row[1]) for row in file.execute("PRAGMA table_info(answers)")}
 
 
 def _sum(*row: object) -> int:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from unharm.core.errors import UserError
 from unharm.core.models.transformers import quiet_libraries
 from unharm.core.records import Score
+from unharm.scoring.batching import batches
 from unharm.scoring.scorer import unscored
 from unharm.scoring.settings import ClassifierSpec
 from unharm.scoring.texts import Text
 
 TOKENS = 8192
 """Most tokens of a forward pass, padding included."""
+
+SAFE_REVISIONS = {"sasha/regardv3": "8b12c2d"}
+"""Repositories whose main branch has pickled weights alone, and the commit of the pull request that has
+safetensors. The hub wants the whole hash: its pull request shows it."""
 
 
 def check_labels(spec: ClassifierSpec, where: str) -> None:
@@ -36,6 +41,12 @@ def check_labels(spec: ClassifierSpec, where: str) -> None:
             f"{where}.model",
             "give a folder with config.json and safetensors, or a hub id that you can reach",
         ) from None
+    if path := _pickled_alone(spec):
+        raise UserError(
+            f"{path} has pickled weights alone, which are not loaded",
+            f"{where}.model",
+            f"give a folder or a revision with safetensors{_known_revision(spec)}",
+        )
     architecture = (getattr(config, "architectures", None) or [""])[0]
     if "SequenceClassification" not in architecture:
         raise UserError(f"{spec.model!r} is no text classifier ({architecture or '?'})", f"{where}.model")
@@ -51,6 +62,27 @@ def check_labels(spec: ClassifierSpec, where: str) -> None:
         )
 
 
+def _pickled_alone(spec: ClassifierSpec) -> str:
+    """Return the name of a model that has weights, but none as safetensors; empty for others."""
+    path = Path(spec.model).expanduser()
+    if path.is_dir():
+        names = [file.name for file in path.iterdir()]
+    else:
+        from huggingface_hub import HfApi
+
+        try:
+            names = HfApi().list_repo_files(spec.model, revision=spec.revision)
+        except Exception:  # offline with a cached copy: loading tells
+            return ""
+    pickled = any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names)
+    return spec.model if pickled and not any(n.endswith(".safetensors") for n in names) else ""
+
+
+def _known_revision(spec: ClassifierSpec) -> str:
+    commit = SAFE_REVISIONS.get(spec.model)
+    return f"; that of {spec.model} is in a pull request, commit {commit}…" if commit else ""
+
+
 class Classifier:
     """Scores texts in batches of similar length.
 
@@ -63,13 +95,12 @@ class Classifier:
 
         quiet_libraries()
         self.spec, self.device = spec, device
-        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(spec.model, revision=spec.revision)
             model = AutoModelForSequenceClassification.from_pretrained(
                 spec.model,
                 revision=spec.revision,
-                dtype=dtype,
+                dtype=getattr(torch, spec.dtype),
                 use_safetensors=True,
                 trust_remote_code=False,
             )
@@ -77,7 +108,7 @@ class Classifier:
             raise UserError(
                 f"the classifier cannot be loaded ({type(error).__name__}: {str(error)[:300]})",
                 where,
-                "it needs weights as safetensors: pickled ones are not loaded",
+                f"it needs weights as safetensors: pickled ones are not loaded{_known_revision(spec)}",
             ) from None
         self.model = model.to(device).eval()
         if self.tokenizer.pad_token_id is None:
@@ -86,8 +117,9 @@ class Classifier:
         config = self.model.config
         self.names = [str(config.id2label[n]) for n in range(config.num_labels)]
         self.several = config.problem_type == "multi_label_classification" or config.num_labels == 1
-        places = int(getattr(config, "max_position_embeddings", 0) or 10**9)
-        if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        reader = config.get_text_config()  # of a multimodal model, the part that reads text
+        places = int(getattr(reader, "max_position_embeddings", 0) or 10**9)
+        if reader.model_type in ("roberta", "xlm-roberta", "camembert"):
             places -= 2  # which are the padding's
         self.longest = min(places, int(self.tokenizer.model_max_length))
 
@@ -98,27 +130,15 @@ class Classifier:
         filled = [template.format(prompt=t.prompt, answer=t.answer, text=t.text) for t in texts]
         ids = self.tokenizer(filled)["input_ids"]
         scores: list[Score | None] = [None] * len(texts)
-        for batch in self._batches([len(i) for i in ids]):
+        fitting = [place for place, row in enumerate(ids) if len(row) <= self.longest]
+        for rows in batches([len(ids[place]) for place in fitting], TOKENS, self.spec.batch):
+            batch = [fitting[row] for row in rows]
             for place, chances in zip(batch, self._chances([ids[p] for p in batch]), strict=True):
                 scores[place] = self._score(texts[place], chances)
         return [
             s or unscored(t, f"longer than the {self.longest} tokens that the classifier reads")
             for s, t in zip(scores, texts, strict=True)
         ]
-
-    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Yield the places of texts that form a batch, the longest first."""
-        batch: list[int] = []
-        for place in sorted(range(len(lengths)), key=lambda p: (-lengths[p], p)):
-            if lengths[place] > self.longest:
-                continue
-            longest = lengths[batch[0]] if batch else lengths[place]
-            if batch and (len(batch) == self.spec.batch or (len(batch) + 1) * longest > TOKENS):
-                yield batch
-                batch = []
-            batch.append(place)
-        if batch:
-            yield batch
 
     def _chances(self, ids: list[list[int]]) -> list[list[float]]:
         """Return the probability of every label for each text."""

@@ -9,7 +9,7 @@ import openai
 
 from unharm.core.connection import exceeds_context, refused_by_filter
 from unharm.core.records import Score
-from unharm.scoring.answer_store import Answer
+from unharm.scoring.answer_store import CUT, Answer
 from unharm.scoring.rubric import Rubric
 from unharm.scoring.service_calls import (
     Unreadable,
@@ -17,10 +17,12 @@ from unharm.scoring.service_calls import (
     parsed,
     patiently,
     request_errors,
+    snapshot_of,
     trial_errors,
 )
 from unharm.scoring.settings import JudgeSpec
 from unharm.scoring.texts import Text
+from unharm.scoring.thinking import thought_of, without_thinking
 
 CHARACTERS_PER_TOKEN = 3.0
 """Fewer characters than any usual text has per token, for the highest cost of a request."""
@@ -69,7 +71,7 @@ class Judge:
             return 0.0
         messages = self.rubric.messages(text, structured=True, again=True)
         characters = sum(len(m["content"]) for m in messages)
-        return self._cost(round(characters / CHARACTERS_PER_TOKEN), self.spec.max_tokens)
+        return self._cost(round(characters / CHARACTERS_PER_TOKEN), self.spec.limit(self.tries))
 
     def _cost(self, sent: int, received: int) -> float:
         price = self.spec.price
@@ -82,11 +84,13 @@ class Judge:
         body: dict[str, Any] = {
             "model": self.spec.model,
             "messages": self.rubric.messages(text, structured, again=attempt > 1),
-            self.manner["limit"]: self.spec.max_tokens,
+            self.manner["limit"]: self.spec.limit(attempt),
             "seed": attempt,
         }
-        if self.spec.temperature is not None:
-            body["temperature"] = self.spec.temperature
+        if self.spec.sent_temperature is not None:
+            body["temperature"] = self.spec.sent_temperature
+        if self.spec.reasoning_effort is not None:
+            body["reasoning_effort"] = self.spec.reasoning_effort
         if structured:
             schema = {"name": "verdict", "strict": True, "schema": self.rubric.schema()}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -110,17 +114,28 @@ class Judge:
         return answer
 
     def answer_of(self, response: Any) -> Answer:
-        """Return the answer in a chat completion. Raise `Unreadable` if no choice has a text."""
+        """Return the answer in a chat completion, its reasoning apart.
+
+        Raises:
+            Unreadable: No choice has a text.
+        """
         choice, usage = response.choices[0], response.usage
         sent, received = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        cost = self._cost(sent, received)
+        cost, model = self._cost(sent, received), snapshot_of(response)
         if choice.finish_reason == "content_filter":
-            return Answer("", "filtered", "content filter of the service", sent, received, cost)
+            reason = "content filter of the service"
+            return Answer("", "filtered", reason, sent, received, cost, model=model)
         if getattr(choice.message, "refusal", None):
-            return Answer(choice.message.refusal, "refused", "", sent, received, cost)
-        if not isinstance(choice.message.content, str):
+            return Answer(choice.message.refusal, "refused", "", sent, received, cost, model=model)
+        cut, thought = choice.finish_reason == "length", thought_of(choice.message)
+        content = choice.message.content
+        if content is None and cut:  # all of its tokens went into reasoning
+            content = ""
+        if not isinstance(content, str):
             raise Unreadable("no text")
-        return Answer(choice.message.content, "answer", "", sent, received, cost)
+        verdict, begins = without_thinking(content)
+        thought = "\n".join(part for part in (thought, content[:begins].strip()) if part)
+        return Answer(verdict, "answer", CUT if cut else "", sent, received, cost, thought, model)
 
     def read(self, text: Text, answer: Answer) -> Score | None:
         verdict = self.rubric.read(answer.raw)

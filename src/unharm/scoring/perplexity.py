@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from unharm.core.records import Score
+from unharm.scoring.batching import batches
 from unharm.scoring.scorer import unscored
 from unharm.scoring.settings import PerplexitySpec
 from unharm.scoring.texts import Text
 
-ROWS = 8
+TOKENS, ROWS = 2048, 64
+"""Most tokens, padding included, and most texts of a forward pass: logits are vocabulary × tokens."""
 
 
 class Perplexity:
@@ -27,19 +29,18 @@ class Perplexity:
     def __call__(self, texts: Sequence[Text]) -> list[Score]:
         scores: dict[int, Score] = {}
         rows = [self._ids(t) for t in texts]
-        order = sorted(range(len(texts)), key=lambda p: (-len(rows[p][0]), p))
-        context = int(self.model.config.max_position_embeddings)
+        reader = self.model.config.get_text_config()
+        context = int(getattr(reader, "max_position_embeddings", 0) or 10**9)
         fitting = []
-        for place in order:
-            ids, first = rows[place]
+        for place, (ids, first) in enumerate(rows):
             if len(ids) > context:
                 scores[place] = unscored(texts[place], "longer than the model's context")
             elif first >= len(ids):
                 scores[place] = unscored(texts[place], "no token to be surprised by")
             else:
                 fitting.append(place)
-        for start in range(0, len(fitting), ROWS):
-            batch = fitting[start : start + ROWS]
+        for places in batches([len(rows[p][0]) for p in fitting], TOKENS, ROWS):
+            batch = [fitting[p] for p in places]
             for place, value in zip(batch, self._surprise([rows[p] for p in batch]), strict=True):
                 label = "improbable" if value >= self.spec.above else ""
                 scores[place] = Score(texts[place].id, value, label)

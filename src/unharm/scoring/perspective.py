@@ -27,7 +27,7 @@ from unharm.scoring.settings import ATTRIBUTES, PerspectiveSpec
 from unharm.scoring.texts import Text
 
 END = datetime.date(2026, 12, 31)
-INSTEAD = "use a scorer of kind classifier; 'unharm calibrate' maps its scores to those of Perspective"
+INSTEAD = "'unharm pilot' fits a map from a classifier of yours to it while it exists"
 MOST_BYTES = 20_480
 
 

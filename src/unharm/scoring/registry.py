@@ -12,6 +12,7 @@ from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.hashing import content_hash
 from unharm.core.records import Score
 from unharm.scoring import SCORERS, ScorerRow
+from unharm.scoring.retirements import ended
 from unharm.scoring.rubric import load_rubric
 from unharm.scoring.scorer import Scorer
 from unharm.scoring.settings import (
@@ -52,7 +53,7 @@ def scorer_row(scoring: Scoring, name: str) -> ScorerRow:
     if isinstance(spec, ClassifierSpec):
         from unharm.scoring.classifier import model_key
 
-        settings = spec.model_dump(include={"measures", "labels", "template"})
+        settings = spec.model_dump(include={"measures", "labels", "template", "dtype"})
         version = content_hash([model_key(spec), settings])[:12]
         reads: Literal["text", "answer"] = "answer" if "{answer}" in spec.template else "text"
         return ScorerRow(spec.measures, f"classifier {version}", False, spec.model, reads=reads)
@@ -78,7 +79,10 @@ def answers_version(scoring: Scoring, name: str) -> str:
     spec = scoring.specs[name]
     if isinstance(spec, JudgeSpec):
         rubric = load_rubric(spec.rubric)
-        return content_hash(["judge", spec.model, rubric.key, spec.temperature, spec.max_tokens])
+        asked = ["judge", spec.model, rubric.key, spec.sent_temperature, spec.max_tokens]
+        if spec.reasoning_effort is not None or spec.thinking is not None:
+            asked += [spec.reasoning_effort, spec.thinking_tokens]
+        return content_hash(asked)
     if isinstance(spec, PerspectiveSpec):
         return content_hash(["perspective", spec.language, sorted({spec.attribute, *ATTRIBUTES})])
     if isinstance(spec, GuardSpec):
@@ -172,13 +176,16 @@ class Scorers:
         """Check that these scorers can be used, without scoring.
 
         Raises:
-            UserError: Every problem at once: a missing key or package, a service that does not answer, a
-                classifier with other labels.
+            UserError: Every problem at once: a missing key or package, a service that ended or does not
+                answer, a classifier with other labels.
         """
         self.check_keys(names)
         problems: list[Problem] = []
         for name in names:
             spec = self.scoring.specs.get(name)
+            if past := ended(spec, _where(name)):
+                problems += past
+                continue
             try:
                 if name in SCORERS:
                     SCORERS[name].check()

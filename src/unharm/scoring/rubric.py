@@ -18,6 +18,7 @@ from unharm.core.hashing import content_hash
 from unharm.core.printable import name_problem
 from unharm.scoring.refusals import refuses
 from unharm.scoring.texts import Text
+from unharm.scoring.thinking import without_thinking
 
 EMBEDDED = ("harmfulness", "harmfulness-reworded", "safety", "safety-reworded", "values")
 FIELDS = ("name", "measures", "scale", "verdicts", "categories", "system", "user")
@@ -29,7 +30,6 @@ HIGHEST = 999
 LONGEST_LINE = 200
 """Characters of a first line that may be a verdict; a longer one is prose, whatever is in it."""
 
-THINKING = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 BLOCK = re.compile(r"^```(?:json)?\s*\n(.*)\n```$", re.DOTALL)
 FIRST_LINE = re.compile(r"^[*_`\s]*(?P<word>[\w-]+)(?:\s*/\s*(?P<of>[0-9]+))?[*_`\s]*\.?[*_`\s]*$")
 
@@ -130,7 +130,7 @@ class Rubric:
         A verdict is a field of a JSON object, or a first line with nothing else ("4", "4/5", "**4**",
         "unsafe"). Nothing is guessed from prose.
         """
-        reply = THINKING.sub("", reply).strip()
+        reply = without_thinking(reply)[0].strip()
         block = BLOCK.match(reply)
         if block or reply.startswith("{"):
             return self._from_json(block[1] if block else reply)
@@ -173,7 +173,7 @@ class Rubric:
 
     def refused(self, reply: str) -> bool:
         """Return whether a reply without a verdict declines to judge."""
-        return refuses(THINKING.sub("", reply).strip())
+        return refuses(without_thinking(reply)[0].strip())
 
 
 def fenced(text: str, mark: str) -> str:

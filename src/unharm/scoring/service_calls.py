@@ -148,6 +148,12 @@ def trial_errors(server: Connection, where: str) -> Iterator[None]:
         ) from None
 
 
+def snapshot_of(response: Any) -> str:
+    """Return the model that a service says has answered: the snapshot behind an alias."""
+    model, build = getattr(response, "model", None), getattr(response, "system_fingerprint", None)
+    return " ".join(part for part in (model, build) if isinstance(part, str) and part)[:200]
+
+
 def parsed(send: Callable[[], Any]) -> Any:
     """Call `send` and return its result. Raise `Unreadable` if the answer has another form."""
     try:

@@ -13,7 +13,7 @@ from typing import Protocol
 from unharm.core import interrupt
 from unharm.core.errors import UserError
 from unharm.core.records import Score
-from unharm.scoring.answer_store import Answer, Answers, key_of
+from unharm.scoring.answer_store import CUT, Answer, Answers, key_of
 from unharm.scoring.scorer import unscored
 from unharm.scoring.texts import Text
 
@@ -236,9 +236,11 @@ class ServiceScorer:
         }
         parts = [f"{n:,} {name}" for name, n in sorted(counts.items(), key=lambda x: -x[1])]
         spent = f", {self.limits.spent:.4f} spent in all" if self.limits.spent else ""
+        models = self.answers.models(self.service.version)
+        by = f", answered by {', '.join(models[:5])}" if models else ""
         return (
             f"{sum(counts.values()):,} texts: {', '.join(parts)}; "
-            f"{self.tally['asked']:,} answers asked for, {self.tally['stored']:,} were there{spent}"
+            f"{self.tally['asked']:,} answers asked for, {self.tally['stored']:,} were there{spent}{by}"
         )
 
 
@@ -255,7 +257,8 @@ def settled(service: Service, text: Text, have: list[Answer]) -> Score | None:
         if score:
             return score
     if len(have) >= service.tries:
-        return unscored(text, f"no verdict in {len(have)} answers", have[-1].raw)
+        why = f", the last one {CUT}" if have[-1].reason == CUT else ""
+        return unscored(text, f"no verdict in {len(have)} answers{why}", have[-1].raw)
     return None
 
 

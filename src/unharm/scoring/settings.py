@@ -16,6 +16,7 @@ from unharm.scoring.guards.preset import Preset
 
 REGARD = ("negative", "neutral", "positive", "other")
 SAFETY = ("safe", "unsafe")
+THINKING_TOKENS = 8192
 ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "IDENTITY_ATTACK", "INSULT", "PROFANITY", "THREAT")
 """The attributes that Perspective is always asked for."""
 
@@ -50,7 +51,10 @@ class ClassifierSpec(Sampled):
     measures: Literal["toxicity", "negative_regard", "flagged"]
     labels: Annotated[dict[str, float | str], Field(min_length=1)]
     template: Annotated[str, AfterValidator(_template)] = "{text}"
-    batch: Count = Field(64, description="texts in a forward pass")
+    batch: Count = Field(64, description="texts in a forward pass, at most 8,192 tokens together")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="float32 gives the same scores on a CPU and a GPU"
+    )
 
     @model_validator(mode="after")
     def _meanings(self) -> ClassifierSpec:
@@ -121,8 +125,18 @@ class JudgeSpec(ServiceSpec):
     server: Connection
     model: Annotated[str, Field(min_length=1)]
     rubric: str = Field("harmfulness", description="an embedded one, or a file")
-    temperature: Temperature | None = Field(0.0, description="null: not sent")
-    max_tokens: Count = 300
+    temperature: Temperature | None = Field(
+        0.0, description="null: not sent; left out, a reasoning model gets none"
+    )
+    max_tokens: Count = Field(300, description="of the verdict")
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
+        None, description="sent to the model; null: not sent"
+    )
+    thinking: Count | None = Field(
+        None,
+        description="tokens that a reasoning model has before its verdict, beside max_tokens; 8,192 where "
+        "reasoning_effort asks for reasoning",
+    )
     tries: Few = Field(3, description="answers that are asked for until one can be read")
     price: Price | None = None
     max_cost: Amount | None = Field(None, description="in the currency of `price`")
@@ -132,6 +146,26 @@ class JudgeSpec(ServiceSpec):
         if self.max_cost is not None and self.price is None:
             raise ValueError("give `price` too: without it nobody knows when max_cost is reached")
         return self
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Tokens for reasoning; 0 for a model that does not reason."""
+        asked = self.reasoning_effort not in (None, "none")
+        return self.thinking or (THINKING_TOKENS if asked else 0)
+
+    @property
+    def sent_temperature(self) -> float | None:
+        """The temperature that is sent. Services of reasoning models refuse one, and greedy decoding makes
+        open ones run in circles."""
+        given = "temperature" in self.model_fields_set
+        return None if self.thinking_tokens and not given else self.temperature
+
+    def limit(self, attempt: int) -> int:
+        """Return the most tokens of an answer. A reasoning model has twice as many at each further attempt:
+        reasoning that is cut has no verdict."""
+        if not self.thinking_tokens:
+            return self.max_tokens
+        return (self.max_tokens + self.thinking_tokens) * 2 ** (attempt - 1)
 
 
 class GuardSpec(Limited):

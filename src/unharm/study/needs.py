@@ -77,10 +77,11 @@ def _scorer_problems(study: Study, text: SpecText) -> list[Problem]:
                 )
             elif (
                 row
-                and BENCHMARKS[name].measure != row.measures
+                and row.measures not in BENCHMARKS[name].measures
                 and not (position and row.measures in BESIDE)
+                and not (not position and spec.mapped)  # the map says what it leads to
             ):
-                fitting = [s for s, other in rows.items() if other.measures == BENCHMARKS[name].measure]
+                fitting = [s for s, other in rows.items() if other.measures in BENCHMARKS[name].measures]
                 message = f"{scorer!r} does not score {name}: it measures {row.measures.replace('_', ' ')}"
                 problems.append(Problem(message, where, f"expected one of: {', '.join(fitting)}"))
     return problems

@@ -15,7 +15,6 @@ from unharm.analysis.intervals import adjusted, share_interval
 from unharm.analysis.measures import FIRST_METRICS, MEASURES, bounds_of
 from unharm.analysis.paired import Rows, differences
 from unharm.analysis.simulated_study import Regime, SimulatedBench, simulate_bench
-from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import has_profile
 from unharm.core.values import VALUES
 from unharm.report.words import is_share, metric_name, signed
@@ -110,7 +109,7 @@ def _benches(plan: Plan) -> dict[str, SimulatedBench]:
     """The study's benchmarks as they are simulated: their categories, at most MOST_PROMPTS prompts."""
     benches = {}
     for name in plan.study.benchmarks.chosen():
-        measure = BENCHMARKS[name].measure
+        measure = plan.measure(name)
         if measure in MEASURES and MEASURES[measure].harm:
             counts = Counter(p.category for p in plan.prompts[name].prompts)
             share = min(1.0, MOST_PROMPTS / sum(counts.values()))
@@ -180,7 +179,7 @@ def _least(
 ) -> dict[str, Any]:
     """The smallest difference from vanilla that is found with a chance of 80 %, by the mean error of
     simulated studies."""
-    metric = FIRST_METRICS[BENCHMARKS[name].measure]
+    metric = FIRST_METRICS[plan.measure(name)]
     simulated = "harmfulness" if bench.measure == "harmfulness" else "flagged_rate"
     names = tuple(f"{n}" for n in range(len(targets)))
     regime = replace(_regime(base, assumed), vanilla_samples=plan.study.benchmarks.chosen()[name].samples)

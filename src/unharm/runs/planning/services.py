@@ -13,6 +13,8 @@ CHARACTERS_PER_TOKEN = 4.0
 """An estimate where there is no tokenizer."""
 VERDICT_TOKENS = 60
 """Typical length of a verdict with its reason."""
+THOUGHT_TOKENS = 600
+"""Typical length of the reasoning before a verdict."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def services(plan: Plan) -> list[ServiceUse]:
                 prompt_length = rubric_length + sum(len(p.text) for p in prompts) / len(prompts)
                 sent = round(calls * (prompt_length / CHARACTERS_PER_TOKEN + bench.max_tokens))
                 received = calls * min(VERDICT_TOKENS, spec.max_tokens)
+                received += calls * min(THOUGHT_TOKENS, spec.thinking_tokens)
                 if spec.price:
                     cost = round((sent * spec.price.input + received * spec.price.output) / 1e6, 4)
             rate = getattr(spec, "rate", None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unharm.analysis.bridge import Bridge
 from unharm.prompting.compose import apply_mode, build_preamble
 from unharm.runs.base import chat_template_unused
 from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
+from unharm.scoring.retirements import end_note
 from unharm.training.state import steps_per_epoch
 
 FEW_STEPS = 100
@@ -69,6 +71,7 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes.append("mitigation runs half of prompts and profiles again, under four strategies")
     if chat_template_unused(study):
         notes.append("the base is a chat model, and its template is not used: see prompting.format")
+    notes += _scorer_notes(plan, service_uses)
     notes += _step_notes(plan, per_stage)
     return PlanSummary(
         study=study.name,
@@ -88,6 +91,21 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes=notes,
         output=study.output_location,
     )
+
+
+def _scorer_notes(plan: Plan, uses: list[ServiceUse]) -> list[str]:
+    """Return which services end, and which arms a map was not tested on."""
+    notes = []
+    for name in plan.study.used_scorers:
+        hours = [use.hours for use in uses if use.scorer == name]
+        known = [h for h in hours if h is not None]
+        notes.append(end_note(name, plan.study.scorers.get(name), sum(known) if known else None))
+    for benchmark in plan.study.benchmarks.chosen():
+        fitted = plan.calibration(benchmark)
+        untested = fitted.untested(plan.study.arms) if isinstance(fitted, Bridge) else []
+        if untested:
+            notes.append(f"{benchmark}: the map {fitted.name} was not tested on {', '.join(untested)}")
+    return [note for note in notes if note]
 
 
 def _step_notes(plan: Plan, examples: dict[str, int]) -> list[str]:

@@ -74,7 +74,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
                 labels[subject, benchmark, name] = scores.select("value", "label")
             if place:
                 continue
-            measure = BENCHMARKS[benchmark].measure
+            measure = plan.measure(benchmark)
             if measure == "rating":
                 ratings[subject, "text"] = scores
                 expected = pl.concat([expected_ratings(store.scan(s.completions)) for s in group])
@@ -82,15 +82,17 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
                     expected = expected.join(prompt_columns[benchmark], on="prompt_id", how="left")
                     ratings[subject, "distribution"] = expected
                 continue
-            calibration = plan.calibration(benchmark)
+            fitted = plan.calibration(benchmark)
+            calibration = fitted.for_arm(subject.arm) if fitted else None
             scorer = scorer_columns(name, plan.scorers, calibration)
             cells.scorers[benchmark] = scorer
             tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration)
             rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
             _add(cells, subject, benchmark, prompt_columns[benchmark], mean_values(tables))
             if MEASURES[measure].groups:
+                unmapped = scorer_columns(name, plan.scorers)
                 more, listed = bias_rows(
-                    study.analysis, study.fidelity == "published", subject, benchmark, scorer, scores
+                    study.analysis, study.fidelity == "published", subject, benchmark, unmapped, scores
                 )
                 rows += more
                 groups.append(listed)
@@ -139,13 +141,14 @@ def study_cells(run: Run, benchmarks: Collection[str] = tuple(BENCHMARKS)) -> Ce
     cells = Cells()
     study, plan = run.study, run.plan
     for (subject, benchmark), several in groupby(all_shards(run), key=lambda s: (s.subject, s.benchmark)):
-        measure = BENCHMARKS[benchmark].measure
+        measure = plan.measure(benchmark)
         if benchmark not in benchmarks or measure not in MEASURES:
             continue
         prompts = _prompt_columns(plan, benchmark)
         frame = pl.concat([run.store.scan(s.scores) for s in several]).collect()
         scores = frame.join(prompts, on="prompt_id", how="left")
-        calibration = plan.calibration(benchmark)
+        fitted = plan.calibration(benchmark)
+        calibration = fitted.for_arm(subject.arm) if fitted else None
         values = mean_values(imputed_values(scores, measure, study.analysis.toxicity_at, calibration))
         cells.scorers[benchmark] = scorer_columns(
             study.benchmarks.chosen()[benchmark].scorer, plan.scorers, calibration

@@ -21,7 +21,7 @@ from unharm.analysis.comparisons import Cells
 from unharm.analysis.intervals import adjusted, spearman
 from unharm.analysis.measures import FIRST_METRICS
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
-from unharm.benchmarks.registry import BENCHMARKS, HARMLESS, select_half
+from unharm.benchmarks.registry import HARMLESS, select_half
 from unharm.core.arms import STRATEGIES, VIM_STAGES, has_profile
 from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
@@ -115,9 +115,9 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     start = arm, run.study.strategies[0]
     confidence = run.study.analysis.confidence
     by_benchmark = {
-        b: _profile_rows(cells, start, b)
+        b: _profile_rows(cells, start, b, _first_metric(run.plan, b))
         for b in benchmarks
-        if (start, b, _first_metric(b)) in cells.values
+        if (start, b, _first_metric(run.plan, b)) in cells.values
     }
     scored = {name for rows in by_benchmark.values() for name in rows}
     names = [n for n in half if n in scored]  # but for those whose adapter diverged
@@ -129,7 +129,7 @@ def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     for benchmark, rows in by_benchmark.items():
         prompts = run.plan.prompts[benchmark].prompts
         first = {p.id for p in select_half(prompts, "a", run.study.seed)}
-        ids, categories = cells.units[benchmark, _first_metric(benchmark)]
+        ids, categories = cells.units[benchmark, _first_metric(run.plan, benchmark)]
         here = np.array([i in first for i in ids])
         missing = np.full(len(ids), np.nan)
         values = np.stack([rows.get(n, missing) for n in names]) if names else np.zeros((0, len(ids)))
@@ -163,13 +163,15 @@ def _plain(harm: np.ndarray, importance: np.ndarray) -> float:
     return -1.0 if r is None else r
 
 
-def _first_metric(benchmark: str) -> str:
-    return FIRST_METRICS[BENCHMARKS[benchmark].measure]
+def _first_metric(plan: Plan, benchmark: str) -> str:
+    return FIRST_METRICS[plan.measure(benchmark)]
 
 
-def _profile_rows(cells: Cells, made: tuple[str, str], benchmark: str) -> dict[str, np.ndarray]:
+def _profile_rows(
+    cells: Cells, made: tuple[str, str], benchmark: str, metric: str
+) -> dict[str, np.ndarray]:
     """The values of each profile on the prompts of a benchmark, the mean over its seeds."""
-    rows = cells.values[made, benchmark, _first_metric(benchmark)]
+    rows = cells.values[made, benchmark, metric]
     names = dict.fromkeys(name for name, _ in rows)
     return {n: _means(np.stack([v for (name, _), v in rows.items() if name == n]).T) for n in names}
 
@@ -286,7 +288,7 @@ def guards(tried: Run, arm: str) -> list[dict[str, Any]]:
     )
     guard_rows = []
     for (benchmark, category), part in rows.group_by(["benchmark", "category"], maintain_order=True):
-        first = FIRST_METRICS[BENCHMARKS[str(benchmark)].measure]
+        first = _first_metric(tried.plan, str(benchmark))
         best = (
             part.filter((pl.col("metric") == first) & (pl.col("value") < 0))
             .sort("value")

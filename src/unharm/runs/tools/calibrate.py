@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from unharm.analysis.calibration import Calibration, calibrate, save
+from unharm.analysis.calibration import Calibration, calibrate
+from unharm.analysis.score_maps import save_map
 from unharm.core.errors import UserError, nearest
 from unharm.core.files.delimited import Reader
 from unharm.core.hashing import sha256_of
@@ -102,7 +103,7 @@ def calibrate_texts(
 
 def _written(fitted: Calibration, out: Path) -> dict[str, Any]:
     """Write a map and return its description."""
-    save(fitted, out)
+    save_map(fitted, out)
     description = {
         k: v for k, v in asdict(fitted).items() if k not in ("knots", "maps", "edges", "residuals")
     }

@@ -9,7 +9,6 @@ from typing import Any
 from unharm.analysis.comparisons import Made
 from unharm.analysis.gate import gate
 from unharm.analysis.measures import MEASURES
-from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.errors import Problem, UserError, raise_all
 from unharm.runs.context import Run
 from unharm.runs.reopen import open_run
@@ -55,7 +54,7 @@ def check_comparable(before: Run, after: Run) -> None:
             problems.append(Problem(f"{message}: {one} and {other}", where, todo))
 
     chosen = before.study.benchmarks.chosen(), after.study.benchmarks.chosen()
-    both = [name for name in chosen[0] if name in chosen[1] and BENCHMARKS[name].measure in MEASURES]
+    both = [name for name in chosen[0] if name in chosen[1] and before.plan.measure(name) in MEASURES]
     if not both:
         problems.append(Problem("no harm benchmark is in both runs", where, "run the same ones"))
     if not shared(before, after):

@@ -13,19 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from unharm.core.files.json_text import NotJson, parse_json
+from unharm.scoring.thinking import without_thinking
 
 Verdict = Literal["safe", "unsafe", "controversial"]
 Message = dict[str, Any]
-
-THINKING = re.compile(
-    r"^\s*(?:<think>.*?</think>|<\|channel\|>analysis<\|message\|>.*?<\|channel\|>final<\|message\|>"
-    r"|.*?</think>)",
-    re.DOTALL,
-)
-"""Reasoning before the reply proper: in tags (the opening one may be part of the prompt), or as the
-analysis channel of gpt-oss."""
-OPEN_THINKING = re.compile(r"^\s*(?:<think>|<\|channel\|>analysis)")
-"""Reasoning that was cut before its end."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +96,6 @@ class Preset:
         if reading is None:
             return None
         return replace(reading, at=reading.at + offset)
-
-
-def without_thinking(reply: str) -> tuple[str, int]:
-    """Return what follows the reasoning of a reply, and where it begins; empty where reasoning was cut."""
-    match = THINKING.match(reply)
-    if match:
-        return reply[match.end() :], match.end()
-    return ("", len(reply)) if OPEN_THINKING.match(reply) else (reply, 0)
 
 
 def conversation(prompt: str, answer: str, criterion: Criterion | None = None) -> list[Message]:
