@@ -17,9 +17,9 @@ from typing import Any
 
 import polars as pl
 
-from unharm.analysis.calibration import load as load_map
 from unharm.analysis.human_labels import read_people
 from unharm.analysis.hypotheses import load_hypotheses
+from unharm.analysis.score_maps import load_map
 from unharm.benchmarks.registry import load_prompts
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.models.adapter_check import check_adapter
