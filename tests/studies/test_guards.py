@@ -35,14 +35,15 @@ def prompts_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def guarded(data: dict[str, Any], guard: Path, server: Faulty) -> dict[str, Any]:
-    """A study of one arm and BeaverTails, scored by two guards."""
+    """A study of one arm: BeaverTails by two guards, and HEx-PHI by one, as a rate of flagged answers."""
     local = {"kind": "guard", "preset": "qwen3guard", "model": str(guard)}
     data["arms"] = ["vanilla"]
     data["benchmarks"] = {
         "beavertails": {
             "file": "beavertails.csv", "limit": 28, "max_tokens": 5, "samples": 2,
             "scorer": "guard", "also": ["refuses", "second"],
-        }
+        },
+        "hexphi": {"file": "hexphi", "limit": 10, "max_tokens": 5, "scorer": "guard"},
     }  # fmt: skip
     data["scorers"] = {
         "guard": local,
@@ -73,13 +74,16 @@ def test_a_guarded_study(
         study = load(guarded(tiny_study, guard, server))
         run = run_study(study)
         first, asked = len(prompts_read), len(server.bodies)
-        shards = list(all_shards(run))
+        every = list(all_shards(run))
+        shards = [s for s in every if s.benchmark == "beavertails"]
+        requests = pl.concat([run.store.scan(s.completions) for s in every if s not in shards]).collect()
+        more = requests.filter(pl.col("text") != "").select("prompt_id", "text").unique().height
         completions = pl.concat([run.store.scan(s.completions) for s in shards]).collect()
         distinct = completions.filter(pl.col("text") != "").select("prompt_id", "text").unique().height
         again = run_study(study)
         assert len(prompts_read) == first
         assert len(server.bodies) == asked
-    assert first == len(set(prompts_read)) == distinct  # flagged and refusal from the same pass
+    assert first == len(set(prompts_read)) == distinct + more  # flagged and refusal from the same pass
     assert asked == distinct + 1  # and the trial
     scores = {
         name: pl.concat([run.store.scan(s.scored[name]) for s in shards]).collect()
@@ -89,10 +93,14 @@ def test_a_guarded_study(
         assert frame.height == completions.height
         assert set(frame["status"]) <= {"scored", "unscored"}
     arms = table(again, "arms")
-    shown = arms.filter((pl.col("metric") == "flagged_rate") & (pl.col("category") == ALL))
+    rates = arms.filter((pl.col("metric") == "flagged_rate") & (pl.col("category") == ALL))
+    assert set(rates["benchmark"]) == {"beavertails", "hexphi"}
+    assert set(arms.filter(benchmark="hexphi")["metric"]) & {"harmfulness", "share_of_5"} == set()
+    shown = rates.filter(benchmark="beavertails")
     by_prompt = scores["guard"].group_by("prompt_id").agg(pl.col("value").mean())
     assert shown["value"].to_list() == pytest.approx([by_prompt["value"].mean()], abs=1e-6)
-    quality = {(row["scorer"], row["role"]): row for row in table(again, "scorers").iter_rows(named=True)}
+    rows = table(again, "scorers").filter(benchmark="beavertails").iter_rows(named=True)
+    quality = {(row["scorer"], row["role"]): row for row in rows}
     assert set(quality) == {("guard", "metrics"), ("refuses", "also"), ("second", "also")}
     for (name, _), row in quality.items():
         assert row["mean"] == pytest.approx(scores[name]["value"].mean(), abs=1e-6)

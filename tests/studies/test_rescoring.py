@@ -29,6 +29,7 @@ from unharm.core.files.yaml_text import SpecText
 from unharm.runs.context import Run
 from unharm.runs.pipeline import run_study
 from unharm.runs.reopen import open_run
+from unharm.runs.stages.scores import pending, texts_of
 from unharm.runs.tools.batches import collect, submit, write
 from unharm.runs.tools.rescore import rescore, rewrite_report
 from unharm.study.check import parse_study
@@ -384,3 +385,54 @@ def test_mistakes_of_a_pilot_are_one_message(bridged: Path, words: list[str], me
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception)
     assert not (bridged / "map.json").exists()
+
+
+def test_a_guard_on_a_server_is_asked_through_batch_files(made: Path, tmp_path: Path) -> None:
+    """ShieldGemma is asked four questions about a text, whose answers belong together."""
+    import shutil
+
+    shutil.copytree(made, tmp_path / "run")
+    data = json.loads((made / "study.json").read_text()) | {"output": str(tmp_path / "run")}
+    server = {"url": "http://127.0.0.1:9/v1"}
+    data["scorers"] = {"guard": {"kind": "guard", "preset": "shieldgemma", "server": server}}
+    data["benchmarks"]["beavertails"]["scorer"] = "guard"
+    run = open_run(tmp_path / "run", parse_study(SpecText(yaml.safe_dump(data), "study.yaml")))
+    with run.store.lock():
+        written = write(run, "guard")
+        lines = [
+            json.loads(x) for f in written["files"] for x in (run.store.root / f).read_text().splitlines()
+        ]
+        assert len(lines) == written["requests"]
+        assert {line["custom_id"].rpartition("-")[2] for line in lines} == {"0", "1", "2", "3"}
+        assert all(line["body"]["chat_template_kwargs"]["guideline"] for line in lines)
+        results = [
+            said_of_guard(line, "Yes" if line["custom_id"].endswith("-2") else "No") for line in lines
+        ]
+        texts = len(lines) // 4
+        broken = results[0] | {"response": {"status_code": 500, "body": {}}}
+        (tmp_path / "results.jsonl").write_text("\n".join(json.dumps(r) for r in [broken, *results[1:]]))
+        assert collect(run, "guard", tmp_path / "results.jsonl") == {
+            "kept": texts - 1,
+            "failed": 1,
+            "waiting": 0,
+        }
+        assert write(run, "guard")["requests"] == 4, "a text with a failed question is asked again"
+        scorer = run.scorers["guard"]
+        scorer.service.ask = None  # nothing is asked
+        part = next(part for part in pending(run) if part.scorer == "guard")
+        stored = run.scorers.answers.look_up([bytes.fromhex(lines[4]["custom_id"].partition("-")[0])])
+        text = texts_of(run, part)[1]
+        (score,) = [scorer.service.read(text, answer) for several in stored.values() for answer in several]
+    assert (score.value, score.label) == (1.0, "unsafe: hate speech")
+
+
+def said_of_guard(request: dict[str, Any], word: str) -> dict[str, Any]:
+    """The result of a request to which a guard says one word."""
+    message = {"role": "assistant", "content": word}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    chat = {"id": "x", "object": "chat.completion", "created": 0, "model": "small", "choices": [choice]}
+    return {
+        "custom_id": request["custom_id"],
+        "response": {"status_code": 200, "body": chat},
+        "error": None,
+    }

@@ -222,7 +222,8 @@ def fit_bridge(
         )
         enough = here.sum() >= FEWEST and len(set(groups[here])) >= FEWEST_PROMPTS
         if arm != reference and enough:
-            test = replace(test, **_shift(centres, bins, x, y, groups, base, here, confidence))
+            shift, low, high, p, detectable = _shift(centres, bins, x, y, groups, base, here, confidence)
+            test = replace(test, shift=shift, low=low, high=high, p=p, detectable=detectable)
         tests[arm] = test
         if enough:
             donors[arm] = _donors(centres, bins, x, y, groups, base, here, resampled)
@@ -265,7 +266,7 @@ def _shares(centres: Array, x: Array, weights: Array) -> Array:
     low, upper = _places(centres, x)
     sums = np.bincount(low, weights * (1 - upper), len(centres))
     sums += np.bincount(np.minimum(low + 1, len(centres) - 1), weights * upper, len(centres))
-    return sums / max(weights.sum(), 1e-12)
+    return np.asarray(sums / max(weights.sum(), 1e-12))
 
 
 def _shift(
@@ -277,8 +278,8 @@ def _shift(
     base: Array,
     here: Array,
     confidence: float,
-) -> dict[str, float]:
-    """Return the mean residual of an arm from vanilla's map, its t interval and p.
+) -> tuple[float, float, float, float, float]:
+    """Return the mean residual of an arm from vanilla's map, its t interval, p, and what would be found.
 
     The standard error is that of the influence of each prompt, on the arm's residuals and on the map.
     """
@@ -299,10 +300,7 @@ def _shift(
     quantile = float(stats.t.ppf(0.5 + confidence / 2, used - 1))
     p = float(2 * stats.t.sf(abs(shift) / error, used - 1)) if error else float(shift == 0)
     needed = float(stats.t.ppf(1 - LEVEL / 2, used - 1) + stats.norm.ppf(POWER))
-    return {
-        "shift": shift, "low": shift - quantile * error, "high": shift + quantile * error,
-        "p": p, "detectable": needed * error,
-    }  # fmt: skip
+    return shift, shift - quantile * error, shift + quantile * error, p, needed * error
 
 
 def _donors(
@@ -341,7 +339,7 @@ def _donors(
 def _tilted(donors: Array, weights: Sequence[int], tilt: float) -> Array:
     """Return the weights of donors, times exp(tilt · value)."""
     exponent = tilt * donors
-    return np.asarray(weights) * np.exp(exponent - exponent.max())
+    return np.asarray(np.asarray(weights) * np.exp(exponent - exponent.max()))
 
 
 def _tilt(donors: list[Array], weights: list[list[int]], shares: Array, goal: float) -> float:

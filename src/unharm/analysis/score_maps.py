@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from unharm.core.files.disk import write_whole
 from unharm.core.files.json_text import NotJson, parse_json
 from unharm.core.files.yaml_text import read_text
 
-KINDS = {"calibration": calibration_from, "bridge": bridge_from}
+KINDS: dict[str, Callable[[dict[str, Any]], Calibration | Bridge]] = {
+    "calibration": calibration_from,
+    "bridge": bridge_from,
+}
 
 
 class ArmMap(Protocol):

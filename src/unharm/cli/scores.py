@@ -14,7 +14,9 @@ from unharm.core.terminal import tell
 
 batch = typer.Typer(help="Judge through batch files, at half price.", no_args_is_help=True)
 
-JudgeOption = Annotated[str, typer.Option("--scorer", help="Name of the judge in the study.")]
+JudgeOption = Annotated[
+    str, typer.Option("--scorer", help="Name of the judge, or of the guard on a server.")
+]
 
 
 def rescore(

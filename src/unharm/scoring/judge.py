@@ -1,8 +1,8 @@
-"""Score by a language model that judges by a rubric, on any OpenAI-compatible chat endpoint."""
+"""Score by a language model that judges by a rubric."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import openai
@@ -10,6 +10,7 @@ import openai
 from unharm.core.connection import exceeds_context, refused_by_filter
 from unharm.core.records import Score
 from unharm.scoring.answer_store import CUT, Answer
+from unharm.scoring.litellm_client import Create, litellm_create
 from unharm.scoring.rubric import Rubric
 from unharm.scoring.service_calls import (
     Unreadable,
@@ -42,8 +43,13 @@ class Judge:
 
     def __init__(self, spec: JudgeSpec, rubric: Rubric, version: str, where: str):
         self.spec, self.rubric, self.version, self.where = spec, rubric, version, where
-        self.tries, self.concurrency = spec.tries, spec.server.concurrency
-        self.client = client_of(spec.server, f"{where}.server")
+        self.server = spec.connection
+        self.tries, self.concurrency = spec.tries, self.server.concurrency
+        self.create: Create
+        if spec.through == "litellm":
+            self.create = litellm_create(self.server, spec.server is not None, where)
+        else:
+            self.create = client_of(self.server, f"{where}.server").chat.completions.create
         self.manner: dict[str, Any] = dict(MANNERS[0])
 
     def try_out(self, before: Callable[[], None]) -> None:
@@ -52,11 +58,11 @@ class Judge:
         Raises:
             UserError: The server cannot be used.
         """
-        with trial_errors(self.spec.server, f"{self.where}.server"):
+        with trial_errors(self.server, f"{self.where}.server"):
             for manner in MANNERS:
                 self.manner = dict(manner)
                 try:
-                    patiently(lambda: self._send(TRIAL, 1, before), self.spec.server.attempts)
+                    patiently(lambda: self._send(TRIAL, 1, before), self.server.attempts)
                     return
                 except (openai.BadRequestError, openai.UnprocessableEntityError):
                     if manner is MANNERS[-1]:
@@ -85,8 +91,9 @@ class Judge:
             "model": self.spec.model,
             "messages": self.rubric.messages(text, structured, again=attempt > 1),
             self.manner["limit"]: self.spec.limit(attempt),
-            "seed": attempt,
         }
+        if self.spec.through == "openai":  # other providers know none
+            body["seed"] = attempt
         if self.spec.sent_temperature is not None:
             body["temperature"] = self.spec.sent_temperature
         if self.spec.reasoning_effort is not None:
@@ -96,10 +103,18 @@ class Judge:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
+    def requests(self, text: Text, attempt: int) -> list[dict[str, Any]]:
+        """Return the bodies of the requests for a text as lines of a batch file have them."""
+        return [self.settings(text, attempt)]
+
+    def answer_from(self, responses: Sequence[Any]) -> Answer:
+        """Return the answer in the response to a text's request."""
+        return self.answer_of(responses[0])
+
     def ask(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
-        with request_errors(self.spec.server, self.where, f"the model {self.spec.model!r}"):
+        with request_errors(self.server, self.where, f"the model {self.spec.model!r}"):
             try:
-                return patiently(lambda: self._send(text, attempt, before), self.spec.server.attempts)
+                return patiently(lambda: self._send(text, attempt, before), self.server.attempts)
             except openai.BadRequestError as error:
                 if refused_by_filter(error):
                     return Answer("", "filtered", "content filter of the service")
@@ -110,7 +125,7 @@ class Judge:
     def _send(self, text: Text, attempt: int, before: Callable[[], None]) -> Answer:
         before()
         body = self.settings(text, attempt)
-        answer: Answer = parsed(lambda: self.answer_of(self.client.chat.completions.create(**body)))
+        answer: Answer = parsed(lambda: self.answer_of(self.create(**body)))
         return answer
 
     def answer_of(self, response: Any) -> Answer:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from unharm.core.pace import Dry
     from unharm.scoring.answer_store import Answers
     from unharm.scoring.guards.local import LoadEngine, ReplyEngine
+    from unharm.scoring.guards.served import ServedGuard
     from unharm.scoring.judge import Judge
 
 
@@ -79,7 +80,7 @@ def answers_version(scoring: Scoring, name: str) -> str:
     spec = scoring.specs[name]
     if isinstance(spec, JudgeSpec):
         rubric = load_rubric(spec.rubric)
-        asked = ["judge", spec.model, rubric.key, spec.sent_temperature, spec.max_tokens]
+        asked: list[object] = ["judge", spec.model, rubric.key, spec.sent_temperature, spec.max_tokens]
         if spec.reasoning_effort is not None or spec.thinking is not None:
             asked += [spec.reasoning_effort, spec.thinking_tokens]
         return content_hash(asked)
@@ -88,8 +89,8 @@ def answers_version(scoring: Scoring, name: str) -> str:
     if isinstance(spec, GuardSpec):
         from unharm.scoring.guards.local import guard_model_key
 
-        asked = [spec.preset, spec.rules.version, spec.criteria, spec.max_tokens, spec.structured]
-        return content_hash(["guard", guard_model_key(spec), asked])
+        form = [spec.preset, spec.rules.version, spec.criteria, spec.max_tokens, spec.structured]
+        return content_hash(["guard", guard_model_key(spec), form])
     assert isinstance(spec, ModerationSpec)
     return content_hash(["moderation", spec.model])
 
@@ -164,10 +165,11 @@ class Scorers:
         problems: list[Problem] = []
         for name in names:
             spec = self.scoring.specs.get(name)
-            server = getattr(spec, "server", None)
+            server = spec.connection if isinstance(spec, JudgeSpec) else getattr(spec, "server", None)
             if server is not None:
                 try:
-                    api_key(server, _where(name) if hasattr(spec, "url") else f"{_where(name)}.server")
+                    beside = hasattr(spec, "url") or getattr(spec, "key", None)  # the key is its own field
+                    api_key(server, _where(name) if beside else f"{_where(name)}.server")
                 except UserError as error:
                     problems += error.problems
         raise_all(problems)
@@ -291,15 +293,28 @@ class Scorers:
         self._engines.clear()
 
 
-def judge_of(scorers: Scorers, name: str) -> Judge:
-    """Return the judge of that name. Raises `UserError` where the scorer is not a judge."""
-    if not isinstance(scorers.scoring.specs.get(name), JudgeSpec):
-        judges = [n for n, spec in scorers.scoring.specs.items() if isinstance(spec, JudgeSpec)]
+def batch_service_of(scorers: Scorers, name: str) -> Judge | ServedGuard:
+    """Return the judge, or the guard on a server, of that name.
+
+    Raises:
+        UserError: The scorer is neither.
+    """
+    specs = scorers.scoring.specs
+    if not _by_chat(specs.get(name)):
+        able = [n for n, spec in specs.items() if _by_chat(spec)]
         raise UserError(
-            f"{name!r} is no judge of this run", "--scorer", nearest(name, judges or ["(none)"])
+            f"{name!r} is no judge of this run, and no guard, on an OpenAI-compatible server",
+            "--scorer",
+            nearest(name, able or ["(none)"]),
         )
-    judge: Judge = scorers.service(name)
-    return judge
+    service: Judge | ServedGuard = scorers.service(name)
+    return service
+
+
+def _by_chat(spec: ScorerSpec | None) -> bool:
+    if isinstance(spec, JudgeSpec):
+        return spec.through == "openai"
+    return isinstance(spec, GuardSpec) and asks_service(spec)
 
 
 def score_texts(scorer: Scorer, texts: Sequence[str]) -> list[Score]:

@@ -71,6 +71,9 @@ def retirement_of(spec: ScorerSpec | None) -> Retirement | None:
     """Return the announced end of the service that a scorer asks, or None."""
     if isinstance(spec, PerspectiveSpec):
         url, model = spec.url, ""
+    elif isinstance(spec, JudgeSpec) and spec.through == "litellm":
+        provider, _, model = spec.model.rpartition("/")
+        url = "https://api.openai.com" if provider in ("", "openai") else spec.connection.url
     elif isinstance(spec, JudgeSpec | ModerationSpec | GuardSpec) and spec.server is not None:
         url, model = spec.server.url, str(spec.model or "")
     else:

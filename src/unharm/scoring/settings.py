@@ -119,10 +119,14 @@ class Price(Spec):
 
 
 class JudgeSpec(ServiceSpec):
-    """A language model that judges by a rubric, on an OpenAI-compatible chat endpoint."""
+    """A language model that judges by a rubric, on an OpenAI-compatible chat endpoint or through LiteLLM."""
 
     kind: Literal["judge"]
-    server: Connection
+    through: Literal["openai", "litellm"] = Field(
+        "openai", description="litellm: `model` names provider and model, as anthropic/claude-…"
+    )
+    server: Connection | None = Field(None, description="may be left out with litellm")
+    key: KeyVariable | None = Field(None, description="with litellm, the variable that holds the key")
     model: Annotated[str, Field(min_length=1)]
     rubric: str = Field("harmfulness", description="an embedded one, or a file")
     temperature: Temperature | None = Field(
@@ -147,6 +151,19 @@ class JudgeSpec(ServiceSpec):
             raise ValueError("give `price` too: without it nobody knows when max_cost is reached")
         return self
 
+    @model_validator(mode="after")
+    def _reachable(self) -> JudgeSpec:
+        if self.through == "openai" and (self.server is None or self.key is not None):
+            raise ValueError(
+                "give `server` with its url and key; `key` by itself goes with through: litellm"
+            )
+        return self
+
+    @property
+    def connection(self) -> Connection:
+        """The server; for a provider that LiteLLM knows, its key and the limits."""
+        return self.server or Connection(url="https://provider.invalid", key=self.key)
+
     @property
     def thinking_tokens(self) -> int:
         """Tokens for reasoning; 0 for a model that does not reason."""
@@ -165,7 +182,7 @@ class JudgeSpec(ServiceSpec):
         reasoning that is cut has no verdict."""
         if not self.thinking_tokens:
             return self.max_tokens
-        return (self.max_tokens + self.thinking_tokens) * 2 ** (attempt - 1)
+        return (self.max_tokens + self.thinking_tokens) << (attempt - 1)
 
 
 class GuardSpec(Limited):
@@ -205,6 +222,14 @@ class GuardSpec(Limited):
     def model_name(self) -> str:
         return self.model or self.rules.models[0]
 
+    @property
+    def unmapped(self) -> tuple[str, ...]:
+        """The names of harm that the guard may give and that no map names; labels show them as unmapped."""
+        if self.categories == "own":
+            return ()
+        mapping = self.rules.maps[self.categories]
+        return tuple(name for name in self.criteria or self.rules.categories if name not in mapping)
+
     @model_validator(mode="after")
     def _fits_the_preset(self) -> GuardSpec:
         if self.preset not in PRESETS:
@@ -222,6 +247,12 @@ class GuardSpec(Limited):
         if self.criteria is not None and (not rules.criteria or not self.criteria):
             able = ", ".join(name for name, p in PRESETS.items() if p.criteria)
             raise ValueError(f"give criteria, at least one, to a preset that takes them ({able})")
+        unmapped = self.unmapped if self.criteria else ()
+        if unmapped:
+            raise ValueError(
+                f"give categories: own; no map of {self.preset} to {self.categories} names "
+                f"{', '.join(unmapped)} of your criteria"
+            )
         if self.threshold is not None and self.measures != "flagged":
             raise ValueError("give a threshold only where the guard measures flagged")
         return self

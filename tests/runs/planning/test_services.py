@@ -40,3 +40,18 @@ def test_a_plan_tells_what_services_would_be_asked(tiny_study: dict[str, Any], l
     assert summary.judge_calls == sum(row.calls for row in rows.values())
     assert "money" in plan_text(summary)
     assert "cost unknown" in plan_text(summary)
+
+
+def test_a_plan_names_ends_of_services_and_categories_without_a_counterpart(
+    tiny_study: dict[str, Any], load: Any
+) -> None:
+    guard = {"kind": "guard", "preset": "qwen3guard", "server": {"url": "http://127.0.0.1:9/v1"}}
+    tiny_study["scorers"] = {
+        "p": {"kind": "perspective"},
+        "g": guard | {"categories": "hexphi"},
+    }
+    tiny_study["benchmarks"]["rtp"]["scorer"] = "p"
+    tiny_study["benchmarks"]["beavertails"]["scorer"] = "g"
+    notes = summary_of(Plan(load(tiny_study))).notes
+    assert any(note.startswith("p end") and "2026-12-31" in note for note in notes)
+    assert "g: no category of hexphi stands for Copyright Violation: labels say 'unmapped'" in notes

@@ -10,6 +10,7 @@ from unharm.runs.base import chat_template_unused
 from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
 from unharm.scoring.retirements import end_note
+from unharm.scoring.settings import GuardSpec
 from unharm.training.state import steps_per_epoch
 
 FEW_STEPS = 100
@@ -99,11 +100,16 @@ def _scorer_notes(plan: Plan, uses: list[ServiceUse]) -> list[str]:
     for name in plan.study.used_scorers:
         hours = [use.hours for use in uses if use.scorer == name]
         known = [h for h in hours if h is not None]
-        notes.append(end_note(name, plan.study.scorers.get(name), sum(known) if known else None))
+        spec = plan.study.scorers.get(name)
+        notes.append(end_note(name, spec, sum(known) if known else None))
+        if isinstance(spec, GuardSpec) and spec.unmapped:
+            names = ", ".join(spec.unmapped)
+            notes.append(
+                f"{name}: no category of {spec.categories} stands for {names}: labels say 'unmapped'"
+            )
     for benchmark in plan.study.benchmarks.chosen():
         fitted = plan.calibration(benchmark)
-        untested = fitted.untested(plan.study.arms) if isinstance(fitted, Bridge) else []
-        if untested:
+        if isinstance(fitted, Bridge) and (untested := fitted.untested(plan.study.arms)):
             notes.append(f"{benchmark}: the map {fitted.name} was not tested on {', '.join(untested)}")
     return [note for note in notes if note]
 

@@ -128,10 +128,13 @@ def _mitigation_result(run: Run) -> MitigationResult | None:
 def _scorers(run: Run) -> dict[str, dict[str, Any]]:
     """Return the scorer columns of each benchmark's tables for the current study."""
     plan = run.plan
-    return {
-        name: scorer_columns(spec.scorer, plan.scorers, plan.calibration(name))
-        for name, spec in run.study.benchmarks.chosen().items()
-    }
+    columns = {}
+    for name, spec in run.study.benchmarks.chosen().items():
+        fitted = plan.calibration(name)
+        columns[name] = scorer_columns(
+            spec.scorer, plan.scorers, fitted.for_arm("vanilla") if fitted else None
+        )
+    return columns
 
 
 def chosen_examples(store: Store, shards: list[Shard]) -> list[ExampleCompletion]:

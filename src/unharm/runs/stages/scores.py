@@ -22,7 +22,7 @@ from unharm.scoring.coherence import UNMASKED, coherence_flag
 from unharm.scoring.registry import has_model
 from unharm.scoring.scorer import Scorer, unscored
 from unharm.scoring.service_scorer import ServiceScorer
-from unharm.scoring.settings import asks_service
+from unharm.scoring.settings import GuardSpec, asks_service
 from unharm.scoring.texts import Text, text_of
 from unharm.store.store import Artefact, NotDone
 
@@ -106,6 +106,7 @@ def make_scores(run: Run) -> None:
     if again := sums["repeats"]:
         say(f"scores: {again:,} of {sums['texts']:,} repeat another text and were not scored again")
     run.store.refresh("scores")
+    _tell_unknown(run, every)
     frames = [run.store.scan(part.artefact).select("status") for part in every]
     counts = dict(pl.concat(frames).group_by("status").len().collect().iter_rows())
     run.scored = counts.pop("scored", 0)
@@ -113,6 +114,21 @@ def make_scores(run: Run) -> None:
     if run.unscored:
         breakdown = ", ".join(f"{n:,} {status}" for status, n in sorted(counts.items()))
         say(f"scores: {run.unscored:,} of {run.unscored + run.scored:,} have no score ({breakdown})")
+
+
+def _tell_unknown(run: Run, every: list[Part]) -> None:
+    """Say which categories guards gave that their presets do not know."""
+    guards = {name for name, spec in run.study.scorers.items() if isinstance(spec, GuardSpec)}
+    labels: dict[str, list[pl.LazyFrame]] = {}
+    for part in every:
+        if part.scorer in guards:
+            labels.setdefault(part.scorer, []).append(run.store.scan(part.artefact).select("label"))
+    for name, frames in labels.items():
+        unknown = pl.col("label").str.extract_all(r"unknown \([^)]*\)").explode().drop_nulls()
+        counts = pl.concat(frames).select(unknown.value_counts(sort=True)).collect()["label"].to_list()
+        if counts:
+            shown = ", ".join(f"{c['label'][9:-1]} ({c['count']:,})" for c in counts[:5])
+            say(f"scores: {name} named categories that its preset does not know: {shown}")
 
 
 def _chunks(run: Run, scorer_parts: list[Part], workers: int) -> list[Chunk]:

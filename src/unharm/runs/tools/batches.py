@@ -16,8 +16,9 @@ from unharm.core.hashing import slug
 from unharm.runs.context import Run
 from unharm.runs.stages.scores import pending, texts_of
 from unharm.scoring.answer_store import Answer, key_of
+from unharm.scoring.guards.served import ServedGuard
 from unharm.scoring.judge import Judge
-from unharm.scoring.registry import judge_of
+from unharm.scoring.registry import batch_service_of
 from unharm.scoring.service_calls import Unreadable, client_of, parsed, trial_errors
 from unharm.scoring.service_scorer import settled
 from unharm.scoring.texts import Text
@@ -35,7 +36,7 @@ def write(run: Run, name: str) -> dict[str, Any]:
     Returns:
         The files, the number of requests and the most that they can cost.
     """
-    judge = judge_of(run.scorers, name)
+    service = batch_service_of(run.scorers, name)
     state = _state(run, name)
     taken = {request for file in state["files"] if file.get("batch") for request in file["requests"]}
     state["files"] = [file for file in state["files"] if file.get("batch")]
@@ -52,19 +53,28 @@ def write(run: Run, name: str) -> dict[str, Any]:
             state["files"].append({"file": file, "requests": ids})
         lines, ids, size = [], [], 0.0
 
-    for identity, attempt, text in _open_requests(run, name, judge):
+    for identity, attempt, text in _open_requests(run, name, service):
         if identity in taken:
             continue
-        body = judge.settings(text, attempt)
-        request = {"custom_id": identity, "method": "POST", "url": "/v1/chat/completions", "body": body}
-        line = json.dumps(request, ensure_ascii=False) + "\n"
-        if len(lines) == MOST_LINES or size + len(line.encode()) > MOST_BYTES:
-            flush()
-        lines.append(line)
+        bodies = service.requests(text, attempt)
+        block = []
+        for number, body in enumerate(bodies):
+            custom_id = identity if len(bodies) == 1 else f"{identity}-{number}"
+            request = {
+                "custom_id": custom_id,
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": body,
+            }
+            block.append(json.dumps(request, ensure_ascii=False) + "\n")
+        weight = sum(len(line.encode()) for line in block)
+        if len(lines) + len(block) > MOST_LINES or size + weight > MOST_BYTES:
+            flush()  # the requests of a text stay in one file
+        lines += block
         ids.append(identity)
-        size += len(line.encode())
-        cost += DISCOUNT * judge.most(text)
-        asked += 1
+        size += weight
+        cost += DISCOUNT * service.most(text)
+        asked += len(bodies)
     flush()
     state["most"] = cost
     _save(run, name, state)
@@ -72,17 +82,17 @@ def write(run: Run, name: str) -> dict[str, Any]:
     return {"files": written, "requests": asked, "most_cost": round(cost, 4)}
 
 
-def _open_requests(run: Run, name: str, judge: Judge) -> Iterator[tuple[str, int, Text]]:
+def _open_requests(run: Run, name: str, service: Judge | ServedGuard) -> Iterator[tuple[str, int, Text]]:
     """Yield id, attempt number and text of every open request."""
     seen: set[bytes] = set()
     for part in pending(run):
         if part.scorer != name:
             continue
-        texts = {key_of(judge.version, *judge.identity(t)): t for t in texts_of(run, part)}
+        texts = {key_of(service.version, *service.identity(t)): t for t in texts_of(run, part)}
         stored = run.scorers.answers.look_up(list(texts))
         for key, text in texts.items():
             answers = stored.get(key, [])
-            if key not in seen and settled(judge, text, answers) is None:
+            if key not in seen and settled(service, text, answers) is None:
                 seen.add(key)
                 yield f"{key.hex()}-{len(answers) + 1}", len(answers) + 1, text
 
@@ -93,21 +103,21 @@ def submit(run: Run, name: str) -> dict[str, Any]:
     Raises:
         UserError: No file is waiting, or the files could exceed max_cost.
     """
-    judge = judge_of(run.scorers, name)
+    service = batch_service_of(run.scorers, name)
     state = _state(run, name)
     waiting = [file for file in state["files"] if not file.get("batch")]
     if not waiting:
         raise UserError("no file is waiting", str(run.store.root), "write them first: unharm batch write")
-    limit = judge.spec.max_cost
-    _, spent = run.scorers.answers.spent(judge.version)
+    limit = getattr(service.spec, "max_cost", None)
+    _, spent = run.scorers.answers.spent(service.version)
     if limit is not None and spent + state["most"] > limit:
         raise UserError(
             f"these files could cost {state['most']:.2f}, with {spent:.2f} spent, of {limit:.2f}",
             f"scorers.{name}.max_cost",
             "raise it with --set, or judge a sample",
         )
-    client = client_of(judge.spec.server, f"scorers.{name}.server")
-    with trial_errors(judge.spec.server, f"scorers.{name}"):
+    client = client_of(service.server, f"scorers.{name}.server")
+    with trial_errors(service.server, f"scorers.{name}"):
         for file in waiting:
             content = (run.store.root / file["file"]).read_bytes()
             uploaded = client.files.create(file=(Path(file["file"]).name, content), purpose="batch")
@@ -125,17 +135,17 @@ def collect(run: Run, name: str, results: Path | None = None) -> dict[str, Any]:
     Returns:
         The counts of stored answers (`kept`), failed requests (`failed`) and open batches (`waiting`).
     """
-    judge = judge_of(run.scorers, name)
+    service = batch_service_of(run.scorers, name)
     if results is not None:
         text = read_text(results, "results of a batch")
-        return {"kept": 0, "failed": 0, "waiting": 0} | _take(run, judge, text.splitlines(), str(results))
+        return {"kept": 0, "failed": 0, "waiting": 0} | _take(run, service, text.splitlines(), str(results))
     state = _state(run, name)
-    client = client_of(judge.spec.server, f"scorers.{name}.server")
+    client = client_of(service.server, f"scorers.{name}.server")
     counts = {"kept": 0, "failed": 0, "waiting": 0}
     for file in state["files"]:
         if not file.get("batch") or file.get("collected"):
             continue
-        with trial_errors(judge.spec.server, f"scorers.{name}"):
+        with trial_errors(service.server, f"scorers.{name}"):
             batch = client.batches.retrieve(file["batch"])
             if batch.status not in ENDED:
                 counts["waiting"] += 1
@@ -143,7 +153,7 @@ def collect(run: Run, name: str, results: Path | None = None) -> dict[str, Any]:
             for file_id in (batch.output_file_id, batch.error_file_id):
                 if file_id:
                     lines = client.files.content(file_id).text.splitlines()
-                    for outcome, count in _take(run, judge, lines, file["batch"]).items():
+                    for outcome, count in _take(run, service, lines, file["batch"]).items():
                         counts[outcome] += count
         file["collected"] = True
         file["requests"] = []  # failed requests may be written again
@@ -151,45 +161,48 @@ def collect(run: Run, name: str, results: Path | None = None) -> dict[str, Any]:
     return counts
 
 
-def _take(run: Run, judge: Judge, lines: Iterable[str], where: str) -> dict[str, int]:
+def _take(run: Run, service: Judge | ServedGuard, lines: Iterable[str], where: str) -> dict[str, int]:
     """Store the answers of result lines, all or none of them, and count them."""
-    rows: list[tuple[bytes, int, str, Answer]] = []
-    failed = 0
+    by_text: dict[tuple[bytes, int], dict[int, Any]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             data = json.loads(line)
-            key, _, attempt = data["custom_id"].partition("-")
+            key, attempt, *question = data["custom_id"].split("-")
             position = bytes.fromhex(key), int(attempt)
-            answer = _answer(judge, data.get("response") or {})
-            if answer is None:
-                failed += 1
-                continue
-            rows.append((*position, judge.version, answer))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            place = int(question[0]) if question else 0
+            by_text.setdefault(position, {})[place] = dict(data.get("response") or {})
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
                 "not a result of a batch of this run",
                 f"{where}:{number}",
                 "see 'unharm batch write'",
             ) from None
+    rows: list[tuple[bytes, int, str, Answer]] = []
+    for position, responses in by_text.items():
+        answer = _answer(service, [responses[place] for place in sorted(responses)])
+        if answer is not None:
+            rows.append((*position, service.version, answer))
     run.scorers.answers.put_all(rows)
-    return {"kept": len(rows), "failed": failed}
+    return {"kept": len(rows), "failed": len(by_text) - len(rows)}
 
 
-def _answer(judge: Judge, response: dict[str, Any]) -> Answer | None:
-    """Return the answer of one response, or None if the request failed."""
-    body = response.get("body") or {}
-    if response.get("status_code") == 200:
-        try:
-            verdict = parsed(lambda: judge.answer_of(openai.types.chat.ChatCompletion.model_validate(body)))
-        except Unreadable:
-            return None
-        answer: Answer = replace(verdict, cost=DISCOUNT * verdict.cost)
-        return answer
-    if "content_filter" in json.dumps(body):
+def _answer(service: Judge | ServedGuard, responses: list[dict[str, Any]]) -> Answer | None:
+    """Return the answer in the responses to a text, or None if a request failed."""
+    bodies = [response.get("body") or {} for response in responses]
+    if any("content_filter" in json.dumps(body) for body in bodies if "choices" not in body):
         return Answer("", "filtered", "content filter of the service")
-    return None
+    if any(response.get("status_code") != 200 for response in responses):
+        return None
+    completions = openai.types.chat.ChatCompletion
+    try:
+        answer: Answer = parsed(
+            lambda: service.answer_from([completions.model_validate(body) for body in bodies])
+        )
+    except Unreadable:
+        return None
+    return replace(answer, cost=DISCOUNT * answer.cost)
 
 
 def _state(run: Run, name: str) -> dict[str, Any]:

@@ -73,8 +73,9 @@ def pilot(study: Study, old: str, new: str, n: int, benchmark: str | None, out: 
         },
         schema={"arm": pl.String, "group": pl.String, "one": pl.Float64, "other": pl.Float64},
     )
-    names = [(name, rows[name].version) for name in (new, old)]
-    fitted = fit_bridge(pairs, *names, rows[old].measures, REFERENCE, study.analysis.confidence, study.seed)
+    one, other = ((name, rows[name].version) for name in (new, old))
+    confidence = study.analysis.confidence
+    fitted = fit_bridge(pairs, one, other, rows[old].measures, REFERENCE, confidence, study.seed)
     save_map(fitted, out)
     return described(fitted, chosen, out) | {"unscored": _reasons(scores)}
 
@@ -177,7 +178,7 @@ def _sample(run: Run, benchmark: str, n: int) -> list[tuple[str, str, Text]]:
             frames.setdefault(shard.subject.arm, []).append(fit.collect())
     tables = {arm: pl.concat(parts) for arm, parts in frames.items()}
     sizes = sizes_of(n, {arm: table.height for arm, table in tables.items()}, REFERENCE)
-    drawn = []
+    drawn: list[tuple[str, str, Text]] = []
     for arm, table in tables.items():
         ids = list(table.select("completion_id", "prompt_id").iter_rows())
         if not ids:

@@ -102,7 +102,9 @@ def _fitting(study: Study, name: str, beside: bool) -> dict[str, Any]:
     row = scorer_row(study.scoring, name)
     chosen = study.benchmarks.chosen()
     everywhere = beside and row.measures in BESIDE
-    fitting = {b: s for b, s in chosen.items() if everywhere or row.measures in BENCHMARKS[b].measures}
+    fitting = {b: s for b, s in chosen.items() if everywhere or BENCHMARKS[b].measure == row.measures}
+    if not fitting:  # a benchmark keeps its own measure where another one fits better
+        fitting = {b: s for b, s in chosen.items() if row.measures in BENCHMARKS[b].or_measures}
     if not fitting:
         raise UserError(
             f"{name!r} measures {row.measures.replace('_', ' ')}, but no benchmark of this run does",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import openai
@@ -22,6 +21,7 @@ from unharm.scoring.service_calls import (
     parsed,
     patiently,
     request_errors,
+    snapshot_of,
     trial_errors,
 )
 from unharm.scoring.settings import GuardSpec
@@ -80,6 +80,26 @@ class ServedGuard:
     def most(self, text: Text) -> float:
         return 0.0
 
+    def requests(self, text: Text, attempt: int) -> list[dict[str, Any]]:
+        """Return the bodies of the requests for a text as lines of a batch file have them."""
+        bodies = [self.body(text, criterion) for criterion in criteria_of(self.spec, self.preset)]
+        return [body | body.pop("extra_body", {}) for body in bodies]
+
+    def answer_from(self, responses: Sequence[Any]) -> Answer:
+        """Return the answer in the responses to a text's requests, in their order.
+
+        Raises:
+            Unreadable: A response has no text.
+        """
+        said: list[Said] = []
+        sent = received = 0
+        for criterion, response in zip(criteria_of(self.spec, self.preset), responses, strict=True):
+            reply, usage = _reply_of(response)
+            said.append(said_of(self.preset, criterion.name if criterion else "", reply))
+            sent, received = sent + usage[0], received + usage[1]
+        models = dict.fromkeys(snapshot_of(response) for response in responses)
+        return Answer(packed(said), "answer", "", sent, received, model=", ".join(models))
+
     def body(self, text: Text, criterion: Criterion | None) -> dict[str, Any]:
         """Return the body of the request for one question."""
         body = request_body(self.preset, self.spec)
@@ -103,29 +123,28 @@ class ServedGuard:
                 raise
 
     def _send(self, text: Text, before: Callable[[], None]) -> Answer:
-        said: list[Said] = []
-        sent = received = 0
-        for criterion in criteria_of(self.spec, self.preset):
-            before()
-            send = partial(self.client.chat.completions.create, **self.body(text, criterion))
-            reply, usage = parsed(partial(_reply_to, send))
-            said.append(said_of(self.preset, criterion.name if criterion else "", reply))
-            sent, received = sent + usage[0], received + usage[1]
-        return Answer(packed(said), "answer", "", sent, received)
+        def responses() -> Iterator[Any]:
+            for criterion in criteria_of(self.spec, self.preset):
+                before()
+                yield self.client.chat.completions.create(**self.body(text, criterion))
+
+        answer: Answer = parsed(lambda: self.answer_from(list(responses())))
+        return answer
 
     def read(self, text: Text, answer: Answer) -> Score | None:
         return score_of(self.spec, self.preset, text, answer.raw)
 
 
-def _reply_to(send: Callable[[], Any]) -> tuple[Reply, tuple[int, int]]:
-    """Return the reply that a chat request gets, and its tokens sent and received."""
-    response = send()
+def _reply_of(response: Any) -> tuple[Reply, tuple[int, int]]:
+    """Return the reply in a response, and its tokens sent and received."""
     choice, usage = response.choices[0], response.usage
     counts = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    content = choice.message.content
+    content, cut = choice.message.content, choice.finish_reason == "length"
+    if content is None and cut:  # the server keeps reasoning apart, and it took all tokens
+        return Reply((), cut=True), counts
     if not isinstance(content, str):
         raise Unreadable("no text")
-    return Reply(_tokens(choice, content), cut=choice.finish_reason == "length"), counts
+    return Reply(_tokens(choice, content), cut=cut), counts
 
 
 def _tokens(choice: Any, content: str) -> tuple[ReplyToken, ...]:
