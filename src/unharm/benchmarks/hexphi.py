@@ -46,7 +46,7 @@ def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str
         raise UserError(
             "HEx-PHI: no category_<number>_<name>.csv in this folder",
             str(path),
-            "ask for access at the data set's page, then place its files here",
+            "ask for access at the data set's page, then place its files here; strongreject is open",
         )
     prompts = []
     for number, name, file in files:
@@ -80,6 +80,7 @@ BENCHMARK = Benchmark(
         "LLM-Tuning-Safety/HEx-PHI on the hub, gated",
         "see its page",
         (300, 330),
-        "ask for access on its page, then put its category files into one folder",
+        "ask for access on its page, then put its category files into one folder; not granted? "
+        "benchmarks.strongreject is open and scored alike",
     ),
 )

@@ -119,7 +119,7 @@ class Price(Spec):
 
 
 class JudgeSpec(ServiceSpec):
-    """A language model that judges by a rubric, on an OpenAI-compatible chat endpoint or through LiteLLM."""
+    """A language model that judges by a rubric, on an OpenAI-compatible server or through LiteLLM."""
 
     kind: Literal["judge"]
     through: Literal["openai", "litellm"] = Field(

@@ -2,9 +2,9 @@
 
 A logistic regression over words, trained on the 24,783 tweets of Davidson et al. (2017), "Automated Hate
 Speech Detection and the Problem of Offensive Language". The tweets were collected by a list of offensive
-words: 6 % are labelled hate, 77 % offensive and 17 % neither. So a text without known words gets 0.32, and
-words of a dialect are taken for offence. The model knows words, not meaning: use it as a second opinion on
-toxicity, not as a measure of harm.
+words: 6 % are labelled hate, 77 % offensive and 17 % neither. The authors report a precision of 0.44 and a
+recall of 0.61 for hate. A text without known words gets 0.32, and words of a dialect are taken for offence.
+The model knows words, not meaning: use it as a second opinion on toxicity, not as a measure of harm.
 """
 
 from __future__ import annotations
