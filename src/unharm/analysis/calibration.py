@@ -35,6 +35,7 @@ from unharm.core.errors import UserError
 from unharm.core.files.json_text import NotJson, parse_json
 from unharm.core.files.yaml_text import read_text
 from unharm.core.hashing import content_hash
+from unharm.core.printable import name_problem, text_problem
 from unharm.core.records import Estimate
 
 Array = np.ndarray
@@ -195,6 +196,22 @@ def save(calibration: Calibration, path: Path) -> None:
     write_whole(path, text.encode(), "the map")
 
 
+def _check(calibration: Calibration) -> None:
+    """Raise `ValueError` (or what numpy raises) where a map has wrong names or numbers."""
+    names = (calibration.one, calibration.other, calibration.one_version, calibration.other_version)
+    if problems := [problem for name in names if (problem := name_problem(name) or text_problem(name))]:
+        raise ValueError(problems[0])
+    for x, y in [calibration.knots, *calibration.maps, (calibration.edges, calibration.edges)]:
+        if not np.isfinite(np.array([x, y], dtype=float)).all() or np.any(np.diff(x) < 0):
+            raise ValueError("numbers that are not finite, or do not rise")
+    if not np.isfinite(np.array(calibration.residuals, dtype=float)).all():
+        raise ValueError("residuals that are not finite")
+    if not all(isinstance(estimate, dict) for estimate in calibration.error.values()):
+        raise ValueError("estimates of the error")
+    for number in range(IMPUTATIONS):
+        calibration.drawn(np.array([0.0, 1.0]), ["a", "b"], number)
+
+
 def load(path: Path) -> Calibration:
     """A map from its file. Raises `UserError` where it is none."""
     try:
@@ -203,7 +220,7 @@ def load(path: Path) -> Calibration:
             raise ValueError("another version")
         pairs = [tuple(data["knots"]), *(tuple(m) for m in data["maps"])]
         calibration = Calibration(**data | {"knots": pairs[0], "maps": pairs[1:]})
-        calibration.drawn(np.array([0.0, 1.0]), ["a", "b"], IMPUTATIONS - 1)
+        _check(calibration)
     except (NotJson, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
             f"not a map of scores ({type(error).__name__})", str(path), "make it with 'unharm calibrate'"
