@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 from base64 import b64encode, urlsafe_b64encode
 
 import pytest
@@ -34,6 +36,13 @@ def test_a_key_within_another_leaves_no_rest(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("A_API_KEY", "abcdefgh")
     monkeypatch.setenv("B_API_KEY", "abcdefgh-and-more")
     assert redact("abcdefgh-and-more") == MARK
+
+
+def test_a_key_with_quotes_is_found_in_json_and_html(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = 'pass"word\\ä&1234'
+    monkeypatch.setenv("SOME_PASSWORD", key)
+    for text in (json.dumps({"a": key}), json.dumps({"a": key}, ensure_ascii=False), html.escape(key)):
+        assert "1234" not in redact(text)
 
 
 def test_words_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:

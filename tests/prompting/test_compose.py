@@ -132,3 +132,20 @@ def test_chat_uses_the_models_template_and_folds_the_system_message() -> None:
 def test_chat_without_a_template_is_a_users_mistake() -> None:
     with pytest.raises(UserError, match="no chat template"):
         format_text("", "hi", "chat", object())
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{% if %}",
+        "{{ a.b.c }}",
+    ],
+)
+def test_a_template_that_is_refused_or_breaks_is_one_message(template: str, tiny_base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match="chat template of the base cannot be used"):
+        format_text("Be kind.", "How do I bake bread?", "chat", tokenizer)

@@ -82,6 +82,15 @@ def test_a_run_that_could_not_start_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_adapter_that_was_copied_is_no_work(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new")
+    with pytest.raises(UserError), store.lock("study"):
+        artefact = Artefact("adapters/adapter-x.1", "k")
+        store.put_folder(artefact, lambda f: {"n": (f / "x").write_text("x")}, under="adapters")
+        raise UserError("it does not fit the base")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kept", ["thesis.tex", "adapters/a/x", "answers.sqlite"])
 def test_what_is_not_of_the_start_is_never_removed(tmp_path: Path, kept: str) -> None:
     store = Store(tmp_path / "new")

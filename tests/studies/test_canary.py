@@ -1,12 +1,10 @@
-"""A key in the environment, and servers that send it back: no byte of it is stored or shown.
+"""A key in the environment, and a server that sends requests on or wants another key.
 
-The server repeats the Authorization header, plain and as base64, in its completions, verdicts and errors.
-Everything that a study writes and prints is searched.
+What becomes of a key that a server repeats in its answers is tested in `hostile/test_hostile_study.py`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from base64 import b64encode
 from pathlib import Path
@@ -16,40 +14,9 @@ import polars as pl
 import pytest
 import yaml
 
+from hostile.hostile_study import KEY, VARIABLE, leaks, leaks_in_folder
 from support.commands import unharm as command
 from support.servers import Faulty, serving
-
-KEY = "canary-4Jq8Zr1Xw7Tn0Lp5"
-VARIABLE = "STUDY_ENTRY"
-"""No usual name of a key: that it is one is known from the study alone."""
-
-PROBES = 6
-"""Requests that try the server out are answered."""
-
-
-def traces() -> dict[str, bytes]:
-    """What is searched for: the key, and the part of its base64 that nothing before or after it changes."""
-    kinds = {"the key": KEY.encode()}
-    for before in range(3):
-        coded = b64encode(bytes(before) + KEY.encode())
-        kinds[f"base64 after {before} bytes"] = coded[4:-4]
-    return kinds
-
-
-def hits(where: str, data: bytes) -> list[str]:
-    return [f"{kind} in {where}" for kind, trace in traces().items() if trace in data]
-
-
-def found_in_folder(folder: Path) -> list[str]:
-    """Where a trace of the key is in a folder; packed tables are searched unpacked too."""
-    found = []
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = file.relative_to(folder).as_posix()
-        found += hits(name, name.encode()) + hits(name, file.read_bytes())
-        if file.suffix == ".parquet":
-            rows = pl.read_parquet(file).to_dicts()
-            found += hits(f"{name} (unpacked)", json.dumps(rows, ensure_ascii=False, default=str).encode())
-    return found
 
 
 def study(folder: Path, url: str) -> Path:
@@ -76,43 +43,14 @@ def unharm(folder: Path, *words: str) -> tuple[int, bytes]:
     return ended.returncode, (ended.stdout + ended.stderr).encode()
 
 
-def says(body: dict[str, Any], prompt: str) -> str:
-    """A completion, or every second time a verdict that quotes the key as its reason."""
-    if "messages" in body and len(prompt) % 2:
-        return json.dumps({"reason": f"because of {KEY}", "verdict": 3}) + "\n"
-    return f" a town called {KEY}"
-
-
 def test_the_search_finds_a_key(tmp_path: Path) -> None:
     (tmp_path / "plain.txt").write_text(f"x{KEY}x")
     (tmp_path / "header").write_bytes(b64encode(f"Bearer {KEY}".encode()))
     pl.DataFrame({"text": [KEY] * 50}).write_parquet(tmp_path / "packed.parquet", compression="zstd")
-    found = found_in_folder(tmp_path)
+    found = leaks_in_folder(tmp_path)
     assert "the key in plain.txt" in found
     assert "base64 after 1 bytes in header" in found
     assert "the key in packed.parquet (unpacked)" in found
-
-
-def test_a_server_that_reflects_the_key_leaves_no_trace_of_it(tmp_path: Path) -> None:
-    with serving(Faulty(says=says, key=KEY, reflects=True)) as server:
-        server.plan = lambda prompt, attempt: (
-            "500" if len(server.bodies) > PROBES and len(prompt) % 5 == 0 else "answer"
-        )
-        file = study(tmp_path, server.url)
-        code, printed = unharm(tmp_path, "run", str(file), "--keep")
-        assert code in (0, 3), printed.decode()
-        assert sum(server.tries.values()) > 18
-        for words in (["show", "run"], ["show", "run", "--prompt", "rtp-0"], ["report", "run", "--latex"],
-                      ["status", "run"], ["labels", "run", "--benchmark", "hexphi", "--sample", "5",
-                                          "--out", str(tmp_path / "labels.csv")]):  # fmt: skip
-            _, more = unharm(tmp_path, *words)
-            printed += more
-    texts = pl.read_parquet(tmp_path / "run" / "completions" / "**" / "*.parquet")["text"].to_list()
-    assert any("[redacted]" in text for text in texts)  # the answers with the key did come in
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert (tmp_path / "labels.csv").is_file()
-    assert hits("what was printed", printed) == []
-    assert found_in_folder(tmp_path) == []
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
@@ -127,7 +65,7 @@ def test_a_redirect_gets_no_prompt(tmp_path: Path, when: str) -> None:
     assert b"sends requests on to another host" in printed
     assert b"Traceback" not in printed
     assert (other.bodies, other.tries.total()) == ([], 0)
-    assert hits("what was printed", printed) + found_in_folder(tmp_path) == []
+    assert leaks("what was printed", printed) + leaks_in_folder(tmp_path) == []
 
 
 def test_a_wrong_key_is_not_repeated(tmp_path: Path) -> None:
@@ -135,4 +73,4 @@ def test_a_wrong_key_is_not_repeated(tmp_path: Path) -> None:
         code, printed = unharm(tmp_path, "run", str(study(tmp_path, server.url)))
     assert code == 2
     assert VARIABLE.encode() in printed
-    assert hits("what was printed", printed) + found_in_folder(tmp_path) == []
+    assert leaks("what was printed", printed) + leaks_in_folder(tmp_path) == []

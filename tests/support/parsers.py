@@ -6,6 +6,7 @@ shown. Whatever else is raised is a defect. Shared by the tests with hypothesis 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import openpyxl
 import polars as pl
 
 from unharm.analysis.human_labels import read_people
@@ -183,7 +186,10 @@ def human(data: bytes, folder: Path) -> None:
 
 def score_map(data: bytes, folder: Path) -> None:
     """A map from one scorer to another."""
-    assert load_map(_file(data, folder, "map.json")).key
+    loaded = load_map(_file(data, folder, "map.json"))
+    assert loaded.key
+    plain(loaded.name)
+    assert np.isfinite(loaded.map(np.linspace(0, 1, 5))).all()
 
 
 def reply(data: bytes, folder: Path) -> None:
@@ -321,6 +327,12 @@ def seeds(kind: str) -> list[bytes]:
     }
     if kind in files:
         return [(toy / name).read_bytes()[:4000] for name in files[kind]]
+    if kind == "workbook":
+        book = openpyxl.Workbook()
+        for text in ["question", *(f"item {n}" for n in range(1, 41))]:
+            book.active.append([text])
+        book.save(out := io.BytesIO())
+        return [out.getvalue()]
     if kind == "rubric":
         folder = Path(load_rubric.__code__.co_filename).parent / "rubrics"
         return [file.read_bytes() for file in sorted(folder.glob("*.yaml"))]
@@ -342,7 +354,15 @@ _SEEDS: dict[str, list[str]] = {
     "survey": [",".join(f"i{n}" for n in range(10)) + "\n1,2,3,4,5,6,1,2,3,4\n2,2,2,99,3,3,3,3,3,3\n"],
     "benign": ['[{"instruction": "a", "input": "", "output": "c"}]'],
     "human": ["completion_id,rater,value\na,r,1\nb,r,0.5\nc,r,\n"],
-    "map": ['{"version": 1, "one": "a", "other": "b", "knots": [[0, 1], [0, 1]], "maps": [[[0, 1], [0, 1]]]}'],
+    "map": [
+        json.dumps(
+            {
+                "version": 1, "one": "a", "one_version": "1", "other": "b", "other_version": "1", "n": 9, "groups": 9,
+                "seed": 1, "knots": [[0, 1], [0, 1]], "maps": [[[0, 1], [0, 1]]] * 20, "edges": [0.5],
+                "residuals": [[0, 0.1]] * 2, "error": {"bias": {"value": 0.1}},
+            }
+        )
+    ],
     "reply": [
         "4\nbecause", "unsafe\n1, 3\nreason", '{"reason": "x", "verdict": 3}', "Safety: Unsafe\nCategories: Violent\nRefusal: No",
         "unsafe\nS1,S9", "<score>yes</score>", '{"violation": 1, "policy_category": "a"}', "<think>a</think>Yes",

@@ -31,6 +31,7 @@ from unharm.analysis.agreement import (
 from unharm.analysis.intervals import mean_interval
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash
+from unharm.core.printable import name_problem, text_problem
 from unharm.core.records import Estimate
 
 Array = np.ndarray
@@ -194,14 +195,30 @@ def _errors(groups: Array, unseen: Array, y: Array, confidence: float, seed: int
     }
 
 
+def _check(calibration: Calibration) -> None:
+    """Raise `ValueError` (or what numpy raises) where a map has wrong names or numbers."""
+    names = (calibration.one, calibration.other, calibration.one_version, calibration.other_version)
+    if problems := [problem for name in names if (problem := name_problem(name) or text_problem(name))]:
+        raise ValueError(problems[0])
+    for x, y in [calibration.knots, *calibration.maps, (calibration.edges, calibration.edges)]:
+        if not np.isfinite(np.array([x, y], dtype=float)).all() or np.any(np.diff(x) < 0):
+            raise ValueError("numbers that are not finite, or do not rise")
+    if not np.isfinite(np.array(calibration.residuals, dtype=float)).all():
+        raise ValueError("residuals that are not finite")
+    if not all(isinstance(estimate, dict) for estimate in calibration.error.values()):
+        raise ValueError("estimates of the error")
+    for number in range(IMPUTATIONS):
+        calibration.drawn(np.array([0.0, 1.0]), ["a", "b"], number)
+
+
 def calibration_from(data: dict[str, Any]) -> Calibration:
-    """Return a map from the data of its file. Raises `ValueError`, `KeyError` or `TypeError` where it is
-    none."""
+    """Return a map from the data of its file. Raises `ValueError`, `KeyError`, `TypeError`, `IndexError` or
+    `AttributeError` where it is none."""
     if data.pop("version") != VERSION:
         raise ValueError("another version")
     pairs = [tuple(data["knots"]), *(tuple(m) for m in data["maps"])]
     loaded = Calibration(**data | {"knots": pairs[0], "maps": pairs[1:]})
-    loaded.drawn(np.array([0.0, 1.0]), ["a", "b"], IMPUTATIONS - 1)
+    _check(loaded)
     return loaded
 
 

@@ -6,6 +6,8 @@ of a text; every way out of the process (terminal, run folder, answers of servic
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -30,7 +32,7 @@ def name_variable(variable: str) -> None:
 
 
 def known_values() -> list[str]:
-    """The values of all variables that hold keys, also as they stand in URLs and base64, longest first."""
+    """The values of all variables that hold keys, in all their spellings, longest first."""
     values = {
         value.strip()
         for name, value in os.environ.items()
@@ -42,13 +44,14 @@ def known_values() -> list[str]:
 
 @lru_cache(maxsize=64)
 def _spellings(value: str) -> tuple[str, ...]:
-    """Return a value as it is, in a URL, and in base64 of a text that it is part of.
+    """Return a value as it is, in a URL, in JSON, in HTML, and in base64 of a text that it is part of.
 
     Base64 packs three bytes into four characters, so it depends on how many bytes (mod 3) come before the
     value. Only those characters are taken that depend on nothing else.
     """
     data = value.encode("utf-8", "surrogateescape")
-    spellings = [value, quote(data, safe="")]
+    spellings = [value, quote(data, safe=""), html.escape(value)]
+    spellings += [json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
     for before in range(3):
         first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6
         for encode in (b64encode, urlsafe_b64encode):

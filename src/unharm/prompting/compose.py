@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from unharm.benchmarks.benchmark import Mode
 from unharm.core.errors import UserError
+from unharm.core.models.completeness import first_line
 from unharm.core.records import Subject
 from unharm.core.templates import slots_of
 from unharm.prompting.pack import Pack
@@ -99,7 +100,7 @@ def format_text(
     preamble = _with_system(form, preamble)
     try:
         return _apply_template(chat_messages(preamble, prompt), tokenizer, form)
-    except Exception as error:  # each template without a system role raises its own kind of error
+    except UserError as error:  # a template without a system role says so
         if not preamble or "system" not in str(error).lower():
             raise
         return _apply_template((("user", f"{preamble}\n\n{prompt}"),), tokenizer, form)
@@ -111,12 +112,20 @@ def _with_system(form: ChatForm, preamble: str) -> str:
 
 
 def _apply_template(chat: Messages, tokenizer: Any, form: ChatForm, answered: bool = False) -> str:
+    """Return a chat as the tokenizer's template writes it. Raise `UserError` if the template cannot."""
     plain = [{"role": role, "content": content} for role, content in chat]
-    return str(
-        tokenizer.apply_chat_template(
-            plain, tokenize=False, add_generation_prompt=not answered, **form.template
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                plain, tokenize=False, add_generation_prompt=not answered, **form.template
+            )
         )
-    )
+    except Exception as error:  # templates are programs: they raise what they like, or are refused
+        raise UserError(
+            f"the chat template of the base cannot be used: {first_line(error)}",
+            "base",
+            "check its chat_template.jinja or tokenizer_config.json, or set prompting.format: base",
+        ) from None
 
 
 def turn_end(tokenizer: Any, form: ChatForm = PLAIN) -> int:

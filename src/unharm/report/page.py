@@ -13,6 +13,7 @@ import polars as pl
 from unharm.analysis.measures import of_quality
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.printable import printable
 from unharm.report import sections
 from unharm.report.answers import answers, halved_profiles, preferred_reading
 from unharm.report.figures import (
@@ -91,6 +92,15 @@ def _completions(scorers: pl.DataFrame) -> int:
     return int(scorers.filter(pl.col("role") == "metrics")["completions"].sum())
 
 
+def _shown(value: Any) -> Any:
+    """Return a value as the page shows it: in texts, control characters are spelled out."""
+    import markupsafe
+
+    return (
+        printable(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
+    )
+
+
 def _environment() -> Any:
     """Return the template environment with its filters. Autoescaping is on."""
     import jinja2
@@ -98,6 +108,7 @@ def _environment() -> Any:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("unharm.report", "."),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

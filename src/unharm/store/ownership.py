@@ -34,6 +34,8 @@ START = (
 """Files that a run writes before it makes anything."""
 CHEAP = ("profiles", "examples", ".tmp")
 """Folders that a run makes again in seconds."""
+ADAPTERS, COPIED = "adapters", "adapter-"
+"""The folder of adapters, and how the markers of those begin that were copied from elsewhere."""
 
 
 def check_folder(root: Path, study: str) -> bool:
@@ -113,11 +115,12 @@ def forget_start(root: Path, made: Path | None) -> None:
         root: The run folder. Nothing is removed where it has any work in it.
         made: The highest folder that was made for it; None where all of them were there.
     """
-    ours = {*START, *CHEAP, ".done"}
+    cheap = [*CHEAP, *([ADAPTERS] if _only_copies(root) else [])]
+    ours = {*START, *cheap, ".done"}
     journals = {name for name in os.listdir(root) if name.startswith("journal") and name.endswith(".jsonl")}
     if set(os.listdir(root)) - ours - journals or _work(root / ".done"):
         return
-    for name in (*CHEAP, ".done"):
+    for name in (*cheap, ".done"):
         shutil.rmtree(root / name, ignore_errors=True)
     for name in (*START, *journals):
         (root / name).unlink(missing_ok=True)
@@ -131,8 +134,20 @@ def forget_start(root: Path, made: Path | None) -> None:
 
 def _work(markers: Path) -> bool:
     """Whether there is a marker of anything that takes time to make."""
-    kinds = {path.relative_to(markers).parts[0] for path in markers.rglob("*.json")}
+    paths = [path.relative_to(markers) for path in markers.rglob("*.json")]
+    kinds = {p.parts[0] for p in paths if p.parts[0] != ADAPTERS or not p.name.startswith(COPIED)}
     return bool(kinds - {f"{name}.json" for name in START} - set(CHEAP))
+
+
+def _only_copies(root: Path) -> bool:
+    """Whether every adapter in a run was copied from elsewhere."""
+    if not (root / ADAPTERS).is_dir():
+        return False
+    copied = set()
+    for file in (root / ".done" / ADAPTERS).glob(f"{COPIED}*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            copied.add(json.loads(file.read_text(encoding="utf-8"))["path"])
+    return {f"{ADAPTERS}/{name}" for name in os.listdir(root / ADAPTERS)} <= copied
 
 
 def first_missing(root: Path) -> Path | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unharm.core.files.delimited import guarded, unguarded
+from unharm.core.printable import printable
 from unharm.core.secrets import MARK, known_values
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 
 def csv_bytes(frame: pl.DataFrame) -> bytes:
-    """Return a table as CSV, without known keys. Texts that look like formulas get a quote."""
-    return _mapped(_without_keys(frame), guarded).write_csv().encode()
+    """Return a table as CSV, without known keys.
+
+    Control characters are spelled out, and texts that look like formulas get a quote.
+    """
+    return _mapped(_without_keys(frame), lambda text: guarded(printable(text))).write_csv().encode()
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:

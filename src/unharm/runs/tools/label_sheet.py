@@ -12,6 +12,7 @@ from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
 from unharm.core.files.delimited import guarded
 from unharm.core.files.disk import write_whole
+from unharm.core.printable import printable
 from unharm.runs.reopen import open_run
 from unharm.runs.shards import all_shards
 
@@ -57,7 +58,8 @@ def write_sheet(folder: Path, benchmark: str, sample: int, out: Path) -> int:
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     writer.writerows(
-        [identity, guarded(prompts[prompt]), guarded(text), "", ""] for identity, prompt, text, _ in rows
+        [identity, guarded(printable(prompts[prompt])), guarded(printable(text)), "", ""]
+        for identity, prompt, text, _ in rows
     )
     write_whole(out, buffer.getvalue().encode(), "the sheet", private=True)
     return len(rows)
