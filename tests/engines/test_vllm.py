@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+import types
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from support.fake_vllm import FakeVllm, install
@@ -114,6 +120,18 @@ def test_an_engine_that_does_not_start_is_an_error_of_the_user(vllm: FakeVllm, t
     assert "Traceback" not in str(error.value)
 
 
+def test_heads_that_the_kernels_for_cpus_do_not_take_are_refused_before_the_start(
+    vllm: FakeVllm, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = types.ModuleType("vllm.v1.attention.backends.cpu_attn")
+    backend.CPUAttentionBackend = types.SimpleNamespace(get_supported_head_sizes=lambda: [32, 64])
+    monkeypatch.setitem(sys.modules, backend.__name__, backend)
+    monkeypatch.setattr("unharm.engines.vllm_process.on_cpu", lambda: True)
+    with pytest.raises(UserError, match="attention heads of 16 places; vLLM on a CPU takes 32, 64"):
+        engine(tiny_base)
+    assert vllm.arguments == []
+
+
 def test_without_vllm_the_message_says_how_to_get_it(tiny_study: dict[str, Any], load: Any) -> None:
     with pytest.raises(UserError, match=r"unharm\[vllm\]"):
         run_study(load(small(tiny_study, "vanilla"), "engine.name=vllm"), last="completions")
@@ -139,3 +157,30 @@ def test_a_whole_study_on_vllm(vllm: FakeVllm, tiny_study: dict[str, Any], load:
     assert set(found["text"]) == {" by base", *(f" by {name}" for name in named)}
     assert all(len(name) == 20 for name in named)
     assert len(named) == 3
+
+
+@pytest.mark.parametrize("at", ["start", "use"])
+def test_no_process_of_vllm_is_left_when_its_parent_is_killed(at: str, tmp_path: Path) -> None:
+    """Also not one that it was about to start from."""
+    stop = "os.kill(os.getpid(), signal.SIGKILL)"
+    program = f"""
+import os, signal, subprocess, sys, types
+import unharm.engines.vllm_process as module
+
+def start(arguments):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    print(child.pid, flush=True)
+    {stop if at == "start" else "return types.SimpleNamespace()"}
+
+engine = types.SimpleNamespace(from_engine_args=start)
+module.vllm_modules = lambda: types.SimpleNamespace(LLMEngine=engine, EngineArgs=dict)
+module.VllmProcess({{}})
+{stop}
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    child = int(ended.stdout)
+    until = time.monotonic() + 60
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.05)

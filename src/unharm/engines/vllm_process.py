@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +30,20 @@ RATHER = {
 }
 """Environment of vLLM, where the user has set nothing else."""
 
+MARK = "UNHARM_VLLM_OF"
+"""Environment variable that vLLM's processes inherit: it says which of them a watchdog ends."""
 WATCHDOG = """
-import os, signal, sys
+import sys
 import psutil
-sys.stdin.read()  # ends when the parent closes it, or dies
-for pid, born in (entry.split(":") for entry in sys.argv[1:]):
-    try:
-        process = psutil.Process(int(pid))
-        if abs(process.create_time() - float(born)) < 1:
-            process.kill()
-    except psutil.Error:
-        pass
+if sys.stdin.read() == "":  # closed without a word: the parent died
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(sys.argv[1]) == sys.argv[2]:
+                process.kill()
+        except psutil.Error:
+            pass
 """
-"""A process that waits for the end of this one and then ends those that vLLM started."""
+"""A process that waits for the end of this one and then ends those that vLLM started, or was starting."""
 
 
 class VllmProcess:
@@ -57,13 +60,16 @@ class VllmProcess:
         Raises:
             UserError: vLLM is not installed, does not know an argument, or does not start.
         """
-        self._watchdog: subprocess.Popen[bytes] | None = None
         self.modules = vllm_modules()
+        token = uuid.uuid4().hex
+        self._watchdog = _watch(token)
         before = _children()
+        os.environ[MARK] = token
         try:
             self.engine = self.modules.LLMEngine.from_engine_args(self.modules.EngineArgs(**arguments))
         except Exception as error:  # vLLM raises whatever its parts raise, RuntimeError for a dead process
             _end(_children() - before)
+            self._dismiss_watchdog()
             lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             raise UserError(
                 f"vLLM does not start: {lines[0][:300]}",
@@ -71,9 +77,9 @@ class VllmProcess:
                 "its own messages stand above. Less memory: gpu_memory_utilization, max_model_len or "
                 "max_num_seqs under engine.vllm; or use the engine hf",
             ) from None
+        finally:
+            os.environ.pop(MARK, None)
         self._started = _children() - before
-        if self._started:
-            self._watchdog = _watch(self._started)
         self._closed = threading.Event()
         threading.Thread(target=self._wake_when_dead, daemon=True).start()
 
@@ -107,9 +113,12 @@ class VllmProcess:
             pass
         finally:
             _end(self._started)
-            if self._watchdog is not None and self._watchdog.stdin is not None:
-                self._watchdog.stdin.close()
-                self._watchdog.wait(10)
+            self._dismiss_watchdog()
+
+    def _dismiss_watchdog(self) -> None:
+        """Let the watchdog end without looking for processes."""
+        if self._watchdog.poll() is None:
+            self._watchdog.communicate(b"closed", timeout=10)
 
 
 def vllm_modules() -> Any:
@@ -169,7 +178,8 @@ def engine_arguments(
     known = set(getattr(modules.EngineArgs, "__dataclass_fields__", ()))
     if targets and "lora_target_modules" in known:
         arguments["lora_target_modules"] = sorted(targets)
-    if cpu:  # a seeded request together with chunked prefill ends the engine on a CPU
+    if cpu:
+        _check_heads(base)  # and: a seeded request with chunked prefill ends the engine on a CPU
         arguments["enable_chunked_prefill"] = False
     given = {name: value for name, value in settings.vllm.items() if name != "batch_invariant"}
     for name in given:
@@ -192,6 +202,24 @@ def engine_arguments(
             "seed": seed,
         }
     )
+
+
+def _check_heads(base: Path) -> None:
+    """Raise `UserError` if the kernels of vLLM for CPUs do not take the base's attention heads."""
+    try:
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        backend = importlib.import_module("vllm.v1.attention.backends.cpu_attn").CPUAttentionBackend
+        sizes = list(backend.get_supported_head_sizes())
+    except (ImportError, AttributeError, OSError, ValueError, KeyError, TypeError):
+        return  # vLLM itself says what it cannot do
+    if size not in sizes:
+        raise UserError(
+            f"the base has attention heads of {size} places; vLLM on a CPU takes "
+            f"{', '.join(map(str, sizes))}",
+            "base",
+            "use the engine hf, or another base",
+        )
 
 
 def _dtype(dtype: str, cpu: bool) -> str:
@@ -220,12 +248,7 @@ def _end(processes: set[psutil.Process]) -> None:
             continue
 
 
-def _watch(processes: set[psutil.Process]) -> subprocess.Popen[bytes]:
-    """Start a process that ends others when this one dies."""
-    entries = []
-    for process in processes:
-        try:
-            entries.append(f"{process.pid}:{process.create_time()}")
-        except psutil.Error:
-            continue
-    return subprocess.Popen([sys.executable, "-c", WATCHDOG, *entries], stdin=subprocess.PIPE)
+def _watch(token: str) -> subprocess.Popen[bytes]:
+    """Start a process that ends those with this token in their environment when this one dies."""
+    command = [sys.executable, "-c", WATCHDOG, MARK, token]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # outlives its group

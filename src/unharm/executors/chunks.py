@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from unharm.core import interrupt
 from unharm.core.errors import Problem, UserError
+from unharm.core.models.device_fault import accelerator_dead
 from unharm.core.progress import Progress, Tally, telling_to
 
 Item = tuple[int, str]
@@ -102,12 +103,14 @@ class Outcome:
         counts: Counts to sum over chunks.
         problems: Problems of the user's input.
         fault: The error of a failed chunk.
+        dead: Whether the accelerator failed, so that this worker can run no other chunk.
     """
 
     kind: Literal["done", "user_error", "failed", "worker_died", "node_lost"]
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     fault: Fault | None = None
+    dead: bool = False
 
 
 Meter = Tally | Progress
@@ -145,10 +148,17 @@ def run_chunk(context: Any, chunk: Chunk, work: Work, meter: Meter) -> Outcome:
     """Run a chunk in this process and turn exceptions into an outcome."""
     try:
         return Outcome("done", work(context, chunk, meter))
-    except UserError as error:
-        return Outcome("user_error", problems=error.problems)
     except Exception as error:
-        return Outcome("failed", fault=describe_error(error))
+        return _outcome_of(error)
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    """Return the outcome of a chunk that raised. An accelerator that failed is no mistake of the user."""
+    if accelerator_dead():
+        return Outcome("failed", fault=describe_error(error), dead=True)
+    if isinstance(error, UserError):
+        return Outcome("user_error", problems=error.problems)
+    return Outcome("failed", fault=describe_error(error))
 
 
 class Worker:
@@ -165,10 +175,8 @@ class Worker:
             try:
                 if self._context is None:
                     self._context = self.job.open(*self.job.arguments)
-            except UserError as error:
-                return Outcome("user_error", problems=error.problems)
             except Exception as error:
-                return Outcome("failed", fault=describe_error(error))
+                return _outcome_of(error)
             return run_chunk(self._context, chunk, work, self.tally)
 
     def take(self) -> Tally:

@@ -132,7 +132,10 @@ def dispatch(
 
 
 class InProcess:
-    """A pool with this process as its only worker. `wait` runs the chunk."""
+    """A pool with this process as its only worker. `wait` runs the chunk.
+
+    This process cannot replace itself: `wait` raises `UserError` when its accelerator has failed.
+    """
 
     size = 1
 
@@ -145,7 +148,16 @@ class InProcess:
 
     def wait(self, progress: Progress) -> list[tuple[Chunk, Outcome]]:
         given, self._given = self._given, []
-        return [(chunk, self._run(chunk, work, progress)) for chunk, work in given]
+        ended = [(chunk, self._run(chunk, work, progress)) for chunk, work in given]
+        for _, outcome in ended:
+            if outcome.dead:
+                raise UserError(
+                    f"the accelerator failed ({outcome.fault.summary if outcome.fault else 'unknown'})",
+                    "executor",
+                    "what was made is kept, and the same command resumes; 'executor.workers: auto' gives "
+                    "the work a process of its own, which is then started again",
+                )
+        return ended
 
     def stop(self) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -12,12 +13,16 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import psutil
+
 from unharm.core import interrupt
-from unharm.core.progress import Progress
+from unharm.core.progress import Progress, say
 from unharm.executors.chunks import Chunk, Job, Outcome, Work, Worker
 
 POLL_SECONDS = 0.5
 """Seconds between two checks of the workers."""
+HAS_SESSIONS = hasattr(os, "killpg")
+"""Whether a process and those that it starts form a group that can be ended as one."""
 
 
 class Processes:
@@ -54,6 +59,10 @@ class Processes:
                 continue
             if isinstance(message, Outcome):
                 ended.append((self._running.pop(place), message))
+                if message.dead:
+                    summary = message.fault.summary if message.fault else "unknown"
+                    say(f"the accelerator of a worker failed ({summary}); another worker takes its place")
+                    self._end(place)
             else:
                 progress.add(message)
         return ended
@@ -85,6 +94,7 @@ class Processes:
             pass_fds=[worker_end.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
+            start_new_session=HAS_SESSIONS,
         )
         worker_end.close()
         parent_end.send(self._job)
@@ -92,12 +102,27 @@ class Processes:
         return process, parent_end
 
     def _end(self, place: int) -> None:
-        """Kill the worker at a place, if there is one."""
+        """Kill the worker at a place, if there is one, and every process that it started."""
         worker, self._places[place] = self._places[place], None
         if worker:
+            kill_children(worker[0].pid)
             worker[0].kill()
+            if HAS_SESSIONS:  # also what a worker that died before has left behind
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(worker[0].pid, signal.SIGKILL)
             worker[0].wait()
             worker[1].close()
+
+
+def kill_children(pid: int) -> None:
+    """Kill every process below a process, such as the one that vLLM computes in."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def serve(pipe: Connection) -> None:
@@ -114,6 +139,7 @@ def serve(pipe: Connection) -> None:
             try:
                 message = pipe.recv()
             except (EOFError, OSError):
+                kill_children(os.getpid())
                 os._exit(0)  # the leading process has ended
             if message is None:
                 interrupt.request_stop()

@@ -95,6 +95,10 @@ class Actors:
             say(f"a worker was lost ({type(error).__name__}); another one takes its chunk")
             self._end(worker)
             return chunk, Outcome("worker_died" if "worker process has died" in str(error) else "node_lost")
+        if outcome.dead:
+            say("the accelerator of a worker failed; another worker takes its place")
+            self._end(worker)
+            return chunk, outcome
         self._idle.append(worker)
         with contextlib.suppress(self._ray.exceptions.RayError):  # reported with its next chunk
             progress.add(self._ray.get(worker.take.remote()))

@@ -27,7 +27,7 @@ class Workers:
         spec: The executor's settings.
         device: The device in the study, or `auto`.
         base_bytes: Returns the size of the base's weights; 0 if it is not on this machine.
-        job: Returns the job of a worker with this many threads.
+        job: Returns the job of a worker with this many threads, on this device.
         context: The run, for chunks that run in this process.
         failures: One line for each item that was given up.
     """
@@ -35,7 +35,7 @@ class Workers:
     spec: ExecutorSpec
     device: str
     base_bytes: Callable[[], int]
-    job: Callable[[int], Job]
+    job: Callable[[int, str], Job]
     context: Any
     failures: list[str] = field(default_factory=list)
     _pool: Pool | None = None
@@ -54,8 +54,19 @@ class Workers:
         """
         demands = [self._demand(stage, True) for stage in stages]
         if self.spec.name == "ray":
+            if ":" in self.device:
+                raise UserError(
+                    f"{self.device} names one accelerator of one machine, and Ray assigns them itself",
+                    "engine.device",
+                    f"write {self.device.partition(':')[0]!r}",
+                )
             self.cluster.check(demands, needed)
-        elif (asked := max(wanted.gpus for wanted in demands)) > (available := len(accelerators())):
+            return
+        if self.device.startswith("cuda:") and not self._accelerators() and accelerators():
+            message = f"this machine has no {self.device}: its accelerators are {_listed(accelerators())}"
+            raise UserError(message, "engine.device", "choose one of these, or 'auto'")
+        asked, available = max(wanted.gpus for wanted in demands), len(self._accelerators())
+        if asked > available:
             message = f"one task asks for {asked:g} gpus, this machine has {available}"
             raise UserError(message, "executor.gpus", "ask for less, or use a larger machine")
 
@@ -80,7 +91,7 @@ class Workers:
         if self.spec.workers != "auto":
             return self.spec.workers
         if wanted.gpus:
-            return max(1, int(len(accelerators()) / wanted.gpus))
+            return max(1, int(len(self._accelerators()) / wanted.gpus))
         room = min(processors() // wanted.cpus, self._bases_that_fit() if with_model else 1 << 30)
         return max(1, min(room, 1 + items // per_process if items >= per_process else 1))
 
@@ -131,20 +142,35 @@ class Workers:
         return demand(self.spec, stage, with_model, on_gpu, self.base_bytes())
 
     def _pool_for(self, stage: str, size: int, with_model: bool) -> Pool:
-        """Return a pool of `size` workers, the current one if it fits."""
+        """Return a pool of `size` workers, the current one if it fits.
+
+        A single worker is this process, unless it uses an accelerator: when that fails, only another
+        process can go on. `workers: 1` keeps it here, except for a numbered device, which a process of its
+        own sees alone.
+        """
         wanted = self._demand(stage, with_model)
-        if self.spec.name == "local" and size == 1 and (self.spec.workers in (1, "auto")):
+        asked_for = self.spec.workers == 1 and ":" not in self.device
+        here = asked_for or (self.spec.workers in (1, "auto") and not wanted.gpus)
+        if self.spec.name == "local" and size == 1 and here:
             self.close()
             return self._in_process()
         if self._pool is None or self._pool_of != (wanted, size):
             self.close()
-            job = self.job(min(threads(self.spec, self.base_bytes()), wanted.cpus))
+            device = "cuda" if wanted.gpus and self.device.startswith("cuda:") else self.device
+            job = self.job(min(threads(self.spec, self.base_bytes()), wanted.cpus), device)
             if self.spec.name == "ray":
                 self._pool = self.cluster.actors(job, wanted, size)
             else:
-                self._pool = Processes(job, size, group_accelerators(accelerators(), wanted.gpus))
+                self._pool = Processes(job, size, group_accelerators(self._accelerators(), wanted.gpus))
             self._pool_of = wanted, size
         return self._pool
+
+    def _accelerators(self) -> list[str]:
+        """Return the accelerators that the study may use: all, or the one that `device` names."""
+        seen, number = accelerators(), self.device.partition(":")[2]
+        if not self.device.startswith("cuda") or not number:
+            return seen
+        return seen[int(number) : int(number) + 1]
 
     def _in_process(self) -> Pool:
         return InProcess(lambda chunk, work, progress: run_chunk(self.context, chunk, work, progress))
@@ -163,6 +189,11 @@ def group_accelerators(accelerators: list[str], each: float) -> list[str]:
     size = max(1, int(each))
     groups = [accelerators[i : i + size] for i in range(0, len(accelerators), size)]
     return [",".join(group) for group in groups if len(group) == size]
+
+
+def _listed(names: list[str]) -> str:
+    """Return the devices of this machine in words."""
+    return ", ".join(f"cuda:{n}" for n in range(len(names)))
 
 
 def accelerators() -> list[str]:

@@ -216,9 +216,13 @@ class Run:
     def _journal(self) -> str:
         return journal.journal_name(leading=self.leading and self.store.remote is None)
 
-    def _job(self, threads: int) -> Job:
-        """Return how a worker with this many threads opens this run."""
+    def _job(self, threads: int, device: str) -> Job:
+        """Return how a worker with this many threads opens this run on a device.
+
+        A worker that sees only `cuda:1` of this machine has it under the name `cuda`.
+        """
         study = self.study.model_dump(mode="json")
+        study["engine"]["device"] = device
         arguments = (study, str(self.store.location), str(Path.cwd()), self.base, threads, self.dry)
         return Job(open_in_worker, arguments, threads)
 
