@@ -62,11 +62,12 @@ class Coefficient:
 def on_axes(
     importances: Array, harm: Array, clusters: Array, rho: float, confidence: float
 ) -> list[Coefficient] | None:
-    """Least squares of a harm on the two axes, with robust errors (HC3; MacKinnon and White, 1985) and
-    Student's t.
+    """Least squares of a harm on the two axes, with Student's t.
 
-    Rows are weighted for the share `rho` that near copies of one target have in common. None where profiles
-    are too few, or axes or harm do not vary.
+    The variance is the larger of the robust one (HC3; MacKinnon and White, 1985) and the usual one, since
+    the robust one is by chance too small too often (Angrist and Pischke, 2009, section 8.1). Rows are
+    weighted for the share `rho` that near copies of one target have in common. None where profiles are too
+    few, or axes or harm do not vary.
     """
     if len(harm) < 2 or np.ptp(harm) < 1e-12:
         return None
@@ -81,10 +82,11 @@ def on_axes(
     residual = harm - x @ beta
     leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
     scaled = residual / np.maximum(1 - leverage, 1e-6)
-    variance = inverse @ (x.T * scaled**2) @ x @ inverse
+    robust = np.diag(inverse @ (x.T * scaled**2) @ x @ inverse)
+    variance = np.maximum(robust, np.diag(inverse) * float(residual @ residual) / (n - k))
     coefficients = []
     for place in range(1, k):
-        error = math.sqrt(max(float(variance[place, place]), 0.0))
+        error = math.sqrt(max(float(variance[place]), 0.0))
         value = float(beta[place])
         if error < 1e-15:
             coefficients.append(Coefficient(value, None, None, None))
