@@ -12,7 +12,7 @@ and raises false alarms in 0.5 %; 1 % of harmless and 4 % of harmful answers sta
     false discovery   share of studies without any effect in which a table claims something, at 0.05: the heat map,
                       categories and whole benchmarks against vanilla, regressions, hypotheses, and mitigation
                       (six strategies on half of the prompts and profiles: against input-only, guards against
-                      controls, guards against each other, whole and by category)
+                      controls, guards against each other, whole and by category; near copies share 50 %)
     coverage          share of 95 % intervals that have the true number in them, by kind of interval
     power             share of planted rank correlations (latent r = 0.4) that the heat map finds; beside it that of a
                       plain permutation test, which is valid only where near copies share nothing
@@ -90,6 +90,8 @@ PLANTED = {("beavertails", f"kind {n}", VALUES[n % 10]): R * (-1) ** n for n in 
 """A correlation in each category of BeaverTails, up and down in turn."""
 PROFILE_SETS = 4
 QUICK_STUDIES = 5
+MITIGATION_SHARE = 0.5
+"""Mitigation is simulated where near copies share so much."""
 
 
 def regimes(quick: bool) -> Iterator[tuple[str, Regime]]:
@@ -317,7 +319,8 @@ def jobs_of(studies: int, quick: bool, only: Sequence[str]) -> list[Job]:
         if not all(text in name for text in only):
             continue
         one_seed = regime.seeds == 1
-        counts = {"null": studies, "mitigation": studies if one_seed else 0}
+        tried = one_seed and regime.share == MITIGATION_SHARE
+        counts = {"null": studies, "mitigation": studies if tried else 0}
         counts["planted"] = max(2, studies // 4) if one_seed else 0
         for (kind, count), offset in zip(counts.items(), (0, 5_000, 5_000), strict=True):
             jobs += [Job(name, regime, kind, 10_000 * place + offset + n) for n in range(count)]
@@ -412,6 +415,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=200, help="null studies per regime")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", nargs="*", default=[], help="only regimes with these texts in their name")
+    parser.add_argument("--kinds", nargs="*", choices=[*STUDY_KINDS], default=[*STUDY_KINDS])
     parser.add_argument("--record", type=Path, help="file that keeps what each study showed")
     parser.add_argument("--full", action="store_true", help="analyse 7.5 million scores too")
     parser.add_argument("--size", type=float, help="only analyse this share of 7.5 million scores")
@@ -421,6 +425,7 @@ def main() -> None:
             print(json.dumps(full_size(Path(folder), words.size)))
         return
     jobs = jobs_of(QUICK_STUDIES if words.quick else words.studies, words.quick, words.only)
+    jobs = [job for job in jobs if job.kind in words.kinds]
     result = calibration(jobs, words.quick, words.workers, words.record)
     if words.full:
         with tempfile.TemporaryDirectory() as folder:

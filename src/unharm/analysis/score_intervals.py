@@ -39,9 +39,9 @@ MOST_CORRELATED = 0.98
 UNCORRELATED_HITS = 2.0
 """Prompts without any correlation that are added to those which a correlation of two arms rests on."""
 LEAST_P = 1e-9
-STEPS = 30
-"""Confidences at which p is looked for, from the narrowest interval on: with a high correlation an
-interval need not lie within a wider one."""
+WIDEST_TAIL = 0.4999
+SEARCHES, STEPS = 3, 12
+"""p is looked for between so many confidences, so many times."""
 
 
 @dataclass(frozen=True)
@@ -113,39 +113,49 @@ def _spread(mean: float) -> float:
 
 
 def widened(side: Side, confidence: float) -> float:
-    """Σ t² V over the parts of the variance, each with Student's quantile of its own degrees of freedom."""
-    tail = 0.5 + confidence / 2
-    parts, total = side.parts, 0.0
+    """Return Σ t² V over the parts of the variance."""
+    return float(_widened(side, np.array([0.5 - confidence / 2]))[0])
+
+
+def _widened(side: Side, tails: Array) -> Array:
+    """Return Σ t² V at several tail probabilities, each part with Student's quantile of its own degrees of
+    freedom."""
+    parts, total = side.parts, np.zeros(len(tails))
     for variance, freedom in (
         (side.prompt_part, side.prompt_freedom),
         (parts.clusters, parts.counts[1] - 1),
         (parts.seeds, parts.counts[2] - 1),
     ):
         if variance > 0 and freedom > 0:
-            total += _quantile(freedom, tail) ** 2 * variance
+            total += _quantile(freedom, tails) ** 2 * variance
     return total
 
 
-def _quantile(freedom: float, tail: float) -> float:
-    return float(special.ndtri(tail) if math.isinf(freedom) else special.stdtrit(freedom, tail))
+def _quantile(freedom: float, tails: Array) -> Array:
+    return np.asarray(special.ndtri(tails) if math.isinf(freedom) else special.stdtrit(freedom, tails))
 
 
-def limits(side: Side, confidence: float) -> tuple[float, float]:
-    """The interval of the mean of one arm."""
-    mean, square = side.parts.mean, widened(side, confidence)
+def interval_of(side: Side, confidence: float) -> tuple[float, float]:
+    """Return the interval of the mean of one arm."""
+    low, high = _limits(side, np.array([0.5 - confidence / 2]))
+    return float(low[0]), float(high[0])
+
+
+def _limits(side: Side, tails: Array) -> tuple[Array, Array]:
+    """Return the limits of the mean of one arm at several tail probabilities."""
+    mean, square = side.parts.mean, _widened(side, tails)
     if not side.bounded:
-        return mean - math.sqrt(square), mean + math.sqrt(square)
+        return mean - np.sqrt(square), mean + np.sqrt(square)
     spread = _spread(mean)
-    if square > 0 and spread > 1e-12:
+    if spread > 1e-12 and square.any():
         c = square / spread
     else:
-        c = side.empty * _quantile(side.prompt_freedom, 0.5 + confidence / 2) ** 2
-    tail = (1 - confidence) / 2
-    size = float(special.ndtri(tail)) ** 2 / c
+        c = side.empty * _quantile(side.prompt_freedom, tails) ** 2
+    size = special.ndtri(tails) ** 2 / c
     hits = size * mean
-    low = float(special.betaincinv(hits, size - hits + 1, tail)) if mean > 0 else 0.0
-    high = float(special.betaincinv(hits + 1, size - hits, 1 - tail)) if mean < 1 else 1.0
-    return max(0.0, min(mean, low)), min(1.0, max(mean, high))
+    low = special.betaincinv(hits, size - hits + 1, tails) if mean > 0 else np.zeros(len(tails))
+    high = special.betaincinv(hits + 1, size - hits, 1 - tails) if mean < 1 else np.ones(len(tails))
+    return np.clip(low, 0.0, mean), np.clip(high, mean, 1.0)
 
 
 def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> list[float]:
@@ -191,35 +201,44 @@ def _variance(side: Side) -> float:
     return side.prompt_part + side.parts.clusters + side.parts.seeds
 
 
-def joined(one: Side, other: Side, r: float, confidence: float) -> tuple[float, float]:
-    """The interval of the difference of two means (MOVER)."""
+def difference_interval(one: Side, other: Side, r: float, confidence: float) -> tuple[float, float]:
+    """Return the interval of the difference of two means."""
+    low, high = _joined(one, other, r, np.array([0.5 - confidence / 2]))
+    return float(low[0]), float(high[0])
+
+
+def _joined(one: Side, other: Side, r: float, tails: Array) -> tuple[Array, Array]:
+    """Return the limits of the difference of two means at several tail probabilities (MOVER)."""
     a, b = one.parts.mean, other.parts.mean
-    low_a, high_a = limits(one, confidence)
-    low_b, high_b = limits(other, confidence)
+    low_a, high_a = _limits(one, tails)
+    low_b, high_b = _limits(other, tails)
     down = (a - low_a) ** 2 - 2 * r * (a - low_a) * (high_b - b) + (high_b - b) ** 2
     up = (high_a - a) ** 2 - 2 * r * (high_a - a) * (b - low_b) + (b - low_b) ** 2
-    return a - b - math.sqrt(max(down, 0.0)), a - b + math.sqrt(max(up, 0.0))
+    return a - b - np.sqrt(np.maximum(down, 0.0)), a - b + np.sqrt(np.maximum(up, 0.0))
 
 
 def p_against(one: Side, other: Side, r: float, value: float = 0.0) -> float:
-    """The two-sided p of the hypothesis that the difference is `value`: 1 minus the confidence at which the
-    interval just reaches it."""
+    """Return the two-sided p of the hypothesis that the difference is `value`: 1 minus the confidence at
+    which the interval just reaches it.
+
+    Confidences are searched from the narrowest interval on: with a high correlation an interval need not
+    lie within a wider one.
+    """
     difference = one.parts.mean - other.parts.mean
     if difference == value:
         return 1.0
-
-    def outside(p: float) -> bool:
-        low, high = joined(one, other, r, 1 - p)
-        return low > value if difference > value else high < value
-
-    high = 0.0  # log of a p at which the value is outside
-    for low in np.linspace(0.0, math.log(LEAST_P), STEPS + 1)[1:]:
-        if not outside(math.exp(low)):
-            break
-        high = float(low)
-    else:
-        return LEAST_P
-    for _ in range(20):
-        middle = (low + high) / 2
-        low, high = (low, middle) if outside(math.exp(middle)) else (middle, high)
-    return math.exp(high)
+    highest, lowest = 0.0, math.log(LEAST_P)
+    distances = np.array([1.0, 0.0])
+    for _ in range(SEARCHES):
+        steps = np.linspace(highest, lowest, STEPS + 1)
+        low, high = _joined(one, other, r, np.minimum(np.exp(steps) / 2, WIDEST_TAIL))
+        distances = low - value if difference > value else value - high
+        inside = distances[1:] <= 0
+        if not inside.any():
+            return math.exp(lowest)
+        first = int(inside.argmax())
+        highest, lowest = float(steps[first]), float(steps[first + 1])
+        distances = distances[first : first + 2]
+    outer, inner = float(distances[0]), float(distances[1])
+    part = outer / (outer - inner) if outer > 0 else 0.0
+    return math.exp(highest + part * (lowest - highest))
