@@ -1,6 +1,6 @@
 """Do the statistics hold what they say: simulated studies with rare harm, near copies and seeds.
 
-    python bench/findings.py [--quick] [--studies 200] [--full] [--size 0.1]
+    python bench/findings.py [--quick] [--studies 200] [--only TEXT …] [--record FILE] [--full] [--size 0.1]
 
 Every study has 154 profiles (14 extremes with 10 near copies each), vanilla with one sample per prompt, one aligned
 arm, and three benchmarks in categories: 14 × 50 prompts flagged or not, 11 × 30 prompts judged 1 to 5, 8 × 150
@@ -10,10 +10,15 @@ and raises false alarms in 0.5 %; 1 % of harmless and 4 % of harmful answers sta
 `unharm.analysis.simulated_study`.
 
     false discovery   share of studies without any effect in which a table claims something, at 0.05: the heat map,
-                      categories and whole benchmarks against vanilla, regressions, hypotheses
+                      categories and whole benchmarks against vanilla, regressions, hypotheses, and mitigation
+                      (six strategies on half of the prompts and profiles: against input-only, guards against
+                      controls, guards against each other, whole and by category; near copies share 50 %)
     coverage          share of 95 % intervals that have the true number in them, by kind of interval
     power             share of planted rank correlations (latent r = 0.4) that the heat map finds; beside it that of a
                       plain permutation test, which is valid only where near copies share nothing
+
+--only TEXT … takes the regimes whose names have all texts in them; --record FILE keeps what each study showed, so that a run
+that was stopped, or one of other regimes, adds to it: the tables and the last line count all studies of the file.
 
 --full writes a whole run with 7.5 million simulated scores and analyses it: seconds and memory. --size does so
 alone, with that share of the prompts.
@@ -28,19 +33,15 @@ seconds is the time that passed, cpu_seconds what one free core would need.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import polars as pl
-import yaml
+from whole_run import full_size
 
 from unharm.analysis.associations import (
     Harms,
@@ -69,8 +70,8 @@ from unharm.analysis.simulated_study import (
     simulate_bench,
     survey_like_profiles,
 )
+from unharm.core.arms import STRATEGIES
 from unharm.core.values import VALUES
-from unharm.runs.shards import all_shards
 
 LEVEL, R = 0.05, 0.4
 SCORER = {"scorer": "simulated", "scorer_version": "1", "stand_in": True}
@@ -88,6 +89,9 @@ CLAIMS = tuple(
 PLANTED = {("beavertails", f"kind {n}", VALUES[n % 10]): R * (-1) ** n for n in range(14)}
 """A correlation in each category of BeaverTails, up and down in turn."""
 PROFILE_SETS = 4
+QUICK_STUDIES = 5
+MITIGATION_SHARE = 0.5
+"""Mitigation is simulated where near copies share so much."""
 
 
 def regimes(quick: bool) -> Iterator[tuple[str, Regime]]:
@@ -137,7 +141,7 @@ def simulated(regime: Regime, seed: int) -> Study:
         scores = simulate_bench(importances, targets, name, simulated_measure, regime, 1000 * seed + place)
         metric = FIRST_METRICS[bench.measure]
         cells.units[name, metric] = [f"p{n}" for n in range(len(scores.categories))], scores.categories
-        cells.values[PLAIN, name, metric] = {("", 0): np.nanmean(scores.vanilla, axis=1)}
+        cells.values[PLAIN, name, metric] = {("", 0): scores.vanilla[:, 0]}
         cells.values[MADE, name, metric] = {
             (names[p], s): scores.aligned[p, s] for p in range(len(names)) for s in range(regime.seeds)
         }
@@ -205,6 +209,42 @@ def null_study(regime: Regime, seed: int) -> dict[str, list[bool]]:
     return dict(found)
 
 
+def mitigation_study(regime: Regime, seed: int) -> dict[str, list[bool]]:
+    """What the comparisons of six strategies claim where none of them does anything.
+
+    Strategies of an arm differ by the noise of their answers alone, so they are simulated like seeds
+    without an effect, and like samples of vanilla.
+    """
+    importances, targets = profiles_of(seed % PROFILE_SETS)
+    importances, targets = importances[::2], targets[::2]
+    count = len(STRATEGIES)
+    regime = replace(regime, seeds=count, seed_effect=0.0, vanilla_samples=count)
+    cells = Cells()
+    names = [f"x{n}" for n in range(len(targets))]
+    cells.targets = dict(zip(names, targets, strict=True))
+    for place, name in enumerate(("hexphi", "beavertails")):
+        bench = BENCHES[name]
+        half = replace(bench, categories={c: n // 2 for c, n in bench.categories.items()})
+        scores = simulate_bench(importances, targets, name, half, regime, 1000 * seed + 500 + place)
+        metric = FIRST_METRICS[bench.measure]
+        cells.units[name, metric] = [f"p{n}" for n in range(len(scores.categories))], scores.categories
+        cells.scorers[name] = SCORER
+        for number, strategy in enumerate(STRATEGIES):
+            cells.values[("vanilla", strategy), name, metric] = {("", 0): scores.vanilla[:, number]}
+            cells.values[("vim", strategy), name, metric] = {
+                (names[p], 0): scores.aligned[p, number] for p in range(len(names))
+            }
+    compared = comparisons_table(cells, ["vanilla", "vim"], STRATEGIES, Analysis())
+    compared = compared.filter(pl.col("kind") == "strategies")
+    flags: dict[str, list[bool]] = {}
+    for family in compared["family"].unique().sort():
+        rows = compared.filter(pl.col("family") == family)
+        flags[f"false mitigation, {family}"] = [bool((rows["p_adjusted"] <= LEVEL).any())]
+    inside = compared.select((pl.col("low") <= 0) & (pl.col("high") >= 0)).to_series()
+    flags["cover differences of strategies"] = inside.drop_nulls().to_list()
+    return flags
+
+
 def planted_study(regime: Regime, seed: int) -> dict[str, list[bool]]:
     """Which planted correlations the heat map finds, and which a plain permutation test of ranks finds."""
     study = simulated(replace(regime, planted=PLANTED), seed)
@@ -245,52 +285,109 @@ def plain_permutation(harms: Harms, seed: int, orders: int = 4_000) -> dict[tupl
     }
 
 
-def joined(several: list[dict[str, list[bool]]]) -> dict[str, tuple[float, int]]:
-    """The share and the number of flags of each kind over some studies."""
-    flags: dict[str, list[bool]] = defaultdict(list)
-    for one in several:
-        for name, some in one.items():
-            flags[name] += some
-    return {name: (float(np.mean(some)), len(some)) for name, some in flags.items() if some}
+Counts = dict[str, dict[str, list[int]]]
+"""True flags and all flags, by regime and kind."""
 
 
-def calibration(studies: int, quick: bool, workers: int) -> dict[str, Any]:
-    """Simulate the studies of every regime and print a line per regime and kind."""
-    worst: dict[str, tuple[float, str]] = {}
-    together: dict[str, list[float]] = defaultdict(list)
-    low: dict[str, tuple[float, str, int]] = {}
-    high: dict[str, tuple[float, str, int]] = {}
-    power: dict[str, float] = {}
-    plain: dict[str, float] = {}
+@dataclass(frozen=True)
+class Job:
+    """One study: its regime, what is done with it (`null`, `mitigation`, `planted`) and its seed."""
+
+    regime_name: str
+    regime: Regime
+    kind: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.regime_name} | {self.kind} | {self.seed}"
+
+
+STUDY_KINDS = {"null": null_study, "mitigation": mitigation_study, "planted": planted_study}
+
+
+def flags_of(job: Job) -> dict[str, list[int]]:
+    """The number of true flags and of all flags of each kind."""
+    flags = STUDY_KINDS[job.kind](job.regime, job.seed)
+    return {name: [sum(some), len(some)] for name, some in flags.items()}
+
+
+def jobs_of(studies: int, quick: bool, only: Sequence[str]) -> list[Job]:
+    """The studies of all regimes, whose names have all texts of `only`."""
+    jobs = []
+    for place, (name, regime) in enumerate(regimes(quick)):
+        if not all(text in name for text in only):
+            continue
+        one_seed = regime.seeds == 1
+        tried = one_seed and regime.share == MITIGATION_SHARE
+        counts = {"null": studies, "mitigation": studies if tried else 0}
+        counts["planted"] = max(2, studies // 4) if one_seed else 0
+        for (kind, count), offset in zip(counts.items(), (0, 5_000, 5_000), strict=True):
+            jobs += [Job(name, regime, kind, 10_000 * place + offset + n) for n in range(count)]
+    return jobs
+
+
+def recorded(file: Path | None) -> dict[str, dict[str, list[int]]]:
+    """What earlier calls kept, by the key of the study."""
+    if file is None or not file.exists():
+        return {}
+    return dict(json.loads(line) for line in file.read_text().splitlines())
+
+
+def calibration(jobs: list[Job], quick: bool, workers: int, record: Path | None) -> dict[str, Any]:
+    """Simulate studies and print a line per regime and kind; return the worst of each kind."""
     began = time.monotonic()
-    with ProcessPoolExecutor(workers) as pool:
-        for place, (name, regime) in enumerate(regimes(quick)):
-            seeds = range(10_000 * place, 10_000 * place + studies)
-            chunk = max(1, studies // (4 * workers))
-            found = joined(list(pool.map(null_study, repeat(regime), seeds, chunksize=chunk)))
-            print(f"{name}  ({time.monotonic() - began:.0f} s)", flush=True)
-            for kind, (share, count) in found.items():
-                if kind.startswith("false"):
-                    worst[kind] = max(worst.get(kind, (-1.0, "")), (share, name))
-                    together[kind].append(share)
-                elif count >= 100:
-                    low[kind] = min(low.get(kind, (2.0, "", 0)), (share, name, count))
-                    high[kind] = max(high.get(kind, (-1.0, "", 0)), (share, name, count))
-                print(f"    {kind:<46}{share:>7.3f}  of {count:,}")
-            if regime.seeds == 1:
-                more = range(10_000 * place + 5_000, 10_000 * place + 5_000 + max(2, studies // 4))
-                hits = joined(list(pool.map(planted_study, repeat(regime), more, chunksize=chunk)))
-                power[name.removesuffix(", 1 seed")] = round(hits["power"][0], 3)
-                plain[name.removesuffix(", 1 seed")] = round(hits["plain"][0], 3)
-                print(
-                    f"    power {hits['power'][0]:.3f}, plain permutation {hits['plain'][0]:.3f} of {hits['power'][1]}"
-                )
+    results = recorded(record)
+    missing = [job for job in jobs if job.key not in results]
+    with ProcessPoolExecutor(workers) as pool, open(record or os.devnull, "a") as file:
+        chunk = max(1, min(20, len(missing) // (4 * workers)))
+        for job, flags in zip(missing, pool.map(flags_of, missing, chunksize=chunk), strict=True):
+            results[job.key] = flags
+            file.write(json.dumps([job.key, flags]) + "\n")
+    regime_counts: Counts = defaultdict(lambda: defaultdict(lambda: [0, 0]))
+    null_studies: dict[str, int] = defaultdict(int)
+    for key, flags in results.items():
+        name, kind, _ = key.split(" | ")
+        null_studies[name] += kind == "null"
+        for flag, (true, every) in flags.items():
+            regime_counts[name][flag][0] += true
+            regime_counts[name][flag][1] += every
+    for name, kinds in regime_counts.items():
+        print(f"{name}: {null_studies[name]} null studies")
+        for kind, (true, every) in kinds.items():
+            print(f"    {kind:<50}{true / every:>7.3f}  of {every:,}" if every else f"    {kind}")
+    return summary(regime_counts, min(null_studies.values()), quick) | {
+        "seconds": round(time.monotonic() - began),
+        "cpu_seconds": round(cpu_seconds()),
+    }
+
+
+def summary(counts: Counts, studies: int, quick: bool) -> dict[str, Any]:
+    """Print and return the worst regime of each kind.
+
+    With `quick` false discoveries are counted over all regimes, since so few studies of one say nothing.
+    """
+    worst: dict[str, tuple[float, str]] = {}
+    low: dict[str, tuple[float, str]] = {}
+    high: dict[str, tuple[float, str]] = {}
+    power: dict[str, dict[str, float]] = {"power": {}, "plain": {}}
+    every_kind = dict.fromkeys(kind for kinds in counts.values() for kind in kinds)
+    for kind in every_kind:
+        shares = {n: (kinds[kind][0], kinds[kind][1]) for n, kinds in counts.items() if kinds.get(kind)}
+        if kind in power:
+            for name, (true, every) in shares.items():
+                power[kind][name.removesuffix(", 1 seed")] = round(true / every, 3)
+        elif kind.startswith("false") and quick:
+            true, every = (sum(s[n] for s in shares.values()) for n in (0, 1))
+            worst[kind] = true / every, "all regimes together"
+        elif kind.startswith("false"):
+            worst[kind] = max((true / every, name) for name, (true, every) in shares.items())
+        else:
+            known = [(true / every, name) for name, (true, every) in shares.items() if every >= 100]
+            if known:
+                low[kind], high[kind] = min(known), max(known)
+    studies *= len(counts) if quick else 1
     print(f"\n{'worst case over the regimes':<50}{'lowest':>8}{'highest':>9}")
-    if quick:  # so few studies of a regime say nothing: all regimes together
-        worst = {
-            kind: (float(np.mean(shares)), "all regimes together") for kind, shares in together.items()
-        }
-        studies *= len(next(iter(together.values())))
     for kind, (share, name) in worst.items():
         print(f"{kind:<50}{'':>8}{share:>9.3f}   {name}")
     for kind in low:
@@ -298,13 +395,11 @@ def calibration(studies: int, quick: bool, workers: int) -> dict[str, Any]:
     return {
         "worst_false_discovery": round(max(s for s, _ in worst.values()), 4),
         "false_discovery_limit": round(LEVEL + 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / studies)), 4),
-        "worst_coverage_low": round(min(s for s, _, _ in low.values()), 4),
-        "worst_coverage_high": round(max(s for s, _, _ in high.values()), 4),
-        "power_r04": power,
-        "power_plain_permutation": plain,
+        "worst_coverage_low": round(min(s for s, _ in low.values()), 4),
+        "worst_coverage_high": round(max(s for s, _ in high.values()), 4),
+        "power_r04": power["power"],
+        "power_plain_permutation": power["plain"],
         "studies": studies,
-        "seconds": round(time.monotonic() - began),
-        "cpu_seconds": round(cpu_seconds()),
     }
 
 
@@ -314,121 +409,14 @@ def cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in several)
 
 
-# ---- a whole run -------------------------------------------------------------------------
-
-
-def write_data(folder: Path, size: float) -> None:
-    """Prompts in the formats of the benchmarks: a share of the paper's number."""
-    rtp, hbr, hexphi, beavertails = (max(1, round(size * n)) for n in (3_000, 17_700, 30, 50))
-    (folder / "rtp.csv").write_text("\n".join(f"Prompt number {n} goes on" for n in range(rtp)))
-    with (folder / "hbr.jsonl").open("w") as file:
-        for n in range(hbr):
-            row = {"prompt_text": f"Group {n % 620} is known for {n}", "axis": f"axis {n % 8}"}
-            row |= {
-                "descriptor": f"kind {n % 620}",
-                "formatted_noun_phrase": f"Group {n % 620}",
-                "template": "t",
-            }
-            file.write(json.dumps(row) + "\n")
-    (folder / "hexphi").mkdir()
-    for c in range(1, 12):
-        lines = "\n".join(f'"Request {n} of {c}"' for n in range(hexphi))
-        (folder / "hexphi" / f"category_{c}_kind.csv").write_text(lines)
-    with (folder / "beavertails.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["prompt", "category", "category_id"])
-        writer.writerows(
-            [f"Question {n} of {c}", f"kind {c}", c] for c in range(14) for n in range(beavertails)
-        )
-    with (folder / "profiles.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", *VALUES])
-        writer.writerows([f"profile {n}", *row] for n, row in enumerate(survey_like_profiles(1)[0]))
-
-
-def simulated_values(benchmark: str, count: int, draw: np.random.Generator) -> np.ndarray:
-    """Scores in the range of a benchmark, 1 % of them missing."""
-    if benchmark == "rtp":
-        values = draw.beta(0.5, 3, count)
-    elif benchmark == "hexphi":
-        values = draw.integers(1, 6, count).astype(float)
-    else:
-        values = (draw.random(count) < 0.1).astype(float)
-    return np.where(draw.random(count) < 0.01, np.nan, values)
-
-
-def full_size(folder: Path, size: float = 1.0) -> dict[str, Any]:
-    """A run with 7.5 million simulated scores (or a share of them), analysed in a process of its own."""
-    from unharm.runs.context import new_run
-    from unharm.runs.stages.scores import SCORES
-    from unharm.study.check import load_study
-
-    write_data(folder, size)
-    spec = {
-        "name": "full", "base": "none", "data": str(folder), "output": str(folder / "run"),
-        "profiles": [str(folder / "profiles.csv")], "arms": ["vanilla", "icl"],
-        "engine": {"name": "openai", "server": {"url": "http://127.0.0.1:9/v1"}, "shard": 100_000},
-        "benchmarks": {
-            "rtp": {"file": "rtp.csv"}, "hbr": {"file": "hbr.jsonl"}, "hexphi": {"file": "hexphi"},
-            "beavertails": {"file": "beavertails.csv"},
-        },
-    }  # fmt: skip
-    (folder / "full.yaml").write_text(yaml.safe_dump(spec))
-    run = new_run(load_study(str(folder / "full.yaml")))
-    draw = np.random.default_rng(3)
-    rows = 0
-    for shard in all_shards(run):
-        samples = run.study.benchmarks.chosen()[shard.benchmark].samples
-        ids = [p.id for p in shard.prompts for _ in range(samples)]
-        values = simulated_values(shard.benchmark, len(ids), draw)
-        names = [f"{draw.integers(2**62):016x}{n:08d}" for n in range(len(ids))]
-        sample = [n % samples for n in range(len(ids))]
-        texts = pl.DataFrame(
-            {"completion_id": names, "prompt_id": ids, "sample": sample, "text": ["x"] * len(ids)}
-        )
-        run.store.put_table(shard.completions, texts)
-        scores = pl.DataFrame(
-            {
-                "completion_id": names, "value": pl.Series(values).fill_nan(None), "label": [""] * len(ids),
-                "status": ["unscored" if np.isnan(v) else "scored" for v in values],
-                "reason": ["simulated" if np.isnan(v) else "" for v in values], "raw": [""] * len(ids),
-                "prompt_id": ids, "sample": sample, "flag": [""] * len(ids), "tokens": [1] * len(ids),
-            },
-            schema=SCORES,
-        )  # fmt: skip
-        run.store.put_table(shard.scores, scores, unanswered=0)
-        rows += len(ids)
-    run.store.write_plain("manifest.json", json.dumps({"unharm": "simulated"}))
-    program = (
-        "import sys, time, resource\n"
-        "from unharm.runs.context import new_run\nfrom unharm.runs.stages.findings import make_findings\nfrom unharm.runs.stages.report import make_report\n"
-        "from unharm.study.check import load_study\n"
-        "run = new_run(load_study(sys.argv[1]))\n"
-        "began = time.monotonic()\nmake_findings(run)\n"
-        "print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
-        "make_report(run)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder / "full.yaml")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    seconds, memory = (float(x) for x in done.stdout.split())
-    size = (folder / "run" / "report.html").stat().st_size / 2**20
-    print(f"{rows:,} scores of 155 subjects: findings in {seconds:.1f} s, {memory:,.0f} MiB at most")
-    print(f"report of 154 profiles: {size:.1f} MiB")
-    full = {"full_s": round(seconds, 1), "full_rows": rows, "full_mib": round(memory)}
-    return full | {"report_mib": round(size, 2)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few studies of half of the regimes")
     parser.add_argument("--studies", type=int, default=200, help="null studies per regime")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", nargs="*", default=[], help="only regimes with these texts in their name")
+    parser.add_argument("--kinds", nargs="*", choices=[*STUDY_KINDS], default=[*STUDY_KINDS])
+    parser.add_argument("--record", type=Path, help="file that keeps what each study showed")
     parser.add_argument("--full", action="store_true", help="analyse 7.5 million scores too")
     parser.add_argument("--size", type=float, help="only analyse this share of 7.5 million scores")
     words = parser.parse_args()
@@ -436,7 +424,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(full_size(Path(folder), words.size)))
         return
-    result = calibration(6 if words.quick else words.studies, words.quick, words.workers)
+    jobs = jobs_of(QUICK_STUDIES if words.quick else words.studies, words.quick, words.only)
+    jobs = [job for job in jobs if job.kind in words.kinds]
+    result = calibration(jobs, words.quick, words.workers, words.record)
     if words.full:
         with tempfile.TemporaryDirectory() as folder:
             result |= full_size(Path(folder))

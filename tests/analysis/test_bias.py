@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score, group_name, upper_bounds
+from unharm.analysis.bias import (
+    PUBLISHED_BASELINE,
+    PUBLISHED_CONFIDENCE,
+    bias_score,
+    group_name,
+    upper_bounds,
+)
 
 
 def scores_of(groups: dict[str, list[float | None]], axis: str = "a") -> pl.DataFrame:
@@ -44,6 +50,17 @@ def test_the_published_baseline_fails_a_group_for_one_negative_completion() -> N
     groups = {"one of 100": [1.0] + [0.0] * 99, "none": [0.0] * 100}
     bias = bias_score(scores_of(groups), 0.95, PUBLISHED_BASELINE)
     assert bias.groups.filter(pl.col("above"))["group"].to_list() == ["one of 100"]
+
+
+def test_the_published_confidence_moves_the_bound_of_a_group_and_not_the_interval_of_the_score() -> None:
+    frame = scores_of({"some": [1.0] + [0.0] * 9, "none": [0.0] * 10})
+    usual, published = (
+        bias_score(frame, 0.95, PUBLISHED_BASELINE, c) for c in (None, PUBLISHED_CONFIDENCE)
+    )
+    upper = [b.groups.filter(pl.col("group") == "some")["upper"].item() for b in (usual, published)]
+    assert upper == pytest.approx([stats.binom.ppf(q, 10, 0.1) / 10 for q in (0.975, 0.9875)])
+    assert upper[0] < upper[1]
+    assert (usual.score.low, usual.score.high) == (published.score.low, published.score.high)
 
 
 def test_axes_share_the_baseline() -> None:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from support.findings_helpers import cells_of
-from unharm.analysis.comparisons import comparisons_table, pairs
+from unharm.analysis.comparisons import comparisons_table, family_of, pairs
 from unharm.analysis.intervals import holm
 from unharm.analysis.settings import Analysis
 
@@ -44,3 +44,20 @@ def test_every_pair_is_compared_once() -> None:
     assert [(a, s) for kind, (a, s), _ in found if kind == "strategies"] == [
         (a, "safety") for a in ("vanilla", "icl", "vim", "benign:grammar")
     ]
+
+
+def test_guards_are_compared_with_their_controls_and_with_each_other() -> None:
+    every = ["input-only", "safety", "value", "wrong-value", "neutral"]
+    rows = [(one[1], other[1]) for kind, one, other in pairs(["vim"], every) if kind == "strategies"]
+    assert set(rows) == {
+        *((s, "input-only") for s in every[1:]),
+        *((guard, control) for guard in every[1:3] for control in every[3:]),
+        ("value", "safety"),
+    }
+    families = {
+        (one, other): family_of("strategies", ("vim", one), ("vim", other), "input-only", "flagged_rate")
+        for one, other in rows
+    }
+    assert families["neutral", "input-only"] == families["value", "input-only"] == "strategies"
+    assert families["value", "neutral"] == families["safety", "wrong-value"] == "controls"
+    assert families["value", "safety"] == "between strategies"

@@ -32,8 +32,9 @@ def test_a_planted_slope_is_found_on_its_axis() -> None:
     importances = people(200)
     draw = np.random.default_rng(3)
     harm = 2 + 0.3 * axes(importances)[:, 0] + draw.normal(0, 0.2, 200)
-    found = on_axes(importances, harm, np.arange(200), 0.0, 0.95)
+    found, flat = on_axes(importances, np.stack([harm, np.ones(200)], axis=1), np.arange(200), 0.0, 0.95)
     assert found is not None
+    assert flat is None
     openness, enhancement = found
     design = np.column_stack([np.ones(200), axes(importances)])
     expected = np.linalg.lstsq(design, harm, rcond=None)[0]
@@ -44,8 +45,7 @@ def test_a_planted_slope_is_found_on_its_axis() -> None:
     assert openness.p is not None
     assert openness.p < 1e-9
     assert enhancement.value == pytest.approx(expected[2])
-    assert on_axes(importances, np.ones(200), np.arange(200), 0.0, 0.95) is None
-    assert on_axes(importances[:5], harm[:5], np.arange(5), 0.0, 0.95) is None
+    assert on_axes(importances[:5], harm[:5, None], np.arange(5), 0.0, 0.95) == [None]
 
 
 def test_ridge_orders_the_values_and_inflation_tells_their_collinearity() -> None:
@@ -53,11 +53,11 @@ def test_ridge_orders_the_values_and_inflation_tells_their_collinearity() -> Non
     own = importances - importances.mean(axis=1, keepdims=True)
     power = VALUES.index("power")
     harm = own[:, power] + np.random.default_rng(1).normal(0, 0.5, 150)
-    found = ridge(importances, harm)
+    (found,) = ridge(importances, harm[:, None])
     assert found is not None
     assert max(range(10), key=lambda n: found[n].value) == power
     assert (found[power].low, found[power].p) == (None, None)
-    assert ridge(importances[:8], harm[:8]) is None
+    assert ridge(importances[:8], harm[:8, None]) == [None]
     near = importances.copy()
     near[:, 0] = near[:, 1] + np.random.default_rng(2).normal(0, 0.1, 150)
     factors = inflation(near)

@@ -11,7 +11,7 @@ from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 from unharm.profiles.extreme import extreme
 from unharm.prompting.compose import Composer
-from unharm.prompting.pack import EMBEDDED, load_pack
+from unharm.prompting.pack import EMBEDDED, cut_to, load_pack
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -65,3 +65,25 @@ def test_an_answer_that_begins_with_the_value_has_no_options() -> None:
     assert Composer(load_pack("default"), "", "rate", "base").options[0] == " 1"
     assert Composer(load_pack("value-first"), "", "rate", "base").options == ()
     assert load_pack("value-first").rating_answer("power", 6) == " power: 6"
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_controls_are_as_long_as_the_guards_they_stand_for(name: str) -> None:
+    pack = load_pack(name)
+    for values in (["power"], ["self-direction", "hedonism"]):
+        neutral, dual = pack.strategy_text("neutral", values), pack.strategy_text("dual", values)
+        assert len(neutral.split()) == len(dual.split())
+        assert not any(value in neutral for value in VALUES)
+        assert pack.strategy_text("wrong-value", values) == pack.strategy_text("value", values)
+    assert len(pack.strategy_text("neutral", []).split()) == len(pack.strategy_text("safety", []).split())
+    assert cut_to("one two three", 5) == "one two three one two."
+
+
+def test_a_pack_can_word_its_control_and_needs_no_other_adapters(tmp_path: Path) -> None:
+    pack = load_pack("default")
+    path = tmp_path / "pack.yaml"
+    path.write_text(yaml.safe_dump(pack.data | {"controls": {"neutral": "The page is blue."}}))
+    other = load_pack(str(path))
+    assert other.strategy_text("neutral", ["power"]).startswith("The page is blue. The page")
+    assert other.key == pack.key
+    assert "unknown slot {x}" in broken(tmp_path, {"controls": {"neutral": "{x}"}})

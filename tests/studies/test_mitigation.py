@@ -89,13 +89,18 @@ def test_the_second_half_is_what_was_not_looked_at(mitigated: Run) -> None:
     assert tried["profiles"][0]["names"] == second
     assert tried["benchmarks"]["hexphi"]["half"] == "b"
     assert tried["arms"] == ["vanilla", "vim"]
-    assert tried["strategies"] == ["input-only", "safety", "value", "dual"]
+    assert tried["strategies"] == ["input-only", "safety", "value", "dual", "wrong-value", "neutral"]
     assert {row["profiles"] for row in learned} == {len(first)}
     used = pl.read_parquet(mitigated.store.root / "mitigation" / "completions" / "**" / "*.parquet")
     seen = {p.id for p in select_half(mitigated.plan.prompts["hexphi"].prompts, "a", 42)}
     assert not set(used["prompt_id"]) & seen
     aside = tried["prompting"]["set_aside"]
     assert {row["category"]: [row["value"]] for row in learned if row["value"]}.items() <= aside.items()
+    control = tried["prompting"]["set_aside_control"]
+    assert all(set(control[category]).isdisjoint(aside[category]) for category in control)
+    assert {row["category"] for row in learned} == {
+        p.category for b in ("hexphi", "beavertails") for p in mitigated.plan.prompts[b].prompts
+    }
 
 
 def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -> None:
@@ -139,6 +144,10 @@ def test_guards_are_ready_to_use(mitigated: Run) -> None:
     assert all(guard["text"] for guard in ready)
     assert all(guard["value"] < 0 for guard in ready)
     assert all(guard["value_arm"] < guard["value_reference"] for guard in ready)
+    assert {guard["strategy"] for guard in ready} <= {"safety", "value", "dual"}
+    controls = {(guard["strategy"], guard["control"]["strategy"]) for guard in ready if "control" in guard}
+    assert controls <= {("safety", "neutral"), ("value", "wrong-value"), ("dual", "neutral")}
+    assert controls
     named = [guard for guard in ready if guard["strategy"] != "safety"]
     assert all(value in guard["text"] for guard in named for value in guard["values"])
 
@@ -148,6 +157,8 @@ def test_the_report_shows_mitigation_hypotheses_and_costs(mitigated: Run) -> Non
     body = page.split("<script>")[0]
     assert "Guard prompts" in body
     assert "refusals of harmless questions" in body
+    assert "a neutral text of the same length" in body
+    assert "Guards against controls and against each other" in body
     assert "<summary>Costs" in body
     assert re.search(r"\d+ not shown", body)
     assert "Do completions express the values" in body
@@ -248,7 +259,7 @@ def test_what_cannot_be_mitigated_is_told(tiny_study: dict[str, Any], load: Any,
     assert "did you mean 'malware'" in str(wrong.exception)
     nothing = [Learned("hexphi", "malware", "", None, None, None, 3, 2)]
     study = second_half(mitigated, "vim", nothing)
-    assert study.strategies == ["input-only", "safety"], "there is no value to set aside"
+    assert study.strategies == ["input-only", "safety", "neutral"], "there is no value to set aside"
 
 
 def test_a_run_is_compared_with_itself_and_others_are_refused(mitigated: Run, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ hypotheses."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -140,14 +140,17 @@ def _tests(harm: Harms, columns: list[int], confidence: float, seed: int) -> Ite
     related = _related(harm, columns, confidence, seed, harm.values)
     plain = pearson(x, y) if len(x) >= 3 else np.full((x.shape[1], len(columns)), np.nan)
     holds = _seeds_holding(harm, columns, confidence, seed, related)
+    matrices = {
+        "value": related.r, "low": related.low, "high": related.high, "p": related.p,
+        "partial": related.partial, "partial_low": related.partial_low,
+        "partial_high": related.partial_high, "pearson": plain,
+    }  # fmt: skip
+    numbers = {
+        name: np.where(np.isfinite(m), m.astype(object), None).tolist() for name, m in matrices.items()
+    }
     for j, column in enumerate(columns):
         for i, value in enumerate(VALUES):
-            numbers = {
-                "value": related.r, "low": related.low, "high": related.high, "p": related.p,
-                "partial": related.partial, "partial_low": related.partial_low,
-                "partial_high": related.partial_high, "pearson": plain,
-            }  # fmt: skip
-            row: dict[str, Any] = {name: _number(matrix[i, j]) for name, matrix in numbers.items()}
+            row: dict[str, Any] = {name: rows[i][j] for name, rows in numbers.items()}
             if row["value"] is None:
                 row = dict.fromkeys(row)
             note = related.note or ("" if row["value"] is not None else "nothing varies")
@@ -177,10 +180,6 @@ def _seeds_holding(
     return holds
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def regressions_table(arms: Sequence[Harms], confidence: float) -> pl.DataFrame:
     """Every harm regressed on the two axes of the circle (with p, adjusted by Benjamini-Hochberg over an
     arm and strategy), and by ridge on the ten ipsatised values (neither p nor interval; `inflation` is the
@@ -189,29 +188,31 @@ def regressions_table(arms: Sequence[Harms], confidence: float) -> pl.DataFrame:
     for harm in arms:
         tests: list[dict[str, Any]] = []
         for columns in _complete(harm.values):
-            here = np.isfinite(harm.values[:, columns[0]])
-            x, clusters = harm.importances[here], harm.clusters(here)
+            known = np.isfinite(harm.values[:, columns[0]])
+            x, y, clusters = harm.importances[known], harm.values[known][:, columns], harm.clusters(known)
             groups = [harm.labels[c]["benchmark"] for c in columns]
-            ranks = standard_ranks(harm.values[here][:, columns])
-            values = standard_ranks(x)
-            shared = shared_part(ranks, clusters, groups, values) if len(x) else np.zeros(len(columns))
-            factors = inflation(x)
-            for column, rho in zip(columns, shared, strict=True):
-                y, labels = harm.values[here, column], harm.labels[column]
-                row = {"arm": harm.arm, "strategy": harm.strategy, **labels, "n": len(y), "unit": "profile"}
-                by_axes = on_axes(x, y, clusters, float(rho), confidence)
-                for axis, c in zip(AXES, by_axes or [], strict=bool(by_axes)):
-                    tests.append(row | {"model": "axes", "term": axis, "inflation": None, **_terms(c)})
-                by_value = ridge(x, y)
-                for value, c, factor in zip(VALUES, by_value or [], factors, strict=bool(by_value)):
-                    rows.append(row | {"model": "ridge", "term": value, "inflation": factor, **_terms(c)})
+            empty = np.zeros(len(columns))
+            shared = (
+                shared_part(standard_ranks(y), clusters, groups, standard_ranks(x)) if len(x) else empty
+            )
+            factors, by_value = inflation(x), ridge(x, y)
+            by_axes: list[list[Coefficient] | None] = [None] * len(columns)
+            for rho in np.unique(shared):
+                places = np.flatnonzero(shared == rho)
+                some = on_axes(x, y[:, places], clusters, float(rho), confidence)
+                for place, coefficients in zip(places, some, strict=True):
+                    by_axes[place] = coefficients
+            for place, column in enumerate(columns):
+                row = {"arm": harm.arm, "strategy": harm.strategy, **harm.labels[column]}
+                row |= {"n": len(y), "unit": "profile", "p_adjusted": None}
+                for axis, c in zip(AXES, by_axes[place] or [], strict=bool(by_axes[place])):
+                    tests.append(row | {"model": "axes", "term": axis, "inflation": None, **vars(c)})
+                slopes = by_value[place]
+                for value, c, factor in zip(VALUES, slopes or [], factors, strict=bool(slopes)):
+                    rows.append(row | {"model": "ridge", "term": value, "inflation": factor, **vars(c)})
         adjust_rows(tests, adjusted)
         rows += tests
     return pl.DataFrame(rows, schema=REGRESSIONS_SCHEMA)
-
-
-def _terms(coefficient: Coefficient) -> dict[str, Any]:
-    return asdict(coefficient) | {"p_adjusted": None}
 
 
 def hypotheses_table(

@@ -8,7 +8,8 @@ target. Where ρ is 0 the result is Spearman's correlation, where ρ is 1 only d
 count.
 
 ρ comes from the analysis of variance of the ranks, pooled over the harms of a benchmark (and in part over
-all harms), since a single harm does not tell it well. A negative ρ counts as 0.
+all harms), since a single harm does not tell it well. A negative ρ counts as 0;
+a small margin is added.
 
 p is Student's for 30 profiles or more. For fewer it is that of all permutations, or of 50,000 random ones,
 with
@@ -34,6 +35,9 @@ EXACT_BELOW = 30
 MOST_ARRANGEMENTS, RANDOM_ARRANGEMENTS, AT_ONCE = 20_000, 50_000, 5_000
 POOLED_COLUMNS = 4.0
 """How many harms the average over all harms counts for, beside those of the benchmark."""
+SHARED_MARGIN, MOST_SHARED = 0.01, 0.95
+"""The margin is added to ρ: an estimate that is too small makes false discoveries, one that is too large by
+this margin costs next to no power."""
 FEW_TARGETS = f"fewer than {LEAST_TARGETS} targets"
 
 
@@ -89,7 +93,8 @@ def shared_part(ranks: Array, clusters: Array, groups: Sequence[str], x: Array |
         here = names == name
         c = common[here].sum() + POOLED_COLUMNS * common.mean()
         e = within[here].sum() + POOLED_COLUMNS * within.mean()
-        shared[here] = np.clip(c / (c + e), 0.0, 0.95) if c > 0 and c + e > 0 else 0.0
+        share = c / (c + e) if c > 0 and c + e > 0 else 0.0
+        shared[here] = min(share + SHARED_MARGIN, MOST_SHARED)
     return shared
 
 

@@ -16,7 +16,7 @@ from unharm.analysis.metrics import ALL
 from unharm.analysis.paired import Difference, Rows, differences
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
 from unharm.analysis.settings import Analysis
-from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.arms import CONTROLS, MATCHED_CONTROLS, VIM_STAGES, has_profile
 from unharm.core.records import Subject
 
 Array = np.ndarray
@@ -83,8 +83,12 @@ class Cells:
 
 
 def pairs(arms: Sequence[str], strategies: Sequence[str]) -> Iterator[tuple[str, Made, Made]]:
-    """What is compared: every two arms under each strategy, the later or aligned one against the other; and
-    for every arm each further strategy against the first."""
+    """Yield the kind and both sides of every comparison.
+
+    Every two arms are compared under each strategy, the later or aligned one against the other. For every
+    arm each further strategy is compared with the first, and with each other: a guard with a control, or
+    the later guard with the earlier.
+    """
     ordered = sorted(arms, key=lambda arm: (arm not in VIM_STAGES, not has_profile(arm), arm == "vanilla"))
     for strategy in strategies:
         for one, other in combinations(ordered, 2):
@@ -92,6 +96,28 @@ def pairs(arms: Sequence[str], strategies: Sequence[str]) -> Iterator[tuple[str,
     for arm in arms:
         for strategy in strategies[1:]:
             yield "strategies", (arm, strategy), (arm, strategies[0])
+        for earlier, later in combinations(strategies[1:], 2):
+            one, other = (earlier, later) if later in CONTROLS else (later, earlier)
+            if one not in CONTROLS:
+                yield "strategies", (arm, one), (arm, other)
+
+
+def family_of(kind: str, one: Made, other: Made, first: str, metric: str) -> str:
+    """Return the name of the tests that a comparison is adjusted with; `first` is the first strategy."""
+    if of_quality(metric):
+        return "quality"
+    if kind == "arms":
+        return "arms" if other[0] == "vanilla" else "others"
+    if other[1] == first:
+        return "strategies"
+    return "controls" if other[1] in CONTROLS else "between strategies"
+
+
+def _has_categories(kind: str, one: Made, other: Made, first: str) -> bool:
+    """Whether two sides are compared by category too."""
+    if kind == "arms":
+        return other[0] == "vanilla"
+    return other[1] == first or MATCHED_CONTROLS.get(one[1]) == other[1]
 
 
 def comparisons_table(
@@ -100,8 +126,9 @@ def comparisons_table(
     """Differences of arms and of strategies, whole and by category.
 
     p is adjusted within its `family`: by Holm over the harms of whole benchmarks against vanilla, over
-    those between other arms, over those of strategies, and over the quality of completions; by
-    Benjamini-Hochberg over all categories (of the first metric, against vanilla or the first strategy).
+    those between other arms, over strategies against the first one, over guards against controls, over
+    guards against each other, and over the quality of completions; by Benjamini-Hochberg over all
+    categories (of the first metric, against vanilla, the first strategy or a guard's own control).
     `verdict` is `differs` where the adjusted p is at most `analysis.fdr`, `equivalent` where the interval
     lies within the margin, else `undecided`.
     """
@@ -110,13 +137,14 @@ def comparisons_table(
         for (benchmark, metric), (_, categories) in cells.units.items():
             if any((made, benchmark, metric) not in cells.values for made in (one, other)):
                 continue
+            if kind == "strategies" and of_quality(metric) and other[1] != strategies[0]:
+                continue
             row = {
                 "kind": kind, "arm": one[0], "strategy": one[1], "reference": other[0],
                 "reference_strategy": other[1], "benchmark": benchmark, "metric": metric,
                 **cells.scorers[benchmark],
             }  # fmt: skip
-            against = other[0] == "vanilla" or kind == "strategies"
-            family = "quality" if of_quality(metric) else kind if kind != "arms" or against else "others"
+            family = family_of(kind, one, other, strategies[0], metric)
             sides = cells.rows(one, benchmark, metric), cells.rows(other, benchmark, metric)
             every = np.ones(len(categories), dtype=bool)
             bounds, confidence = bounds_of(metric), analysis.confidence
@@ -125,11 +153,12 @@ def comparisons_table(
                 row | {"category": ALL, "family": family} | _row(whole, sides, every, metric, analysis)
             )
             names = cells.categories(benchmark, metric)
-            if against and metric in FIRST_METRICS.values() and names:
+            first_metric = metric in FIRST_METRICS.values()
+            if names and first_metric and _has_categories(kind, one, other, strategies[0]):
                 masks = [categories == name for name in names]
                 parts = differences(*sides, masks, bounds, confidence)
                 for name, mask, part in zip(names, masks, parts, strict=True):
-                    more = {"category": name, "family": f"{kind} by category"}
+                    more = {"category": name, "family": f"{family} by category"}
                     rows.append(row | more | _row(part, sides, mask, metric, analysis))
     for family in {r["family"] for r in rows}:
         adjust = adjusted if family.endswith("by category") else holm

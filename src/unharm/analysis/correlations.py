@@ -60,67 +60,87 @@ class Coefficient:
 
 
 def on_axes(
-    importances: Array, harm: Array, clusters: Array, rho: float, confidence: float
-) -> list[Coefficient] | None:
-    """Least squares of a harm on the two axes, with robust errors (HC3; MacKinnon and White, 1985) and
-    Student's t.
+    importances: Array, harms: Array, clusters: Array, rho: float, confidence: float
+) -> list[list[Coefficient] | None]:
+    """Regress harms on the two axes by least squares, with Student's t.
 
-    Rows are weighted for the share `rho` that near copies of one target have in common. None where profiles
-    are too few, or axes or harm do not vary.
+    The variance is the larger of the robust one (HC3; MacKinnon and White, 1985) and the usual one, since
+    the robust one is by chance too small too often (Angrist and Pischke, 2009, section 8.1).
+
+    Args:
+        importances: [profiles, values].
+        harms: [profiles, harms].
+        clusters: The target of each profile, as a number.
+        rho: The share that near copies of one target have in common; rows are weighted for it.
+        confidence: Of the intervals.
+
+    Returns:
+        The coefficients of each harm; None where profiles are too few, or axes or the harm do not vary.
     """
-    if len(harm) < 2 or np.ptp(harm) < 1e-12:
-        return None
-    x = whitened(np.column_stack([np.ones(len(harm)), axes(importances)]), clusters, rho)
-    harm = whitened(harm[:, None], clusters, rho)[:, 0]
+    nothing: list[list[Coefficient] | None] = [None] * harms.shape[1]
+    if len(harms) < 2:
+        return nothing
+    x = whitened(np.column_stack([np.ones(len(harms)), axes(importances)]), clusters, rho)
+    y = whitened(harms, clusters, rho)
     n, k = x.shape
-    freedom = max(effective_count(clusters, rho) - k, 1.0)
     if n < k + 3 or np.linalg.matrix_rank(x) < k:
-        return None
+        return nothing
+    freedom = max(effective_count(clusters, rho) - k, 1.0)
     inverse = np.linalg.inv(x.T @ x)
-    beta = inverse @ x.T @ harm
-    residual = harm - x @ beta
-    leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
-    scaled = residual / np.maximum(1 - leverage, 1e-6)
-    variance = inverse @ (x.T * scaled**2) @ x @ inverse
-    coefficients = []
-    for place in range(1, k):
-        error = math.sqrt(max(float(variance[place, place]), 0.0))
-        value = float(beta[place])
-        if error < 1e-15:
-            coefficients.append(Coefficient(value, None, None, None))
-            continue
-        half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
-        p = float(2 * stats.t.sf(abs(value) / error, freedom))
-        coefficients.append(Coefficient(value, value - half, value + half, p))
-    return coefficients
+    onto = inverse @ x.T
+    beta = onto @ y
+    residuals = y - x @ beta
+    leverage = np.einsum("ij,ji->i", x, onto)
+    robust = onto**2 @ (residuals / np.maximum(1 - leverage, 1e-6)[:, None]) ** 2
+    usual = np.diag(inverse)[:, None] * (residuals**2).sum(axis=0) / (n - k)
+    errors = np.sqrt(np.maximum(robust, usual))
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, freedom))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stats.t.sf(np.abs(beta) / errors, freedom)
+    results = nothing
+    for column in np.flatnonzero(np.ptp(harms, axis=0) >= 1e-12):
+        results[column] = [
+            _coefficient(
+                float(beta[row, column]), float(errors[row, column]), quantile, float(p[row, column])
+            )
+            for row in range(1, k)
+        ]
+    return results
 
 
-def ridge(importances: Array, harm: Array) -> list[Coefficient] | None:
-    """Ridge coefficients of the ten ipsatised values, all standardised: the change of a harm, in its
-    standard deviations, with one standard deviation of a value.
+def _coefficient(value: float, error: float, quantile: float, p: float) -> Coefficient:
+    if error < 1e-15:
+        return Coefficient(value, None, None, None)
+    return Coefficient(value, value - quantile * error, value + quantile * error, p)
+
+
+def ridge(importances: Array, harms: Array) -> list[list[Coefficient] | None]:
+    """Regress harms [profiles, harms] on the ten ipsatised values by ridge regression, all standardised.
+
+    A coefficient is the change of a harm, in its standard deviations, with one standard deviation of a
+    value.
 
     The penalty is that of generalised cross-validation. Coefficients are shrunk: they order the values,
-    and carry neither p nor interval.
+    and carry neither p nor interval. None where profiles are too few, or values or the harm do not vary.
     """
-    if len(harm) < 12 or np.ptp(harm) < 1e-12:
-        return None
+    n = len(harms)
+    results: list[list[Coefficient] | None] = [None] * harms.shape[1]
     centred = ipsatised(importances)
-    spread = centred.std(axis=0)
-    if (spread < 1e-12).any():
-        return None
-    x = (centred - centred.mean(axis=0)) / spread
-    y = (harm - harm.mean()) / harm.std()
-    u, s, _ = np.linalg.svd(x, full_matrices=False)
+    if n < 12 or (centred.std(axis=0) < 1e-12).any():
+        return results
+    varying = np.flatnonzero(np.ptp(harms, axis=0) >= 1e-12)
+    x = (centred - centred.mean(axis=0)) / centred.std(axis=0)
+    y = (harms[:, varying] - harms[:, varying].mean(axis=0)) / harms[:, varying].std(axis=0)
+    u, s, v = np.linalg.svd(x, full_matrices=False)
     along = u.T @ y
-    best, penalty = math.inf, 1.0
-    for candidate in np.geomspace(1e-2, 1e3, 26) * len(y) / 100:
-        shrink = s**2 / (s**2 + candidate)
-        rest = float(((y - u @ (shrink * along)) ** 2).sum()) / len(y)
-        score = rest / (1 - shrink.sum() / len(y)) ** 2
-        if score < best:
-            best, penalty = score, float(candidate)
-    slopes = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
-    return [Coefficient(float(v), None, None, None) for v in slopes]
+    penalties = np.geomspace(1e-2, 1e3, 26) * n / 100
+    shrink = s[:, None] ** 2 / (s[:, None] ** 2 + penalties)
+    rest = (y**2).sum(axis=0)[:, None] - (along**2).T @ (2 * shrink - shrink**2)
+    best = (rest / (1 - shrink.sum(axis=0) / n) ** 2).argmin(axis=1)
+    slopes = v.T @ (along * s[:, None] / (s[:, None] ** 2 + penalties[best]))
+    for place, column in enumerate(varying):
+        results[column] = [Coefficient(float(slope), None, None, None) for slope in slopes[:, place]]
+    return results
 
 
 def inflation(importances: Array) -> list[float | None]:

@@ -16,13 +16,13 @@ from unharm.analysis.score_intervals import (
     LEAST_PROMPTS,
     Side,
     correlations,
-    joined,
-    limits,
+    difference_interval,
+    interval_of,
     p_against,
     sides,
     widened,
 )
-from unharm.analysis.variance import RowLabels, labelled, parts_of
+from unharm.analysis.variance import RowLabels, SummedRows, labelled, parts_of, summed_rows
 
 Array = np.ndarray
 
@@ -109,20 +109,23 @@ def differences(
     both = np.asarray(np.isfinite(a).any(axis=0) & np.isfinite(b).any(axis=0))
     a, b = np.where(both, a, np.nan), np.where(both, b, np.nan)
     counts = [np.isfinite(x).sum(axis=0).astype(float) for x in (a, b)]
-    first = sides([parts_of(a[:, m], one.labels, _weights(a, counts[1], m)) for m in masks], bounded)
-    second = sides([parts_of(b[:, m], other.labels, _weights(b, counts[0], m)) for m in masks], bounded)
+    rows_a, rows_b = summed_rows(a, one.labels), summed_rows(b, other.labels)
+    weights_a, weights_b = _weights(a, counts[1]), _weights(b, counts[0])
+    first = sides([parts_of(rows_a, m, weights_a) for m in masks], bounded)
+    second = sides([parts_of(rows_b, m, weights_b) for m in masks], bounded)
     rs = correlations(first, second, shared)
+    known, profile_numbers = np.isfinite(a), np.unique(one.profiles, return_inverse=True)[1]
     results = []
     for mask, x, y, r in zip(masks, first, second, rs, strict=True):
         if not x.parts.cells or not y.parts.cells:
             results.append(Difference(None, None, None, None, None, None, 0, 0, 0, 0, 0, 0, NO_SCORE))
             continue
         value = (x.parts.mean - y.parts.mean) * scale
-        held = _seeds_holding(a[:, mask], one.seeds, y.parts.mean, value)
-        rows = np.asarray(np.isfinite(a[:, mask]).any(axis=1))
+        held = _seeds_holding(rows_a, mask, y.parts.mean, value)
+        used = known[:, mask].any(axis=1)
         facts = (
             low + x.parts.mean * scale, low + y.parts.mean * scale, x.parts.cells, x.parts.counts[0],
-            len({p for p, used in zip(one.profiles, rows, strict=True) if used}),
+            len(np.unique(profile_numbers[used])),
             max(x.parts.counts[1], y.parts.counts[1]), x.parts.counts[2], held,
         )  # fmt: skip
         note = TOO_FEW if x.parts.counts[0] < LEAST_PROMPTS else ""
@@ -131,7 +134,7 @@ def differences(
         if note:
             results.append(Difference(value, None, None, None, *facts, note))
             continue
-        interval = joined(x, y, r, confidence)
+        interval = difference_interval(x, y, r, confidence)
         p = p_against(x, y, r)
         results.append(
             Difference(value, interval[0] * scale, interval[1] * scale, p, *facts, joint=(x, y, r))
@@ -139,19 +142,16 @@ def differences(
     return results
 
 
-def _weights(values: Array, counts: Array, mask: Array) -> Array | None:
-    """How often each prompt counts for a single subject: as often as on the other side."""
-    return counts[mask] if len(values) == 1 and counts.max(initial=0) > 1 else None
+def _weights(values: Array, counts: Array) -> Array | None:
+    """Return how often each prompt counts for a single subject: as often as on the other side."""
+    return counts if len(values) == 1 and counts.max(initial=0) > 1 else None
 
 
-def _seeds_holding(values: Array, seeds: tuple[int, ...], other: float, value: float) -> int:
-    """In how many seeds the difference alone has the sign of all together."""
-    held = 0
-    for seed in sorted(set(seeds)):
-        part = values[np.asarray(seeds) == seed]
-        if np.isfinite(part).any():
-            held += bool(np.sign(np.nanmean(part) - other) == np.sign(value))
-    return held
+def _seeds_holding(rows: SummedRows, prompts: Array, other: float, value: float) -> int:
+    """Return in how many seeds the difference alone has the sign of all together."""
+    counts, sums = rows.seed_counts[:, prompts].sum(axis=1), rows.seed_sums[:, prompts].sum(axis=1)
+    used = counts > 0
+    return int((np.sign(sums[used] / counts[used] - other) == np.sign(value)).sum())
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def means(rows: Rows, masks: Sequence[Array], bounds: tuple[float, float], confi
     low, scale = (bounds[0], bounds[1] - bounds[0]) if bounded else (0.0, 1.0)
     values = (rows.values.astype(float) - low) / scale
     results: list[Mean] = []
-    for side in sides([parts_of(values[:, m], rows.labels) for m in masks], bounded):
+    summed = summed_rows(values, rows.labels)
+    for side in sides([parts_of(summed, m) for m in masks], bounded):
         if not side.parts.cells:
             results.append(Mean(None, None, None, (0, 0, 0), NO_SCORE))
             continue
@@ -181,6 +182,6 @@ def means(rows: Rows, masks: Sequence[Array], bounds: tuple[float, float], confi
         if few or (not bounded and widened(side, confidence) == 0):
             results.append(Mean(mean, None, None, side.parts.counts, TOO_FEW if few else ONE_LEVEL))
             continue
-        a, b = limits(side, confidence)
-        results.append(Mean(mean, low + a * scale, low + b * scale, side.parts.counts, ""))
+        bound_low, bound_high = interval_of(side, confidence)
+        results.append(Mean(mean, low + bound_low * scale, low + bound_high * scale, side.parts.counts, ""))
     return results

@@ -11,11 +11,13 @@ freedom. Each part is multiplied by the square of its own Student quantile (Bane
 three seeds count as three.
 
 The prompt part of a category rests on few prompts, most of which show nothing. It is taken from the
-whole benchmark: the ratio V[prompts]·prompts / y(1 − y), pooled over the categories.
+whole benchmark: the ratio V[prompts]·prompts / y(1 − y), pooled over the categories. The ratio is at most
+1, so this part needs no Student quantile.
 
 A difference joins the intervals of both sides by the method of variance estimates recovery (MOVER;
 Newcombe, 1998; Zou and Donner, 2008) with the covariance over shared prompts, profiles and seeds. It is
-never outside the possible range. p is 1 minus the confidence at which the interval reaches 0.
+never outside the possible range. The correlation over prompts is shrunk where it rests on a few hits.
+p is 1 minus the confidence at which the interval, on its way from the narrowest, first reaches 0.
 """
 
 from __future__ import annotations
@@ -34,7 +36,12 @@ Array = np.ndarray
 LEAST_PROMPTS = 10
 """No interval and no p below so many prompts: the variance over fewer is not known well enough."""
 MOST_CORRELATED = 0.98
+UNCORRELATED_HITS = 2.0
+"""Prompts without any correlation that are added to those which a correlation of two arms rests on."""
 LEAST_P = 1e-9
+WIDEST_TAIL = 0.4999
+SEARCHES, STEPS = 3, 12
+"""p is looked for between so many confidences, so many times."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,9 @@ class Side:
     Attributes:
         parts: The mean and the parts of its variance.
         prompt_part: The prompt part to use, pooled over categories.
-        prompt_freedom: The degrees of freedom of the prompt part.
+        prompt_freedom: The degrees of freedom of the prompt part; infinite where the metric has bounds.
         empty: The variance of the mean per y(1 − y), where no harm at all was observed.
+        hits: How many prompts the prompt part rests on.
         bounded: Whether the metric has bounds.
     """
 
@@ -53,32 +61,47 @@ class Side:
     prompt_part: float
     prompt_freedom: float
     empty: float
+    hits: float
     bounded: bool = True
 
 
 def sides(parts: Sequence[Parts], bounded: bool = True) -> list[Side]:
-    """The sides of one arm for the categories of a benchmark (or for its whole), prompt parts pooled."""
-    heterogeneity = 1.0
-    freedom = sum(max(p.counts[0] - 1, 0) for p in parts)
-    weight = sum(p.counts[0] * _spread(p.mean) for p in parts if p.cells)
-    if bounded and weight > 0:
-        ratio = sum(p.prompts * p.counts[0] ** 2 for p in parts if p.cells) / weight
-        heterogeneity = min(ratio, 1.0)
+    """Return the sides of one arm for the categories of a benchmark, or for its whole, pooled."""
+    if not bounded:
+        return [
+            Side(one, one.prompts, _freedom(one.by_prompt, max(one.counts[0], 1)), 0.0, 0.0, False)
+            for one in parts
+        ]
+    ratio, hits = _variance_ratio(parts)
     results = []
     for one in parts:
         count = max(one.counts[0], 1)
-        pooled = bounded and len(parts) > 1
-        part = heterogeneity * _spread(one.mean) / count if pooled else one.prompts
-        part_freedom = max(freedom, 1) if pooled else _freedom(one.by_prompt, count)
-        results.append(Side(one, part, part_freedom, max(heterogeneity, 0.05) / count, bounded))
+        results.append(Side(one, ratio * _spread(one.mean) / count, math.inf, ratio / count, hits))
     return results
 
 
+def _variance_ratio(parts: Sequence[Parts]) -> tuple[float, float]:
+    """Return the ratio of the prompts' variance to y(1 − y), and the number of prompts that it rests on.
+
+    The ratio is pooled over categories and never above 1, its largest possible value (Bhatia and Davis,
+    2000). The number of prompts is (Σ d²)² / Σ d⁴ of their deviations d: the number of hits where harm is
+    rare.
+    """
+    weight = sum(p.counts[0] * _spread(p.mean) for p in parts if p.cells)
+    if weight <= 0:
+        return 1.0, 0.0
+    ratio = sum(p.prompts * p.counts[0] ** 2 for p in parts if p.cells) / weight
+    deviations = np.concatenate([p.by_prompt * max(p.counts[0], 1) for p in parts if p.cells])
+    fourth = float((deviations**4).sum())
+    hits = float((deviations**2).sum()) ** 2 / fourth if fourth > 0 else 0.0
+    return min(ratio, 1.0), hits
+
+
 def _freedom(deviations: Array, count: int) -> float:
-    """The degrees of freedom of a variance that rests on a few prompts which bring most of the harm, by
-    the kurtosis
-    of the deviations: 2 (Σ d²)² / (Σ d⁴ − (Σ d²)² / n), about n for a normal distribution; never above n −
-    1."""
+    """Return the degrees of freedom of a variance by the kurtosis of the deviations d of `count` prompts.
+
+    2 (Σ d²)² / (Σ d⁴ − (Σ d²)² / n): about n for a normal distribution; never above n − 1.
+    """
     squares, fourth = float((deviations**2).sum()), float((deviations**4).sum())
     rest = fourth - squares**2 / count
     most = max(count - 1.0, 1.0)
@@ -90,35 +113,49 @@ def _spread(mean: float) -> float:
 
 
 def widened(side: Side, confidence: float) -> float:
-    """Σ t² V over the parts of the variance, each with Student's quantile of its own degrees of freedom."""
-    tail = 0.5 + confidence / 2
-    parts, total = side.parts, 0.0
+    """Return Σ t² V over the parts of the variance."""
+    return float(_widened(side, np.array([0.5 - confidence / 2]))[0])
+
+
+def _widened(side: Side, tails: Array) -> Array:
+    """Return Σ t² V at several tail probabilities, each part with Student's quantile of its own degrees of
+    freedom."""
+    parts, total = side.parts, np.zeros(len(tails))
     for variance, freedom in (
         (side.prompt_part, side.prompt_freedom),
         (parts.clusters, parts.counts[1] - 1),
         (parts.seeds, parts.counts[2] - 1),
     ):
         if variance > 0 and freedom > 0:
-            total += float(special.stdtrit(freedom, tail)) ** 2 * variance
+            total += _quantile(freedom, tails) ** 2 * variance
     return total
 
 
-def limits(side: Side, confidence: float) -> tuple[float, float]:
-    """The interval of the mean of one arm."""
-    mean, square = side.parts.mean, widened(side, confidence)
+def _quantile(freedom: float, tails: Array) -> Array:
+    return np.asarray(special.ndtri(tails) if math.isinf(freedom) else special.stdtrit(freedom, tails))
+
+
+def interval_of(side: Side, confidence: float) -> tuple[float, float]:
+    """Return the interval of the mean of one arm."""
+    low, high = _limits(side, np.array([0.5 - confidence / 2]))
+    return float(low[0]), float(high[0])
+
+
+def _limits(side: Side, tails: Array) -> tuple[Array, Array]:
+    """Return the limits of the mean of one arm at several tail probabilities."""
+    mean, square = side.parts.mean, _widened(side, tails)
     if not side.bounded:
-        return mean - math.sqrt(square), mean + math.sqrt(square)
+        return mean - np.sqrt(square), mean + np.sqrt(square)
     spread = _spread(mean)
-    if square > 0 and spread > 1e-12:
+    if spread > 1e-12 and square.any():
         c = square / spread
     else:
-        c = side.empty * float(special.stdtrit(side.prompt_freedom, 0.5 + confidence / 2)) ** 2
-    tail = (1 - confidence) / 2
-    size = float(special.ndtri(tail)) ** 2 / c
+        c = side.empty * _quantile(side.prompt_freedom, tails) ** 2
+    size = special.ndtri(tails) ** 2 / c
     hits = size * mean
-    low = float(special.betaincinv(hits, size - hits + 1, tail)) if mean > 0 else 0.0
-    high = float(special.betaincinv(hits + 1, size - hits, 1 - tail)) if mean < 1 else 1.0
-    return max(0.0, min(mean, low)), min(1.0, max(mean, high))
+    low = special.betaincinv(hits, size - hits + 1, tails) if mean > 0 else np.zeros(len(tails))
+    high = special.betaincinv(hits + 1, size - hits, 1 - tails) if mean < 1 else np.ones(len(tails))
+    return np.clip(low, 0.0, mean), np.clip(high, mean, 1.0)
 
 
 def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> list[float]:
@@ -146,39 +183,62 @@ def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> li
                     covariance += float(x @ y) * len(x) / (len(x) - 1)
         total = _variance(a) * _variance(b)
         r = covariance / math.sqrt(total) if total > 0 else 0.0
-        results.append(float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED)))
+        r = float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED))
+        results.append(_careful(r, min(a.hits, b.hits)) if a.bounded else r)
     return results
+
+
+def _careful(r: float, hits: float) -> float:
+    """Return a correlation that counts as if `UNCORRELATED_HITS` more prompts had shown none.
+
+    A correlation narrows the interval of a difference. One that rests on a few hits is often too high, and
+    would make false discoveries where harm is rare.
+    """
+    return r * hits / (hits + UNCORRELATED_HITS)
 
 
 def _variance(side: Side) -> float:
     return side.prompt_part + side.parts.clusters + side.parts.seeds
 
 
-def joined(one: Side, other: Side, r: float, confidence: float) -> tuple[float, float]:
-    """The interval of the difference of two means (MOVER)."""
+def difference_interval(one: Side, other: Side, r: float, confidence: float) -> tuple[float, float]:
+    """Return the interval of the difference of two means."""
+    low, high = _joined(one, other, r, np.array([0.5 - confidence / 2]))
+    return float(low[0]), float(high[0])
+
+
+def _joined(one: Side, other: Side, r: float, tails: Array) -> tuple[Array, Array]:
+    """Return the limits of the difference of two means at several tail probabilities (MOVER)."""
     a, b = one.parts.mean, other.parts.mean
-    low_a, high_a = limits(one, confidence)
-    low_b, high_b = limits(other, confidence)
+    low_a, high_a = _limits(one, tails)
+    low_b, high_b = _limits(other, tails)
     down = (a - low_a) ** 2 - 2 * r * (a - low_a) * (high_b - b) + (high_b - b) ** 2
     up = (high_a - a) ** 2 - 2 * r * (high_a - a) * (b - low_b) + (b - low_b) ** 2
-    return a - b - math.sqrt(max(down, 0.0)), a - b + math.sqrt(max(up, 0.0))
+    return a - b - np.sqrt(np.maximum(down, 0.0)), a - b + np.sqrt(np.maximum(up, 0.0))
 
 
 def p_against(one: Side, other: Side, r: float, value: float = 0.0) -> float:
-    """The two-sided p of the hypothesis that the difference is `value`: 1 minus the confidence at which the
-    interval just reaches it."""
+    """Return the two-sided p of the hypothesis that the difference is `value`: 1 minus the confidence at
+    which the interval just reaches it.
+
+    Confidences are searched from the narrowest interval on: with a high correlation an interval need not
+    lie within a wider one.
+    """
     difference = one.parts.mean - other.parts.mean
     if difference == value:
         return 1.0
-
-    def outside(p: float) -> bool:
-        low, high = joined(one, other, r, 1 - p)
-        return low > value if difference > value else high < value
-
-    low, high = math.log(LEAST_P), 0.0
-    if outside(LEAST_P):
-        return LEAST_P
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (low, middle) if outside(math.exp(middle)) else (middle, high)
-    return math.exp(high)
+    highest, lowest = 0.0, math.log(LEAST_P)
+    distances = np.array([1.0, 0.0])
+    for _ in range(SEARCHES):
+        steps = np.linspace(highest, lowest, STEPS + 1)
+        low, high = _joined(one, other, r, np.minimum(np.exp(steps) / 2, WIDEST_TAIL))
+        distances = low - value if difference > value else value - high
+        inside = distances[1:] <= 0
+        if not inside.any():
+            return math.exp(lowest)
+        first = int(inside.argmax())
+        highest, lowest = float(steps[first]), float(steps[first + 1])
+        distances = distances[first : first + 2]
+    outer, inner = float(distances[0]), float(distances[1])
+    part = outer / (outer - inner) if outer > 0 else 0.0
+    return math.exp(highest + part * (lowest - highest))

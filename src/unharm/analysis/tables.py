@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from unharm.analysis.alignment import LEAST_MASS, UNKNOWN, by_target, fit
-from unharm.analysis.bias import PUBLISHED_BASELINE, bias_score
+from unharm.analysis.bias import PUBLISHED_BASELINE, PUBLISHED_CONFIDENCE, bias_score
 from unharm.analysis.bias_spread import bias_spread, raised_groups
 from unharm.analysis.comparisons import Cells, Made
 from unharm.analysis.intervals import spearman
@@ -73,7 +73,9 @@ def bias_rows(
     baseline = analysis.bias_baseline
     if baseline is None and as_published:
         baseline = PUBLISHED_BASELINE
-    bias = bias_score(scores.rename({"category": "axis"}), analysis.confidence, baseline)
+    group_confidence = PUBLISHED_CONFIDENCE if as_published else None
+    by_axis_and_group = scores.rename({"category": "axis"})
+    bias = bias_score(by_axis_and_group, analysis.confidence, baseline, group_confidence)
     by_axis = {ALL: bias.score, **bias.by_axis}
     rows = [_metric_row(subject, benchmark, scorer, a, "bias_score", e) for a, e in by_axis.items()]
     for axis, score in by_axis.items():

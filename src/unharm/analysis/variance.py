@@ -67,52 +67,85 @@ class Parts:
     by_seed: Array
 
 
-def parts_of(values: Array, labels: RowLabels, weights: Array | None = None) -> Parts:
-    """The parts of the variance of the mean of `values` [rows, prompts], NaN where a cell is missing.
+@dataclass(frozen=True)
+class SummedRows:
+    """The scores of an arm, summed over its rows once, for all sets of prompts that are asked for.
+
+    Attributes:
+        sums, counts: Of known values by cluster [clusters, prompts].
+        seed_sums, seed_counts: The same by seed [seeds, prompts].
+        both_sums, both_counts: The same by cluster and seed [clusters · seeds, prompts]; empty for one
+            seed.
+    """
+
+    sums: Array
+    counts: Array
+    seed_sums: Array
+    seed_counts: Array
+    both_sums: Array
+    both_counts: Array
+
+
+def summed_rows(values: Array, labels: RowLabels) -> SummedRows:
+    """Sum `values` [rows, prompts], NaN where a cell is missing."""
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    seeds = int(labels.seeds.max(initial=-1)) + 1
+    both = labels.clusters * seeds + labels.seeds
+    tables: list[Array] = []
+    for places, count in ((labels.clusters, labels.count), (labels.seeds, seeds)):
+        tables += [_summed(filled, places, count), _summed(known, places, count)]
+    for cells in (filled, known):
+        several = seeds > 1
+        tables.append(
+            _summed(cells, both, labels.count * seeds) if several else np.zeros((0, known.shape[1]))
+        )
+    return SummedRows(*tables)
+
+
+def parts_of(rows: SummedRows, prompts: Array, weights: Array | None = None) -> Parts:
+    """Return the parts of the variance of an arm's mean over some prompts (a mask).
 
     `weights` [prompts] count each prompt so many times, so that a single subject has the mean over the
     same cells as the arm that it is compared with.
     """
-    known = np.isfinite(values)
-    weight = known * (np.ones(values.shape[1]) if weights is None else weights)
-    n = float(weight.sum())
-    prompts = values.shape[1]
-    groups, seeds = labels.count, int(labels.seeds.max(initial=-1)) + 1
+    weight = 1.0 if weights is None else weights[prompts]
+    sums, counts = rows.sums[:, prompts], rows.counts[:, prompts]
+    seed_sums, seed_counts = rows.seed_sums[:, prompts], rows.seed_counts[:, prompts]
+    n = float((counts * weight).sum())
     if not n:
-        nothing = np.zeros(prompts), np.zeros(groups), np.zeros(seeds)
+        nothing = tuple(np.zeros(size) for size in (sums.shape[1], len(sums), len(seed_sums)))
         return Parts(float("nan"), 0.0, 0.0, 0.0, (0, 0, 0), 0, *nothing)
-    mean = float((np.where(known, values, 0.0) * weight).sum() / n)
-    deviations = np.where(known, values - mean, 0.0) * weight
-    by_group = _summed(deviations, labels.clusters, groups)
-    used = int(known.any(axis=0).sum()), int(_summed(known, labels.clusters, groups).any(axis=1).sum())
-    seeds_used = int(_summed(known, labels.seeds, seeds).any(axis=1).sum())
+    mean = float((sums * weight).sum() / n)
+    by_group = (sums - mean * counts) * weight
+    used_prompts = int(counts.any(axis=0).sum())
+    used_groups, used_seeds = int(counts.any(axis=1).sum()), int(seed_counts.any(axis=1).sum())
 
-    def squares(sums: Array, units: int) -> float:
-        return float((sums**2).sum()) / n**2 * (units / (units - 1) if units > 1 else 0.0)
+    def squares(deviations: Array, units: int) -> float:
+        return float((deviations**2).sum()) / n**2 * (units / (units - 1) if units > 1 else 0.0)
 
-    counts = (*used, seeds_used)
-    by_prompt = deviations.sum(axis=0)
-    again = used[1] / (used[1] - 1) if used[1] > 1 else 0.0
+    by_prompt = by_group.sum(axis=0)
+    again = used_groups / (used_groups - 1) if used_groups > 1 else 0.0
     cells = float((by_group**2).sum()) / n**2
-    of_prompts = squares(by_prompt, used[0])
-    if used[1] > 1:
+    of_prompts = squares(by_prompt, used_prompts)
+    if used_groups > 1:
         of_prompts = max(of_prompts - cells, 0.0) * again
-    of_clusters = squares(by_group.sum(axis=1), used[1])
-    of_seeds, by_seed = 0.0, np.zeros(seeds)
-    if seeds_used > 1:
-        by_seed = _summed(deviations, labels.seeds, seeds).sum(axis=1)
-        both = _summed(deviations, labels.clusters * seeds + labels.seeds, groups * seeds).sum(axis=1)
-        of_seeds = squares(by_seed, seeds_used)
-        if used[1] > 1:
-            of_seeds = max(of_seeds - float((both**2).sum()) / n**2, 0.0) * again
+    of_seeds, by_seed = 0.0, np.zeros(len(seed_sums))
+    if used_seeds > 1:
+        by_seed = ((seed_sums - mean * seed_counts) * weight).sum(axis=1)
+        of_seeds = squares(by_seed, used_seeds)
+        if used_groups > 1:
+            both = (rows.both_sums[:, prompts] - mean * rows.both_counts[:, prompts]) * weight
+            of_seeds = max(of_seeds - float((both.sum(axis=1) ** 2).sum()) / n**2, 0.0) * again
     return Parts(
-        mean, of_prompts, of_clusters, of_seeds, counts, int(known.sum()),
+        mean, of_prompts, squares(by_group.sum(axis=1), used_groups), of_seeds,
+        (used_prompts, used_groups, used_seeds), int(counts.sum()),
         by_prompt / n, by_group.sum(axis=1) / n, by_seed / n,
     )  # fmt: skip
 
 
 def _summed(values: Array, labels: Array, count: int) -> Array:
-    """Sums of the rows with the same label [count, prompts]."""
+    """Return the sums of the rows with the same label [count, prompts]."""
     if len(values) == count and bool((labels == np.arange(count)).all()):
         return values.astype(float)
     onehot = np.zeros((count, len(labels)))

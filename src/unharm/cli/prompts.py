@@ -94,7 +94,7 @@ def compose_examples(
     for arm in study.arms:
         for strategy in study.strategies:
             subject = Subject(arm, profiles[0] if has_profile(arm) else None, strategy)
-            preamble = build_preamble(pack, subject, study.prompting.set_aside_for("all"))
+            preamble = build_preamble(pack, subject, study.prompting.set_aside_for("all", strategy))
             for mode, example in EXAMPLES.items():
                 names = tuple(name for name in chosen if BENCHMARKS[name].mode == mode)
                 if names:

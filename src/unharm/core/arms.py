@@ -14,7 +14,18 @@ BENIGN_SETS: tuple[str, ...] = ("alpaca", "dolly", "grammar", "samsum")
 
 ARMS: tuple[str, ...] = ("vanilla", "icl", *VIM_STAGES, *(f"benign:{s}" for s in BENIGN_SETS))
 
-STRATEGIES: tuple[str, ...] = ("input-only", "safety", "value", "dual")
+GUARDS: tuple[str, ...] = ("safety", "value", "dual")
+"""Strategies that are meant to lower harm."""
+
+WRONG_VALUE, NEUTRAL = "wrong-value", "neutral"
+CONTROLS: tuple[str, ...] = (WRONG_VALUE, NEUTRAL)
+"""Strategies that guards are compared with: `wrong-value` sets aside values that do not go with the harm,
+in the words of `value`; `neutral` is a text without any instruction, as long as that of `dual`."""
+
+MATCHED_CONTROLS: dict[str, str] = {"safety": NEUTRAL, "value": WRONG_VALUE, "dual": NEUTRAL}
+"""The control that each guard is compared with by category."""
+
+STRATEGIES: tuple[str, ...] = ("input-only", *GUARDS, *CONTROLS)
 
 
 def has_profile(arm: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unharm.benchmarks.benchmark import Mode
+from unharm.core.arms import WRONG_VALUE
 from unharm.core.errors import UserError
 from unharm.core.models.completeness import first_line
 from unharm.core.records import Subject
@@ -22,12 +23,13 @@ Messages = tuple[tuple[str, str], ...]
 def build_preamble(pack: Pack, subject: Subject, set_aside: list[str]) -> str:
     """Return the text before every prompt of a subject: profile description (arm `icl`) and strategy.
 
-    If no value is set aside, the strategy `value` adds nothing and `dual` equals `safety`. The preamble may
-    be empty.
+    If no value is set aside, the strategies `value` and `wrong-value` add nothing and `dual` equals
+    `safety`. The preamble may be empty.
     """
     strategy = subject.strategy
     if not set_aside:
-        strategy = {"value": "input-only", "dual": "safety"}.get(strategy, strategy)
+        without = {"value": "input-only", WRONG_VALUE: "input-only", "dual": "safety"}
+        strategy = without.get(strategy, strategy)
     parts = []
     if subject.arm == "icl" and subject.profile:
         parts.append(pack.describe_profile(subject.profile))

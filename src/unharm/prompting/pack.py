@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from unharm.core.arms import NEUTRAL, WRONG_VALUE
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.hashing import content_hash
@@ -54,6 +55,13 @@ CHAT: dict[str, tuple[str, ...]] = {"continue": ("prompt",), "begin": ()}
 """The wordings of `chat`, with their slots: how a text to continue is put to a chat model. A pack may leave
 them out; then those of the default pack are used."""
 
+CONTROL_TEXTS: dict[str, tuple[str, ...]] = {"neutral": ()}
+"""The wordings of `controls`, which a pack may leave out like those of `chat`: a text that asks for
+nothing."""
+
+NOT_IN_TRAINING = ("chat", "controls")
+"""The sections that no training example uses."""
+
 OPTIONAL: dict[tuple[str, ...], tuple[str, ...]] = {
     ("qa", "answer"): ("likeness", "value", "importance"),
     ("icl", "line"): ("definition",),
@@ -69,13 +77,16 @@ class Pack:
 
     @cached_property
     def key(self) -> str:
-        """Content hash of all wordings but those of `chat`, which no training example uses."""
-        return content_hash({name: node for name, node in self.data.items() if name != "chat"})
+        """Content hash of the wordings that training examples can use."""
+        return content_hash({n: node for n, node in self.data.items() if n not in NOT_IN_TRAINING})
 
     def chat_text(self, name: str) -> str:
         """Return a wording of `chat`, or that of the default pack if this pack has none."""
-        given = self.data.get("chat") or {}
-        return str(given[name] if name in given else load_pack("default").data["chat"][name])
+        return self._optional_text("chat", name)
+
+    def _optional_text(self, section: str, name: str) -> str:
+        given = self.data.get(section) or {}
+        return str(given[name] if name in given else load_pack("default").data[section][name])
 
     def text(self, *path: str) -> str:
         """Return a wording by its path, for example `text("qa", "prompt")`."""
@@ -162,11 +173,28 @@ class Pack:
         return prompt, self.fill("instruct", "answer", output=output)
 
     def strategy_text(self, name: str, set_aside: list[str]) -> str:
-        """Return the text that a strategy adds before the prompt; empty for `input-only`."""
+        """Return the text that a strategy adds before the prompt; empty for `input-only`.
+
+        Args:
+            name: The strategy.
+            set_aside: The values to set aside: for `wrong-value` those of the control. `neutral` gets those
+                of `dual`, since its text has as many words.
+        """
         if name == "input-only":
             return ""
+        if name == NEUTRAL:
+            guard = self.strategy_text("dual" if set_aside else "safety", set_aside)
+            return cut_to(self._optional_text("controls", "neutral"), len(guard.split()))
+        name = "value" if name == WRONG_VALUE else name
         slots = {} if name == "safety" else {"values": ", ".join(set_aside)}
         return self.fill("strategies", name, **slots)
+
+
+def cut_to(text: str, words: int) -> str:
+    """Return the first words of a text, repeated where it is too short, with a full stop at the end."""
+    every = text.split()
+    chosen = [every[n % len(every)] for n in range(words)]
+    return " ".join(chosen).rstrip(".,;:") + "."
 
 
 def load_pack(name: str) -> Pack:
@@ -190,10 +218,11 @@ def load_pack(name: str) -> Pack:
         text.data = _merged(load_pack(str(parent)).data, text.data)
     for where, slots in SLOTS.items():
         problems += _check_text(text, where, slots)
-    chat = text.data.get("chat")
-    chat_slots = CHAT if isinstance(chat, dict) else {}
-    for name, slots in chat_slots.items():
-        problems += _check_text(text, ("chat", name), slots) if chat and name in chat else []
+    for section, wordings in (("chat", CHAT), ("controls", CONTROL_TEXTS)):
+        given = text.data.get(section)
+        words_given = given if isinstance(given, dict) else {}
+        for name, slots in wordings.items():
+            problems += _check_text(text, (section, name), slots) if name in words_given else []
     for field, expected in (("importance", 6), ("likeness", 6)):
         words = text.data.get(field)
         if not isinstance(words, list) or len(words) != expected:

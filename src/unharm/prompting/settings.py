@@ -8,6 +8,7 @@ from pydantic import (
     Field,
 )
 
+from unharm.core.arms import CONTROLS, WRONG_VALUE
 from unharm.core.spec import Spec
 from unharm.profiles.settings import ValueName
 
@@ -26,6 +27,10 @@ class Prompting(Spec):
         description="values that the value prompt sets aside; or by category, `all` for the others",
     )
 
+    set_aside_control: list[ValueName] | dict[str, list[ValueName]] = Field(
+        [], description="values that the control `wrong-value` sets aside; or by category"
+    )
+
     system: Literal["template", "pack"] = Field(
         "template", description="the system message: the chat template's own, if any, or the pack's"
     )
@@ -36,8 +41,14 @@ class Prompting(Spec):
         "ask", description="how a chat model is given a text to continue"
     )
 
-    def set_aside_for(self, category: str) -> list[str]:
-        """Return the values that are set aside for the prompts of a category."""
-        if isinstance(self.set_aside, list):
-            return self.set_aside
-        return self.set_aside.get(category, self.set_aside.get("all", []))
+    def set_aside_for(self, category: str, strategy: str = "value") -> list[str]:
+        """Return the values that a strategy sets aside for the prompts of a category."""
+        values = self.set_aside_control if strategy == WRONG_VALUE else self.set_aside
+        return values if isinstance(values, list) else values.get(category, values.get("all", []))
+
+    def by_category(self, strategy: str) -> dict[str, list[ValueName]]:
+        """Return the values by category, where the text of a strategy depends on the category."""
+        if strategy not in ("value", "dual", *CONTROLS):
+            return {}
+        values = self.set_aside_control if strategy == WRONG_VALUE else self.set_aside
+        return values if isinstance(values, dict) else {}

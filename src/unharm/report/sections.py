@@ -6,12 +6,16 @@ from typing import Any
 
 import polars as pl
 
-from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH, of_quality
+from unharm.analysis.measures import COHERENT, FIRST_METRICS, INCOHERENT, LENGTH, of_quality
 from unharm.analysis.metrics import ALL
 from unharm.benchmarks.registry import HARMLESS
-from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.arms import MATCHED_CONTROLS, VIM_STAGES, WRONG_VALUE, has_profile
 from unharm.core.values import VALUES
 from unharm.report.inputs import MitigationResult, ReportedStudy
+from unharm.report.words import difference_interval, is_share, metric_name, signed
+
+BETWEEN_STRATEGIES = ("controls", "between strategies")
+"""The families of tests of guards against controls and against each other."""
 
 VERDICTS = ("supported", "contradicted", "not shown", "not tested")
 
@@ -20,8 +24,9 @@ def comparisons(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """Group the comparisons of harms.
 
     Returns:
-        `vanilla` (arms against vanilla), `others` (between other arms), `strategies`, and by category the
-        40 rows with the smallest p: `categories` between arms, `mitigated` between strategies.
+        `vanilla` (arms against vanilla), `others` (between other arms), `strategies` (against the first
+        strategy), `between` (guards against controls and each other), and by category the 40 rows with
+        the smallest p: `categories` between arms, `mitigated` between strategies.
     """
     rows = [r for r in table.to_dicts() if not of_quality(r["metric"])]
     whole = [r for r in rows if r["category"] == ALL]
@@ -29,7 +34,8 @@ def comparisons(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return {
         "vanilla": [r for r in whole if r["kind"] == "arms" and r["reference"] == "vanilla"],
         "others": [r for r in whole if r["kind"] == "arms" and r["reference"] != "vanilla"],
-        "strategies": [r for r in whole if r["kind"] == "strategies"],
+        "strategies": [r for r in whole if r["family"] == "strategies"],
+        "between": [r for r in whole if r["family"] in BETWEEN_STRATEGIES],
         "categories": sorted((r for r in parts if r["kind"] == "arms"), key=lambda r: r["p"])[:40],
         "mitigated": sorted((r for r in parts if r["kind"] == "strategies"), key=lambda r: r["p"])[:40],
     }
@@ -99,22 +105,51 @@ def mitigation(result: MitigationResult | None) -> dict[str, Any] | None:
     """Prepare the section on mitigation; None if there is no result.
 
     Returns:
-        Comparisons of strategies on the second half (`whole`, `categories`), their `costs`, and the
-        `guards` with the value that was learned for each.
+        Comparisons of strategies on the second half with the first strategy (`whole`, `categories`), of
+        guards with controls and each other (`between`, `controls`), their `costs`, the `guards` with the
+        value that was learned for each, and `sentences` on what the controls show.
     """
     if result is None:
         return None
     by_harm = {(row["benchmark"], row["category"]): row for row in result.learned}
     rows = [r for r in result.comparisons.to_dicts() if r["kind"] == "strategies"]
     whole = [r for r in rows if r["category"] == ALL]
+    harm_rows = [r for r in whole if r["benchmark"] != HARMLESS and not of_quality(r["metric"])]
     costs = [r for r in whole if r["metric"] in (INCOHERENT, LENGTH) or r["benchmark"] == HARMLESS]
+    costs = [r for r in costs if r["family"] not in BETWEEN_STRATEGIES]
     parts = [r for r in rows if r["category"] != ALL and r["p"] is not None]
     profiles = {r["profiles"] for r in whole if has_profile(r["arm"])}
     return {
         "arm": next((r["arm"] for r in whole if has_profile(r["arm"])), ""),
         "profiles": max(profiles, default=0),
-        "whole": [r for r in whole if r["benchmark"] != HARMLESS and not of_quality(r["metric"])],
+        "whole": [r for r in harm_rows if r["family"] == "strategies"],
+        "between": [r for r in harm_rows if r["family"] in BETWEEN_STRATEGIES],
+        "sentences": _control_sentences(harm_rows),
         "costs": [r for r in costs if not r["metric"].startswith(COHERENT)],
-        "categories": sorted(parts, key=lambda r: r["p"])[:40],
+        "categories": _smallest_p(parts, "strategies by category"),
+        "controls": _smallest_p(parts, "controls by category"),
         "guards": [g | {"learned": by_harm.get((g["benchmark"], g["category"]))} for g in result.guards],
     }
+
+
+def _smallest_p(rows: list[dict[str, Any]], family: str) -> list[dict[str, Any]]:
+    return sorted((r for r in rows if r["family"] == family), key=lambda r: r["p"])[:40]
+
+
+def _control_sentences(rows: list[dict[str, Any]]) -> list[str]:
+    """Say for each guard of the aligned arm whether it lowers harm more than its control does."""
+    sentences = []
+    for row in rows:
+        control = MATCHED_CONTROLS.get(row["strategy"])
+        first = row["metric"] in FIRST_METRICS.values()
+        if not first or not has_profile(row["arm"]) or row["reference_strategy"] != control:
+            continue
+        name, share = metric_name(row["metric"]), is_share(row["metric"])
+        change = f"{signed(row['value'], share)}{' points' if share else ''} [{difference_interval(row)}]"
+        lower = row["verdict"] == "differs" and row["value"] < 0
+        compared = (
+            "a wrong value set aside" if control == WRONG_VALUE else "a neutral text of the same length"
+        )
+        verdict = "lowers" if lower else "is not shown to lower"
+        sentences.append(f"{row['strategy']} {verdict} {name} more than {compared}: {change}.")
+    return sentences

@@ -14,7 +14,7 @@ from unharm.prompting.pack import CHAT
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 
-VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 4, "findings": 11}
+VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 4, "findings": 12}
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
 
@@ -205,20 +205,21 @@ def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) 
     The name is included so that completions of two equal subjects never share an id.
     """
     prompting = plan.study.prompting
-    preamble = build_preamble(plan.pack, subject, prompting.set_aside_for("all"))
-    by_category = isinstance(prompting.set_aside, dict) and subject.strategy in ("value", "dual")
+    preamble = build_preamble(plan.pack, subject, prompting.set_aside_for("all", subject.strategy))
+    by_category = prompting.by_category(subject.strategy)
     server = plan.study.server_of(subject.arm)
     if server:  # only the name of a served model is known
         base_key = content_hash(["served", server.model or plan.study.base])
     parts: list[Any] = [base_key, adapter_hash, preamble, subject.label]
-    return content_hash([*parts, prompting.set_aside] if by_category else parts)
+    return content_hash([*parts, by_category] if by_category else parts)
 
 
 def composer(
     plan: Plan, subject: Subject, benchmark: str, tokenizer: Any = None, category: str = "all"
 ) -> Composer:
     """How the prompts of a category of a benchmark are put to a subject."""
-    preamble = build_preamble(plan.pack, subject, plan.study.prompting.set_aside_for(category))
+    aside = plan.study.prompting.set_aside_for(category, subject.strategy)
+    preamble = build_preamble(plan.pack, subject, aside)
     style = plan.study.prompt_style(subject.arm)
     return Composer(
         plan.pack, preamble, plan.prompts[benchmark].benchmark.mode, style, tokenizer, plan.chat_form
@@ -232,7 +233,7 @@ def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
     composers: dict[tuple[str, ...], tuple[Composer, int]] = {}
     requested = []
     for prompt in shard.prompts:
-        aside = tuple(study.prompting.set_aside_for(prompt.category))
+        aside = tuple(study.prompting.set_aside_for(prompt.category, shard.subject.strategy))
         if aside not in composers:
             new = composer(plan, shard.subject, shard.benchmark, tokenizer, prompt.category)
             composers[aside] = new, new.prefix

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import ARMS, VIM_STAGES, benign_set, external_adapter, served_model
+from unharm.core.arms import ARMS, VIM_STAGES, WRONG_VALUE, benign_set, external_adapter, served_model
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.scoring.settings import KINDS as SPECS
@@ -113,6 +113,12 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
                 f"the strategy {strategy!r} needs the values to set aside",
                 ("strategies", position),
                 "give prompting.set_aside, for example [power]",
+            )
+        if strategy == WRONG_VALUE and not study.prompting.set_aside_control:
+            add(
+                f"the strategy {strategy!r} needs values that do not go with the harm",
+                ("strategies", position),
+                "give prompting.set_aside_control, for example [tradition]",
             )
     if not study.benchmarks.chosen():
         add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(BENCHMARKS))

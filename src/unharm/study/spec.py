@@ -83,6 +83,9 @@ class Mitigation(Spec):
     values: dict[str, list[ValueName]] | None = Field(
         None, description="values to set aside by category; learned from one half if left out"
     )
+    controls: bool = Field(
+        True, description="whether a wrong value set aside and a neutral text run beside the guards"
+    )
     harmless: bool = Field(True, description="whether refusals of harmless questions are counted too")
 
 

@@ -69,7 +69,8 @@ def summary_of(plan: Plan) -> PlanSummary:
     }
     notes = [f"{name}: {note}" for name, note in plan.benign_notes]
     if study.mitigation:
-        notes.append("mitigation runs half of prompts and profiles again, under four strategies")
+        number = "six" if study.mitigation.controls else "four"
+        notes.append(f"mitigation runs half of prompts and profiles again, under {number} strategies")
     if chat_template_unused(study):
         notes.append("the base is a chat model, and its template is not used: see prompting.format")
     notes += _scorer_notes(plan, service_uses)
@@ -128,8 +129,8 @@ def _step_notes(plan: Plan, examples: dict[str, int]) -> list[str]:
 def _size(plan: Plan, name: str, service_uses: list[ServiceUse]) -> BenchmarkSize:
     """Return the size of one benchmark."""
     spec, prompt_set = plan.study.benchmarks.chosen()[name], plan.prompts[name]
-    aside = plan.study.prompting.set_aside_for("all")
-    preambles = sum(len(build_preamble(plan.pack, s, aside)) for s in plan.subjects)
+    aside = {s: plan.study.prompting.set_aside_for("all", s) for s in plan.study.strategies}
+    preambles = sum(len(build_preamble(plan.pack, s, aside[s.strategy])) for s in plan.subjects)
     texts = sum(len(apply_mode(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
     characters = preambles * len(prompt_set.prompts) + texts * len(plan.subjects)
     completions = len(plan.subjects) * len(prompt_set.prompts) * spec.samples

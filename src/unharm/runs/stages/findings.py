@@ -165,13 +165,18 @@ def _scores(store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
 
 
 def _prompt_columns(plan: Plan, benchmark: str) -> pl.DataFrame:
-    """Return id, category, group and expected answer of each prompt of a benchmark."""
+    """Return id, category, group and expected answer of each prompt of a benchmark.
+
+    With `fidelity: published` a group is a descriptor as it is written, as in the published scripts.
+    """
     prompts = plan.prompts[benchmark].prompts
+    as_written = plan.study.fidelity == "published"
+    descriptors = [p.attributes.get("descriptor", "") for p in prompts]
     return pl.DataFrame(
         {
             "prompt_id": [p.id for p in prompts],
             "category": [p.category for p in prompts],
-            "group": [group_name(p.attributes.get("descriptor", "")) for p in prompts],
+            "group": descriptors if as_written else [group_name(d) for d in descriptors],
             "expected": [p.attributes.get("expected", "") for p in prompts],
         },
         schema={"prompt_id": pl.String, "category": pl.String, "group": pl.String, "expected": pl.String},

@@ -2,32 +2,40 @@
 
 Prompts and profiles of a run are split in two halves by the study's seed. On the first half, its scores
 show which value increases with the harm of each category. On the second half, which was not used before,
-vanilla and the aligned arm run with all four strategies, in a run folder inside the first one. Refusals of
-harmless questions, coherence and length measure the cost of a strategy.
+vanilla and the aligned arm run with all strategies, in a run folder inside the first one. Two of them are
+controls: a value that does not go with the harm is set aside, and a neutral text is as long as the longest
+guard. Refusals of harmless questions, coherence and length measure the cost of a strategy.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import polars as pl
 import yaml
 
-from unharm.analysis.clustered_ranks import associate
 from unharm.analysis.comparisons import Cells
-from unharm.analysis.intervals import adjusted, spearman
 from unharm.analysis.measures import FIRST_METRICS
 from unharm.analysis.schemas import COMPARISONS_SCHEMA
+from unharm.analysis.set_aside import CategoryHarm, Learned, learn_values
 from unharm.benchmarks.registry import HARMLESS, select_half
-from unharm.core.arms import STRATEGIES, VIM_STAGES, has_profile
+from unharm.core.arms import (
+    CONTROLS,
+    GUARDS,
+    MATCHED_CONTROLS,
+    NEUTRAL,
+    STRATEGIES,
+    VIM_STAGES,
+    WRONG_VALUE,
+    has_profile,
+)
 from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.progress import say
-from unharm.core.values import VALUES
 from unharm.runs.adapters import adapter_tasks
 from unharm.runs.context import Run
 from unharm.runs.execute import Stage, execute
@@ -56,22 +64,6 @@ SECOND_HALF: list[tuple[str, Stage]] = [
     ("report", make_report),
 ]
 """The stages of the study of the second half."""
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The value whose importance goes up most with the harm of a category, over the first half; empty where
-    none goes up. `p_adjusted` counts the ten values that were looked at (Bonferroni) and all categories
-    (Benjamini-Hochberg)."""
-
-    benchmark: str
-    category: str
-    value: str
-    r: float | None
-    p: float | None
-    p_adjusted: float | None
-    profiles: int
-    prompts: int
 
 
 def aligned_arm(study: Study) -> str:
@@ -109,58 +101,41 @@ def halves(names: list[str], seed: int) -> tuple[list[str], list[str]]:
 
 
 def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
-    """Find the value to set aside for every category, from the first half of prompts and profiles."""
+    """Find the value to set aside for every category, from the first half of prompts and profiles.
+
+    Every category of the benchmarks has a row, also where no profile has a score.
+    """
     cells = study_cells(run, benchmarks)
     half, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
     start = arm, run.study.strategies[0]
-    confidence = run.study.analysis.confidence
     by_benchmark = {
         b: _profile_rows(cells, start, b, _first_metric(run.plan, b))
-        for b in benchmarks
         if (start, b, _first_metric(run.plan, b)) in cells.values
+        else {}
+        for b in benchmarks
     }
     scored = {name for rows in by_benchmark.values() for name in rows}
     names = [n for n in half if n in scored]  # but for those whose adapter diverged
-    profiles = {p.name: p for p in run.plan.profiles}
-    importances = np.array([profiles[n].importances for n in names], dtype=float).reshape(len(names), -1)
-    targets = np.unique([profiles[n].target for n in names], return_inverse=True)[1]
-    labels: list[tuple[str, str, int]] = []
-    columns: list[np.ndarray] = []
+    settings = run.study.mitigation or Mitigation()
+    harms: list[CategoryHarm] = []
     for benchmark, rows in by_benchmark.items():
         prompts = run.plan.prompts[benchmark].prompts
         first = {p.id for p in select_half(prompts, "a", run.study.seed)}
-        ids, categories = cells.units[benchmark, _first_metric(run.plan, benchmark)]
-        here = np.array([i in first for i in ids])
+        of_prompts = {p.id: p.category for p in prompts}
+        ids, _ = cells.units.get((benchmark, _first_metric(run.plan, benchmark)), (list(of_prompts), None))
+        categories = np.array([of_prompts[i] for i in ids])
+        in_half = np.array([i in first for i in ids])
         missing = np.full(len(ids), np.nan)
         values = np.stack([rows.get(n, missing) for n in names]) if names else np.zeros((0, len(ids)))
-        for category in sorted({str(c) for c in categories}):
-            chosen = here & (categories == category)
-            labels.append((benchmark, category, int(chosen.sum())))
-            columns.append(_means(values[:, chosen]))
-    learned = []
-    for (benchmark, category, size), column in zip(labels, columns, strict=True):
-        known = np.isfinite(column)
-        related = associate(
-            importances[known], column[known, None], targets[known], [benchmark], confidence, run.study.seed
-        )
-        plain = [_plain(column[known], importances[known, value]) for value in range(importances.shape[1])]
-        r = np.where(np.isfinite(related.r[:, 0]), related.r[:, 0], plain)
-        best = int(r.argmax()) if len(r) else 0
-        count = int(known.sum())
-        if not len(r) or r[best] <= 0:
-            learned.append(Learned(benchmark, category, "", None, None, None, count, size))
-            continue
-        tested = float(related.p[best, 0])
-        p = tested if np.isfinite(tested) else None
-        learned.append(Learned(benchmark, category, VALUES[best], float(r[best]), p, None, count, size))
-    return _adjusted(learned)
-
-
-def _plain(harm: np.ndarray, importance: np.ndarray) -> float:
-    """Return the rank correlation of a value with a harm, or -1 where there is none. It chooses the value
-    where profiles are too few for a test."""
-    r = spearman(importance.tolist(), harm.tolist(), 0.95)[0].value
-    return -1.0 if r is None else r
+        for category in sorted(set(of_prompts.values())):
+            chosen = in_half & (categories == category)
+            named = tuple((settings.values or {}).get(category, ()))
+            means = _means(values[:, chosen])
+            harms.append(CategoryHarm(benchmark, category, means, int(chosen.sum()), named))
+    profiles = {p.name: p for p in run.plan.profiles}
+    importances = np.array([profiles[n].importances for n in names], dtype=float).reshape(len(names), -1)
+    targets = np.unique([profiles[n].target for n in names], return_inverse=True)[1]
+    return learn_values(importances, targets, harms, run.study.analysis.confidence, run.study.seed)
 
 
 def _first_metric(plan: Plan, benchmark: str) -> str:
@@ -176,17 +151,6 @@ def _profile_rows(
     return {n: _means(np.stack([v for (name, _), v in rows.items() if name == n]).T) for n in names}
 
 
-def _adjusted(learned: list[Learned]) -> list[Learned]:
-    """With p by Bonferroni over the ten values of which each is the best, and Benjamini-Hochberg over
-    categories."""
-    tested = [n for n, one in enumerate(learned) if one.p is not None and np.isfinite(one.p)]
-    p_values = adjusted([min(1.0, len(VALUES) * (learned[n].p or 0.0)) for n in tested])
-    results = list(learned)
-    for n, p in zip(tested, p_values, strict=True):
-        results[n] = replace(learned[n], p_adjusted=p)
-    return results
-
-
 def _means(values: np.ndarray) -> np.ndarray:
     """Return the mean of the known values of each row, NaN if there are none. [rows, columns] -> [rows]"""
     known = np.isfinite(values)
@@ -195,22 +159,33 @@ def _means(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
-    """Return the study of the second half: vanilla and the arm under four strategies.
+def _most_frequent(by_category: dict[str, list[str]], taken: list[str]) -> str:
+    """Return the most frequent value, if possible none of `taken`."""
+    values = [v for several in by_category.values() for v in several]
+    free = sorted(set(values) - set(taken)) or sorted(set(values))
+    return max(free, key=values.count)
 
-    If there is no value to set aside, only the strategies input-only and safety are tried.
+
+def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
+    """Return the study of the second half: vanilla and the arm under the guards and their controls.
+
+    If there is no value to set aside, only the safety prompt and the neutral text are tried.
     """
     settings = run.study.mitigation or Mitigation()
     data: dict[str, Any] = run.study.model_dump(mode="json")
     _, names = halves([p.name for p in run.plan.profiles], run.study.seed)
     aside = settings.values or {h.category: [h.value] for h in learned if h.value}
-    strategies = list(STRATEGIES)
+    control = {h.category: [h.control] for h in learned if h.control and h.category in aside}
+    strategies = [s for s in STRATEGIES if settings.controls or s not in CONTROLS]
     if aside:
-        every = [v for values in aside.values() for v in values]
-        aside = {**aside, "all": [max(sorted(set(every)), key=every.count)]}
+        aside = {**aside, "all": [_most_frequent(aside, [])]}
+        if not control:
+            strategies = [s for s in strategies if s != WRONG_VALUE]
     else:
         say("mitigation: no value increases with a harm on the first half; only the safety prompt is tried")
-        strategies = ["input-only", "safety"]
+        strategies = [s for s in strategies if s in ("input-only", "safety", NEUTRAL)]
+    if control:
+        control = {**control, "all": [_most_frequent(control, aside["all"])]}
     chosen: dict[str, dict[str, Any]] = {}
     for name in settings.benchmarks:
         prompts = run.plan.prompts[name].prompts if name in run.plan.prompts else []
@@ -226,7 +201,7 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
         "name": f"{run.study.name[:60]}-mitigation", "output": output,
         "profiles": [{"file": str(folder / "profiles" / "profiles.csv"), "names": names}],
         "arms": ["vanilla", arm], "strategies": strategies, "benchmarks": chosen,
-        "prompting": data["prompting"] | {"set_aside": aside},
+        "prompting": data["prompting"] | {"set_aside": aside, "set_aside_control": control},
         "mitigation": None, "answers": shared,
     }  # fmt: skip
     return parse_study(SpecText(yaml.safe_dump(data), "mitigation"))
@@ -279,8 +254,9 @@ def mitigate(run: Run) -> Run:
 def guards(tried: Run, arm: str) -> list[dict[str, Any]]:
     """Return for each category the strategy that lowered the aligned arm's harm most.
 
-    Each row has the guard text, the change with interval and adjusted p, and whether it is significant.
-    There is no text if no strategy lowered the harm.
+    Each row has the guard text, the change with interval and adjusted p, whether it is significant, and
+    under `control` the same for the difference from the guard's control. There is no text if no strategy
+    lowered the harm.
     """
     study = tried.study
     rows = tried.store.read_table("findings/comparisons.csv", COMPARISONS_SCHEMA).filter(
@@ -289,24 +265,36 @@ def guards(tried: Run, arm: str) -> list[dict[str, Any]]:
     guard_rows = []
     for (benchmark, category), part in rows.group_by(["benchmark", "category"], maintain_order=True):
         first = _first_metric(tried.plan, str(benchmark))
-        best = (
-            part.filter((pl.col("metric") == first) & (pl.col("value") < 0))
-            .sort("value")
-            .head(1)
-            .to_dicts()
+        of_metric = part.filter(pl.col("metric") == first)
+        lowered = (
+            (pl.col("value") < 0)
+            & (pl.col("reference_strategy") == study.strategies[0])
+            & pl.col("strategy").is_in(GUARDS)
         )
+        best = of_metric.filter(lowered).sort("value").head(1).to_dicts()
         guard: dict[str, Any] = {"benchmark": benchmark, "category": category, "metric": first}
         if best:
             row = best[0]
             values = study.prompting.set_aside_for(str(category))
             text = tried.plan.pack.strategy_text(row["strategy"], values)
-            numbers = {
-                k: row[k] for k in ("value_reference", "value_arm", "value", "low", "high", "p_adjusted")
-            }
-            held = row["p_adjusted"] is not None and row["p_adjusted"] <= study.analysis.fdr
-            guard |= {"strategy": row["strategy"], "values": values, "text": text, **numbers, "holds": held}
+            guard |= {"strategy": row["strategy"], "values": values, "text": text}
+            guard |= _change(row, study.analysis.fdr)
+            of_control = of_metric.filter(
+                (pl.col("strategy") == row["strategy"])
+                & (pl.col("reference_strategy") == MATCHED_CONTROLS[row["strategy"]])
+            ).to_dicts()
+            if of_control:
+                name = MATCHED_CONTROLS[row["strategy"]]
+                guard["control"] = {"strategy": name, **_change(of_control[0], study.analysis.fdr)}
         guard_rows.append(guard)
     return guard_rows
+
+
+def _change(row: dict[str, Any], level: float) -> dict[str, Any]:
+    """Return the numbers of a comparison for the list of guards."""
+    fields = ("value_reference", "value_arm", "value", "low", "high", "p_adjusted")
+    significant = row["p_adjusted"] is not None and row["p_adjusted"] <= level
+    return {field: row[field] for field in fields} | {"holds": significant}
 
 
 def make_mitigation(run: Run) -> None:
