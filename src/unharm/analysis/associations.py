@@ -3,6 +3,7 @@ hypotheses."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,7 +147,8 @@ def _tests(harm: Harms, columns: list[int], confidence: float, seed: int) -> Ite
         "partial_high": related.partial_high, "pearson": plain,
     }  # fmt: skip
     numbers = {
-        name: np.where(np.isfinite(m), m.astype(object), None).tolist() for name, m in matrices.items()
+        name: [[x if math.isfinite(x) else None for x in row] for row in m.tolist()]
+        for name, m in matrices.items()
     }
     for j, column in enumerate(columns):
         for i, value in enumerate(VALUES):
@@ -200,7 +202,7 @@ def regressions_table(arms: Sequence[Harms], confidence: float) -> pl.DataFrame:
             for rho in np.unique(shared):
                 places = np.flatnonzero(shared == rho)
                 some = on_axes(x, y[:, places], clusters, float(rho), confidence)
-                for place, coefficients in zip(places, some, strict=True):
+                for place, coefficients in zip(places.tolist(), some, strict=True):
                     by_axes[place] = coefficients
             for place, column in enumerate(columns):
                 row = {"arm": harm.arm, "strategy": harm.strategy, **harm.labels[column]}
