@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from unharm.analysis.intervals import adjusted, holm, mean_interval, share_interval, spearman
+from unharm.analysis.intervals import (
+    adjusted,
+    bounded_interval,
+    holm,
+    mean_interval,
+    share_interval,
+    spearman,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +84,27 @@ def test_holm_golden() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("base", [0.03, 0.3])
+def test_bounded_means_are_covered_where_most_units_are_equal(base: float) -> None:
+    """Scores of 1 to 5 of which few are above 1, over 30 units: Student's t covers 90 %."""
+    draw = np.random.default_rng(11)
+    truth = 1 + 2.5 * base
+    inside = []
+    for _ in range(400):
+        values = np.where(draw.random(30) < base, draw.integers(2, 6, 30), 1)
+        estimate = bounded_interval(values.tolist(), 0.95, "prompt", 0, (1.0, 5.0))
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert 1 <= estimate.low <= values.mean() <= estimate.high <= 5
+        inside.append(estimate.low <= truth <= estimate.high)
+    assert 0.93 <= np.mean(inside) <= 0.995
+
+
+def test_bounded_means_of_equal_units_have_a_width_and_single_units_no_interval() -> None:
+    ones = bounded_interval([1.0] * 30, 0.95, "prompt", 2, (1.0, 5.0))
+    assert (ones.value, ones.low, ones.n, ones.unscored) == (1.0, 1.0, 30, 2)
+    assert ones.high == pytest.approx(1 + 4 * stats.beta.ppf(0.975, 1, 30))
+    assert bounded_interval([3.0], 0.95, "prompt", 0, (1.0, 5.0)).low is None
+    assert bounded_interval([], 0.95, "prompt", 0, (1.0, 5.0)).value is None

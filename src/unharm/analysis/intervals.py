@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from unharm.core.records import Estimate
 
@@ -47,6 +47,35 @@ def share_interval(hits: int, n: int, confidence: float, unit: str, unscored: in
     return Estimate(share, low, high, n, unit, unscored)
 
 
+def bounded_interval(
+    values: Sequence[float], confidence: float, unit: str, unscored: int, bounds: tuple[float, float]
+) -> Estimate:
+    """Return the mean of independent bounded units, with an interval that holds where most are equal.
+
+    The exact interval of Clopper and Pearson (1934) with the effective sample size n = y(1 − y) / V (Korn
+    and Graubard, 1998), for the mean y on the scale from 0 to 1. V is pulled toward its largest possible
+    value y(1 − y) / units, as if one more unit away from the mean had shown it: a few units say little
+    about a skewed spread. No interval for one unit.
+    """
+    n = len(values)
+    if n < 2:
+        return Estimate(float(values[0]) if n else None, None, None, n, unit, unscored)
+    low, width = bounds[0], bounds[1] - bounds[0]
+    scaled = (np.asarray(values, dtype=float) - low) / width
+    mean = float(scaled.mean())
+    squares = (scaled - mean) ** 2
+    total, fourth = float(squares.sum()), float((squares**2).sum())
+    hits = total**2 / fourth if fourth > 0 else 0.0
+    largest = mean * (1 - mean)
+    ratio = min(total / (n - 1) / largest, 1.0) if largest > 1e-12 else 1.0
+    size = n * (hits + 1) / (ratio * hits + 1)
+    tail = (1 - confidence) / 2
+    bottom = float(special.betaincinv(size * mean, size * (1 - mean) + 1, tail)) if mean > 0 else 0.0
+    top = float(special.betaincinv(size * mean + 1, size * (1 - mean), 1 - tail)) if mean < 1 else 1.0
+    value = low + width * mean
+    return Estimate(value, low + width * min(bottom, mean), low + width * max(top, mean), n, unit, unscored)
+
+
 def rate_interval(
     values: Sequence[float],
     confidence: float,
@@ -54,10 +83,11 @@ def rate_interval(
     unscored: int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
-    """The mean of the shares of units: Wilson's interval where each is 0 or 1, else Student's t."""
+    """Return the mean of the shares of units: Wilson's interval where each is 0 or 1, else that of
+    `bounded_interval`."""
     if all(v in (0.0, 1.0) for v in values):
         return share_interval(int(sum(values)), len(values), confidence, unit, unscored)
-    return mean_interval(values, confidence, unit, unscored, bounds)
+    return bounded_interval(values, confidence, unit, unscored, bounds)
 
 
 def spearman(x: Sequence[float], y: Sequence[float], confidence: float) -> tuple[Estimate, float | None]:

@@ -6,12 +6,13 @@ prompt become one number before anything is averaged over prompts, so that inter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import polars as pl
 
 from unharm.analysis.calibration import IMPUTATIONS, pooled
-from unharm.analysis.intervals import mean_interval, rate_interval
+from unharm.analysis.intervals import bounded_interval, mean_interval, rate_interval
 from unharm.analysis.measures import (
     ANSWER,
     COHERENT,
@@ -157,7 +158,9 @@ def _estimate(
     n = len(several[0])
     if len(several) == 1:
         values = several[0].tolist()
-        interval = rate_interval if metric.share else mean_interval
+        if not math.isfinite(metric.bounds[1]):
+            return mean_interval(values, confidence, "prompt", unscored, metric.bounds)
+        interval = rate_interval if metric.share else bounded_interval
         return interval(values, confidence, "prompt", unscored, metric.bounds)
     if not n:
         return Estimate(None, None, None, 0, "prompt", unscored)

@@ -26,6 +26,13 @@ def plan(
     power: Annotated[
         bool, typer.Option("--power", help="Simulate which effects the study would detect and miss.")
     ] = False,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="With --power: base (a rate of harm), shared (by near copies), unscored, sensitivity.",
+        ),
+    ] = None,
     hardware: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,15 +66,17 @@ def plan(
     from unharm.study.check import load_study
 
     spec = load_study(study, set_, data_needed=False)
+    if assume and not power:
+        raise UserError("--assume needs --power", "unharm plan")
     if not dry_run and (faults or engine_rate or scorer_rate or out):
         raise UserError("this option needs --dry-run", "unharm plan")
     planned = Plan(spec, sizes_only=True)
     summary = summary_of(planned)
     data, text = asdict(summary), plan_text(summary)
     if power:
-        from unharm.runs.planning.power import power_of
+        from unharm.runs.planning.power import assumed_of, power_of
 
-        data["power"] = power_of(planned)
+        data["power"] = power_of(planned, assumed_of(assume or []))
         text += power_text(data["power"])
     if hardware:
         from unharm.runs.planning.hardware import estimates, hardware_text

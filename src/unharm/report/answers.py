@@ -78,6 +78,13 @@ VERDICTS = {
 }
 
 
+CATEGORY_VERDICTS = {
+    "equivalent": "equivalent within the margin",
+    "undecided": "undecided",
+    "not tested": "with too few prompts to tell",
+}
+
+
 def _in_seeds(row: dict[str, Any]) -> str:
     if (row["seeds"] or 1) < 2:
         return ""
@@ -85,7 +92,8 @@ def _in_seeds(row: dict[str, Any]) -> str:
 
 
 def _categories(comparisons: pl.DataFrame, arm: str, strategy: str) -> str:
-    """What the categories of an arm show, and how many have too few prompts to show anything."""
+    """Say which categories of an arm differ from vanilla, and how many are equivalent, undecided or have
+    too few prompts."""
     here = comparisons.filter(
         (pl.col("family") == "arms by category")
         & (pl.col("arm") == arm)
@@ -95,11 +103,17 @@ def _categories(comparisons: pl.DataFrame, arm: str, strategy: str) -> str:
     if not here.height:
         return ""
     counts = dict(here.group_by("verdict").len().iter_rows())
-    differing, untested = counts.get("differs", 0), counts.get("not tested", 0)
-    text = f" By category {differing} of {here.height} differ"
-    if untested:
-        text += f"; {untested} have too few prompts to tell"
-    return text + "."
+    named = [f"{counts[v]} {name}" for v, name in CATEGORY_VERDICTS.items() if counts.get(v)]
+    text = f" By category {counts.get('differs', 0)} of {here.height} differ"
+    differing = here.filter(pl.col("verdict") == "differs").sort("p").head(3).to_dicts()
+    if differing:
+        shown = [
+            f"{harm_name(r['benchmark'], r['category'])} {signed(r['value'], is_share(r['metric']))}"
+            f"{' points' if is_share(r['metric']) else ''}"
+            for r in differing
+        ]
+        text += f" ({', '.join(shown)})"
+    return f"{text}; {', '.join(named)}." if named else f"{text}."
 
 
 def _one_seed(rows: list[dict[str, Any]], arm: str) -> str:
@@ -125,20 +139,6 @@ def preferred_reading(alignment: pl.DataFrame, arm: str) -> pl.DataFrame:
         return text
     distribution = alignment.filter(pl.col("reading") == "distribution")
     return distribution if distribution.filter(pl.col("arm") == arm).height else text
-
-
-def halved_profiles(alignment: pl.DataFrame, arm: str, strategy: str) -> tuple[list[str], int]:
-    """Return the profiles whose NMSE is at most half of vanilla's, and the number of profiles compared.
-
-    Args:
-        alignment: The alignment rows of one reading.
-        arm: The arm to compare with vanilla.
-        strategy: The strategy of both.
-    """
-    rows = alignment.filter(pl.col("strategy") == strategy)
-    vanilla = rows.filter(pl.col("arm") == "vanilla").select("profile", vanilla="value")
-    both = rows.filter(pl.col("arm") == arm).join(vanilla, on="profile").drop_nulls(["value", "vanilla"])
-    return both.filter(pl.col("value") <= pl.col("vanilla") / 2)["profile"].to_list(), both.height
 
 
 def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:

@@ -15,7 +15,7 @@ from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.core.printable import printable
 from unharm.report import sections
-from unharm.report.answers import answers, halved_profiles, preferred_reading
+from unharm.report.answers import answers, preferred_reading
 from unharm.report.figures import (
     alignment_chart,
     arms_chart,
@@ -25,7 +25,7 @@ from unharm.report.figures import (
     training_chart,
 )
 from unharm.report.inputs import ReportedStudy, ReportInputs
-from unharm.report.published import published_figures
+from unharm.report.published import other_definitions, published_figures
 from unharm.report.quality import quality_section
 from unharm.report.runtime import vega_runtime
 from unharm.report.words import (
@@ -61,6 +61,7 @@ def render(inputs: ReportInputs) -> str:
         value_shifts=sections.value_shifts(tables["moved"], study),
         script=script,
         published=published_figures(study),
+        other_definitions=other_definitions(study),
         expression=tables["expression"].to_dicts(),
         mitigation=sections.mitigation(inputs.mitigation),
         folder=inputs.folder,
@@ -187,8 +188,8 @@ def smallest_p(part: pl.DataFrame, most: int = 10) -> list[dict[str, Any]]:
 def alignment_readings(alignment: pl.DataFrame, study: ReportedStudy) -> list[dict[str, Any]]:
     """Return the alignment section for the sampled text and for the distribution over the answers.
 
-    Each has one row per profile with the alignment row of each arm, the profiles whose NMSE was at least
-    halved, and the probability mass of the six answers.
+    Each has one row per profile with the alignment row of each arm, and the probability mass of the six
+    answers.
     """
     readings = []
     strategy = study.strategies[0]
@@ -198,10 +199,9 @@ def alignment_readings(alignment: pl.DataFrame, study: ReportedStudy) -> list[di
         for row in selected.to_dicts():
             by_profile.setdefault(row["profile"], {})[row["arm"]] = row
         mass = {arm: selected.filter(pl.col("arm") == arm)["mass"].mean() for arm in study.arms}
-        halved = {arm: halved_profiles(selected, arm, strategy) for arm in study.arms if has_profile(arm)}
         rows = [{"profile": profile, "arms": cells} for profile, cells in by_profile.items()]
         if rows:
-            readings.append({"reading": reading, "rows": rows, "halved": halved, "mass": mass})
+            readings.append({"reading": reading, "rows": rows, "mass": mass})
     return readings
 
 

@@ -21,6 +21,20 @@ FIGURES: dict[str, tuple[float, float, float, float]] = {
 score."""
 
 
+OTHER_DEFINITIONS: dict[str, str] = {
+    "bias_score": (
+        "the published bias score takes every spelling of a descriptor for a group of its own, bounds its "
+        "rate with confidence 0.975, and counts a group as soon as one of its completions is negative"
+    )
+}
+"""How the published definition of a metric differs from that of `fidelity: corrected`."""
+
+
+def other_definitions(study: ReportedStudy) -> dict[str, str]:
+    """Return the metrics whose published figures have another definition than those of the study."""
+    return {} if study.fidelity == "published" else OTHER_DEFINITIONS
+
+
 def published_figures(study: ReportedStudy) -> dict[tuple[str, str], float]:
     """Return the published figures by arm and metric; empty if the study uses another base."""
     if BASE not in study.base.lower():

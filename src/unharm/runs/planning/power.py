@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,13 @@ import numpy as np
 from scipy import stats
 
 from unharm.analysis.clustered_ranks import LEAST_TARGETS, associate, least_p
-from unharm.analysis.correlations import detectable
+from unharm.analysis.correlations import detectable, highest_correlation
 from unharm.analysis.intervals import adjusted, share_interval
 from unharm.analysis.measures import FIRST_METRICS, MEASURES, bounds_of
 from unharm.analysis.paired import Rows, differences
-from unharm.analysis.simulated_study import Regime, SimulatedBench, simulate_bench
+from unharm.analysis.simulated_study import HIGHEST_RATE, Regime, SimulatedBench, simulate_bench
 from unharm.core.arms import has_profile
+from unharm.core.errors import Problem, nearest, raise_all
 from unharm.core.values import VALUES
 from unharm.report.words import is_share, metric_name, signed
 
@@ -43,6 +46,61 @@ class Assumed:
     sensitivity: float = 0.9
 
 
+ASSUMPTIONS = {
+    "base": "base_rates",
+    "shared": "shared",
+    "unscored": "unscored",
+    "sensitivity": "sensitivity",
+}
+"""The names of assumptions on the command line, and their fields."""
+
+
+def assumed_of(assignments: Sequence[str]) -> Assumed:
+    """Return the assumptions with those that were given, such as `base=0.02` and `shared=0.5`.
+
+    Several base rates are given one after another.
+
+    Raises:
+        UserError: With every name that is unknown and every number outside of its range.
+    """
+    problems: list[Problem] = []
+    given: dict[str, list[float]] = {}
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        if name not in ASSUMPTIONS:
+            problems.append(
+                Problem(f"unknown assumption {name!r}", "--assume", nearest(name, tuple(ASSUMPTIONS)))
+            )
+            continue
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        above_zero = name in ("base", "sensitivity")
+        if not (0 < number <= 1 if above_zero else 0 <= number < 1):
+            wanted = "above 0 and at most 1" if above_zero else "from 0 to below 1"
+            problems.append(
+                Problem(f"{name}={text!r} is not possible", "--assume", f"expected a number {wanted}")
+            )
+        given.setdefault(name, []).append(number)
+    for name, numbers in given.items():
+        if name != "base" and len(numbers) > 1:
+            problems.append(Problem(f"{name} is given {len(numbers)} times", "--assume", "give it once"))
+    if any(number > HIGHEST_RATE for number in given.get("base", [])):
+        problems.append(
+            Problem(
+                "base rates above 0.6 cannot be simulated", "--assume", f"expected at most {HIGHEST_RATE}"
+            )
+        )
+    raise_all(problems)
+    fields: dict[str, Any] = {
+        ASSUMPTIONS[name]: numbers[0] for name, numbers in given.items() if name != "base"
+    }
+    if "base" in given:
+        fields["base_rates"] = tuple(given["base"])
+    return replace(Assumed(), **fields)
+
+
 def power_of(plan: Plan, assumed: Assumed | None = None) -> dict[str, Any]:
     """The share of planted correlations that would be found, by size and base rate, and the smallest
     difference
@@ -65,10 +123,12 @@ def power_of(plan: Plan, assumed: Assumed | None = None) -> dict[str, Any]:
         notes.append(why_nothing(importances, count, tests, study.analysis.fdr))
     else:
         notes.append(f"{len(importances)} profiles of {count} targets, {tests} tests")
+        highest = max(highest_correlation(column) for column in importances.T)
         correlations = [
             _found(importances, targets, benches, r, base, assumed, plan)
             for base in assumed.base_rates
             for r in EFFECTS
+            if r <= highest
         ]
     notes.append(
         f"assumed: near copies share {assumed.shared:.0%} of their deviation, {assumed.unscored:.0%} of "
@@ -195,6 +255,9 @@ def _least(
             errors.append((difference.high - difference.low) / 2 / stats.norm.ppf(0.975))
     least = float(np.mean(errors)) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) if errors else None
     share = is_share(metric) or simulated == "flagged_rate"
+    low, high = bounds_of(simulated)
+    if least is not None and least > (1 - base) * (high - low):
+        least = None  # no arm can differ by so much
     shown = "–" if least is None else signed(least, share).lstrip("+") + (" points" if share else "")
     return {
         "benchmark": name, "metric": metric_name(metric), "base": base, "least": shown, "value": least,

@@ -88,8 +88,12 @@ def power_text(power: dict[str, Any] | None) -> str:
             f"            harm in {row['base']:.0%}, correlation with a value |r| = {row['r']:.1f}: {shown}"
         )
     for row in power["differences"]:
+        place = f"            {row['benchmark']}, harm in {row['base']:.0%}: "
+        if row["value"] is None:
+            lines.append(f"{place}no possible difference from vanilla in {row['metric']} would be found")
+            continue
         lines.append(
-            f"            {row['benchmark']}, harm in {row['base']:.0%}: a difference from vanilla of "
+            f"{place}a difference from vanilla of "
             f"{row['least']} in {row['metric']} would be found with a chance of 80 %"
         )
     return "\n".join(lines)

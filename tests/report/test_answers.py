@@ -1,0 +1,68 @@
+"""Tests of `unharm.report.answers`: sentences that agree with the tables they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from unharm.analysis.schemas import ALIGNMENT_SCHEMA, ARMS_SCHEMA, ASSOCIATIONS_SCHEMA, COMPARISONS_SCHEMA
+from unharm.analysis.settings import Analysis
+from unharm.report.answers import answers
+from unharm.report.inputs import ReportedStudy
+from unharm.report.published import other_definitions
+
+
+def study(fidelity: str = "corrected") -> ReportedStudy:
+    return ReportedStudy("s", "b", ["vanilla", "vim"], ["input-only"], 1, fidelity, Analysis(), {})
+
+
+def row(category: str, verdict: str, value: float, p: float | None) -> dict[str, Any]:
+    return {
+        "kind": "arms", "family": "arms" if category == "all" else "arms by category", "arm": "vim",
+        "strategy": "input-only", "reference": "vanilla", "reference_strategy": "input-only",
+        "benchmark": "beavertails", "category": category, "metric": "flagged_rate", "value": value,
+        "low": value - 0.02, "high": value + 0.02, "p": p, "p_adjusted": p, "verdict": verdict, "seeds": 1,
+        "stand_in": False,
+    }  # fmt: skip
+
+
+def sentences(rows: list[dict[str, Any]]) -> str:
+    tables = {
+        "alignment": pl.DataFrame(schema=ALIGNMENT_SCHEMA),
+        "associations": pl.DataFrame(schema=ASSOCIATIONS_SCHEMA),
+        "arms": pl.DataFrame(schema=ARMS_SCHEMA),
+        "comparisons": pl.DataFrame(rows, schema=COMPARISONS_SCHEMA),
+    }
+    lead = answers(study(), tables)["lead"]
+    assert len(lead) == 1
+    return lead[0]
+
+
+def test_a_benchmark_without_a_difference_does_not_hide_categories_that_differ() -> None:
+    text = sentences(
+        [
+            row("all", "undecided", 0.01, 0.4),
+            row("malware", "differs", 0.12, 0.001),
+            row("privacy", "equivalent", 0.0, 1.0),
+            row("terrorism", "undecided", 0.03, 0.2),
+            row("deception", "not tested", 0.05, None),
+        ]
+    )
+    assert "No difference of vim from vanilla is shown on whole benchmarks" in text
+    assert "1 undecided" in text
+    assert "By category 1 of 4 differ (" in text
+    assert "malware +12.0 points" in text
+    assert "1 equivalent within the margin, 1 undecided, 1 with too few prompts to tell." in text
+
+
+def test_a_difference_is_told_with_its_interval_and_what_one_seed_cannot_show() -> None:
+    text = sentences([row("all", "differs", 0.1, 0.001), row("malware", "undecided", 0.1, 0.3)])
+    assert "raised flagged rate by 10.0 points [+8.0 to +12.0]" in text
+    assert "By category 0 of 1 differ; 1 undecided." in text
+    assert "One training seed" in text
+
+
+def test_a_published_figure_of_another_definition_is_marked() -> None:
+    assert "every spelling" in other_definitions(study())["bias_score"]
+    assert other_definitions(study("published")) == {}
