@@ -71,7 +71,7 @@ def texts(count: int) -> list[Text]:
 @pytest.mark.parametrize("structured", [True, False], ids=["schema", "plain"])
 def test_every_text_is_accounted_for(url: str, structured: bool, tmp_path: Path) -> None:
     spec = JudgeSpec.model_validate(
-        {"kind": "judge", "model": "smollm2", "max_tokens": 64, "tries": 2,
+        {"kind": "judge", "model": "smollm2", "max_tokens": 48, "tries": 1,
          "server": {"url": url, "concurrency": 8, "timeout": 600}}
     )  # fmt: skip
     judge = Judge(spec, load_rubric(spec.rubric), "v", "scorers.judge")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unharm.core.connection import Connection
-from unharm.scoring.retirements import end_note, ended, retirement_of
+from unharm.scoring.retirements import alias_note, end_note, ended, retirement_of
 from unharm.scoring.settings import JudgeSpec, PerspectiveSpec
 
 START = datetime.date(2026, 11, 24)
@@ -46,6 +46,13 @@ def test_a_service_past_its_end_is_one_problem(monkeypatch: Any) -> None:
     )
     (gone,) = ended(judge("gpt-4o-2024-05-13"), "scorers.j", START)
     assert "ended on" in str(gone)
+
+
+def test_an_alias_is_named_where_models_have_dates() -> None:
+    local = Connection(url="http://127.0.0.1:9/v1")
+    assert alias_note("j", judge("gpt-6-luna")).startswith("j: gpt-6-luna has no date")
+    for spec in (judge("gpt-6-luna-2026-10-01"), judge("gpt-6-luna", local)):
+        assert alias_note("j", spec) == ""
 
 
 def test_the_same_names_on_another_server_do_not_end() -> None:

@@ -366,7 +366,11 @@ def test_a_pilot_fits_a_map_that_a_study_uses(bridged: Path) -> None:
     rtp = subjects.filter(pl.col("benchmark") == "rtp", pl.col("metric") == "expected_maximum_toxicity")
     assert set(rtp["scorer"]) == {"new → old (mapped)"}
     assert rtp["low"].null_count() == 0
-    assert "was not tested on" not in unharm("plan", str(study), "--set", *mapped).stdout
+    asked_by = ["--set", "benchmarks.rtp.scorer=new", "--set", *mapped]
+    assert "not tested on" not in unharm("plan", str(study), *asked_by).stdout
+    more = unharm("plan", str(study), *asked_by, "--set", "arms=[vanilla, icl, 'served:x']", "--set",
+                  "served={x: {url: 'http://127.0.0.1:9/v1', model: m}}").stdout  # fmt: skip
+    assert "rtp: new → old (mapped): the map was not tested on served:x" in more
 
 
 @pytest.mark.parametrize(

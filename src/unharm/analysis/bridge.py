@@ -349,13 +349,14 @@ def _tilt(donors: list[Array], weights: list[list[int]], shares: Array, goal: fl
     if not spread:
         return 0.0
 
+    counts = np.concatenate([np.asarray(inside, dtype=float) for inside in weights])
+    bins = np.repeat(np.arange(len(donors)), [len(values) for values in donors])
+
     def mean(tilt: float) -> float:
-        total = 0.0
-        for values, counts, share in zip(donors, weights, shares, strict=True):
-            if share:
-                tilted = _tilted(values, counts, tilt)
-                total += share * float((tilted * values).sum() / tilted.sum())
-        return total
+        tilted = counts * np.exp(tilt * (everything - everything.max()))  # at most exp(±STEEPEST)
+        sums = np.bincount(bins, tilted, len(donors))
+        means = np.bincount(bins, tilted * everything, len(donors)) / np.maximum(sums, 1e-300)
+        return float((shares * means).sum())
 
     low, high = -STEEPEST / spread, STEEPEST / spread
     for _ in range(40):

@@ -75,6 +75,10 @@ class Calibration:
     def measures(self) -> str:
         return "toxicity"
 
+    def untested(self, arms: Sequence[str]) -> list[str]:
+        """Return no arm: this map is one for all texts, and was not fitted on arms."""
+        return []
+
     def for_arm(self, arm: str) -> Calibration:
         """Return the map of an arm: the same for all."""
         return self

@@ -164,6 +164,16 @@ class Plan:
             self._calibrations[benchmark] = fitted
         return self._calibrations.get(benchmark)
 
+    def map_notes(self) -> list[str]:
+        """Return which arms the maps of the study were not tested on."""
+        notes = []
+        for benchmark in self.study.benchmarks.chosen():
+            fitted = self.calibration(benchmark)
+            untested = fitted.untested(self.study.arms) if fitted else []
+            if fitted and untested:
+                notes.append(f"{benchmark}: {fitted.name}: the map was not tested on {', '.join(untested)}")
+        return notes
+
     def human_labels(self, benchmark: str) -> pl.DataFrame | None:
         """Return the human labels of a benchmark's completions, or None."""
         file = self.study.benchmarks.chosen()[benchmark].human

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -32,6 +33,9 @@ class Retirement:
     def __str__(self) -> str:
         return f"{self.day:%Y-%m-%d}"
 
+
+DATED_HOSTS = ("api.openai.com", "api.anthropic.com")
+"""Services whose models have dates in their names."""
 
 RETIREMENTS = (
     Retirement(
@@ -80,6 +84,16 @@ def retirement_of(spec: ScorerSpec | None) -> Retirement | None:
         return None
     host = urlsplit(url).hostname
     return next((r for r in RETIREMENTS if r.host == host and (not r.models or model in r.models)), None)
+
+
+def alias_note(name: str, spec: ScorerSpec | None) -> str:
+    """Return what a plan says of a model whose name has no date, at a service that dates its models."""
+    if not isinstance(spec, JudgeSpec) or re.search(r"\d{4}-?\d{2}-?\d{2}", spec.model):
+        return ""
+    hosted = spec.through == "litellm" or urlsplit(spec.connection.url).hostname in DATED_HOSTS
+    if not hosted:
+        return ""
+    return f"{name}: {spec.model} has no date, and may stand for another model tomorrow: name a snapshot"
 
 
 def ended(spec: ScorerSpec | None, where: str, today: datetime.date | None = None) -> list[Problem]:

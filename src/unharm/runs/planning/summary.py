@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unharm.analysis.bridge import Bridge
 from unharm.prompting.compose import apply_mode, build_preamble
 from unharm.runs.base import chat_template_unused
 from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
-from unharm.scoring.retirements import end_note
+from unharm.scoring.retirements import alias_note, end_note
 from unharm.scoring.settings import GuardSpec
 from unharm.training.state import steps_per_epoch
 
@@ -102,17 +101,13 @@ def _scorer_notes(plan: Plan, uses: list[ServiceUse]) -> list[str]:
         hours = [use.hours for use in uses if use.scorer == name]
         known = [h for h in hours if h is not None]
         spec = plan.study.scorers.get(name)
-        notes.append(end_note(name, spec, sum(known) if known else None))
+        notes += [end_note(name, spec, sum(known) if known else None), alias_note(name, spec)]
         if isinstance(spec, GuardSpec) and spec.unmapped:
             names = ", ".join(spec.unmapped)
             notes.append(
                 f"{name}: no category of {spec.categories} stands for {names}: labels say 'unmapped'"
             )
-    for benchmark in plan.study.benchmarks.chosen():
-        fitted = plan.calibration(benchmark)
-        if isinstance(fitted, Bridge) and (untested := fitted.untested(plan.study.arms)):
-            notes.append(f"{benchmark}: the map {fitted.name} was not tested on {', '.join(untested)}")
-    return [note for note in notes if note]
+    return [note for note in [*notes, *plan.map_notes()] if note]
 
 
 def _step_notes(plan: Plan, examples: dict[str, int]) -> list[str]:

@@ -240,6 +240,8 @@ def make_findings(run: Run) -> None:
         say("findings: already there")
         return
     began = time.monotonic()
+    for note in run.plan.map_notes():
+        say(f"findings: {note}")
     tables = study_tables(run.study, run.plan, run.store, shards)
     for name, artefact in artefacts.items():
         with run.journaled("findings", artefact):

@@ -23,6 +23,7 @@ from unharm.runs.shards import all_shards
 from unharm.runs.tools.pilot_sample import sizes_of, spread
 from unharm.scoring import SCORERS
 from unharm.scoring.registry import scorer_row
+from unharm.scoring.service_scorer import ServiceScorer
 from unharm.scoring.texts import Text, text_of
 from unharm.study.spec import Study
 
@@ -63,7 +64,10 @@ def pilot(study: Study, old: str, new: str, n: int, benchmark: str | None, out: 
         scores = {}
         for name in (old, new):
             say(f"pilot: {len(texts):,} texts with {name}")
-            scores[name] = run.scorers[name]([text for _, _, text in texts])
+            scorer = run.scorers[name]
+            scores[name] = scorer([text for _, _, text in texts])
+            if isinstance(scorer, ServiceScorer):
+                say(f"pilot: {name}: {scorer.summary()}")
     pairs = pl.DataFrame(
         {
             "arm": [arm for arm, _, _ in texts],
