@@ -40,12 +40,13 @@ def test_greedy_equals_plain_transformers(parts: tuple[Any, Any], opening: str) 
     assert [c.text for c in made] == [plainly(*parts, text, 12) for text in texts]
 
 
+@pytest.mark.parametrize("exact", [True, False])
 def test_mixed_adapters_equal_peft(
-    parts: tuple[Any, Any], adapters: dict[str, Path], tiny_base: Path
+    exact: bool, parts: tuple[Any, Any], adapters: dict[str, Path], tiny_base: Path
 ) -> None:
     names = ["", *adapters]
     tasks = [Task(n, tuple(requests(subject=n)), GREEDY, adapters.get(n)) for n in names]
-    engine = HfEngine(*parts, "base", 64)
+    engine = HfEngine(*parts, "base", 64, exact=exact)
     made = {(t.name, c.prompt_id): c.text for t, c in engine.complete(tasks, never)}
     assert len(made) == len(TEXTS) * len(names)
     for name in names:
@@ -58,18 +59,20 @@ def test_mixed_adapters_equal_peft(
     assert [c.text for c in generate(engine, requests(), GREEDY)] == plain  # the base is as it was
 
 
+@pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("name", list(configs()))
-def test_architectures(name: str, parts: tuple[Any, Any]) -> None:
-    """Grouped heads, windows shorter than the texts, soft caps: greedy as transformers itself."""
+def test_architectures(name: str, exact: bool, parts: tuple[Any, Any]) -> None:
+    """Grouped heads, windows shorter than the texts, soft caps: greedy as transformers itself, also with
+    the settings of an accelerator."""
     torch.manual_seed(5)
     config = configs()[name]
     config.vocab_size, config.initializer_range = len(parts[1]), 0.3
     model = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
     texts = [OPENING + text for text in TEXTS]
-    made = generate(
-        HfEngine(model, parts[1], "base", 4), requests(texts=texts, prefix=len(OPENING)), GREEDY
-    )
-    assert [c.text for c in made] == [plainly(model, parts[1], text, 12) for text in texts]
+    expected = [plainly(model, parts[1], text, 12) for text in texts]
+    for prefix in (len(OPENING), 0):
+        engine = HfEngine(model, parts[1], "base", 4, exact=exact)
+        assert [c.text for c in generate(engine, requests(texts=texts, prefix=prefix), GREEDY)] == expected
 
 
 def test_logits_are_the_same_bits_whatever_stands_beside(

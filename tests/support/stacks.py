@@ -88,10 +88,14 @@ def trained(
     callbacks: TrainingCallbacks | None = None,
     state: TrainingState | None = None,
     row_tokens: int = 4096,
+    accelerator: bool = False,
 ) -> tuple[Stack, TrainingState]:
-    """All jobs in one stack, to their end."""
+    """All jobs in one stack, to their end; on request with the settings of an accelerator."""
     stack = Stack(model, lora, len(jobs))
+    stack.counter_masks = accelerator
     state = initial_state(stack, jobs) if state is None else state
     with packing(model), stack.attached():
-        train_stack(stack, state, jobs, recipe, row_tokens, callbacks or TrainingCallbacks())
+        train_stack(
+            stack, state, jobs, recipe, row_tokens, callbacks or TrainingCallbacks(), ahead=accelerator
+        )
     return stack, state

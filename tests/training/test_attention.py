@@ -11,6 +11,7 @@ from support.stack_helpers import model_of, padded_loss, peft_of, random_rows
 from support.stacks import configs, job, tiny_model, trained, tree_of_examples
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora
+from unharm.training import attention
 from unharm.training.attention import check_packing, label_logits, packing, recomputing
 from unharm.training.loss import label_losses
 from unharm.training.prefix_tree import WeightedExample, pack
@@ -72,3 +73,29 @@ def test_recomputed_activations_change_nothing() -> None:
         _, again = trained(model, jobs, lora, recipe)
     assert float((plain.best - again.best).norm() / plain.best.norm()) < 1e-5
     assert not model.training
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3"])
+def test_fused_kernels_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of an accelerator, taken on a CPU."""
+    model, lora, jobs = model_of(name), Lora(r=4, dropout=0.0), [job(1), job(2)]
+    recipe = Recipe(lr=5e-3, epochs=2, batch=4)
+    _, plain = trained(model, jobs, lora, recipe)
+    calls: list[torch.Tensor] = []
+
+    def fused(query: torch.Tensor) -> bool:
+        calls.append(query)
+        return True
+
+    monkeypatch.setattr(attention, "fused_kernels", fused)
+    _, again = trained(model, jobs, lora, recipe)
+    assert calls
+    assert float((plain.best - again.best).norm() / plain.best.norm()) < 1e-4
+    check_packing(model, tree_of_examples(1, 4, header=10))
+
+
+def test_attention_that_plans_for_every_shape_is_off() -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    with packing(model_of("llama")):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before

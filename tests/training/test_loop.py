@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from support.stack_helpers import model_of, padded_loss, peft_of
 from support.stacks import job, tiny_model, trained, tree_of_examples
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora
-from unharm.training.attention import label_logits
-from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, split_rows, steps_of
+from unharm.training.attention import label_logits, packing
+from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, train_stack
+from unharm.training.loss import label_losses
 from unharm.training.prefix_tree import WeightedExample
+from unharm.training.schedule import split_rows, steps_of
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
 from unharm.training.state import TrainingState
@@ -25,14 +29,14 @@ from unharm.training.state import TrainingState
 RECIPE = Recipe(lr=1e-3, epochs=13, batch=8)  # 52 steps
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_stacked_adapters_equal_those_trained_alone(dropout: float) -> None:
-    """Different data, different numbers of steps; 52 steps; dropout included."""
+@pytest.mark.parametrize(("dropout", "accelerator"), [(0.0, False), (0.2, False), (0.2, True)])
+def test_stacked_adapters_equal_those_trained_alone(dropout: float, accelerator: bool) -> None:
+    """Different data, different numbers of steps; 52 steps; dropout included, also drawn on the device."""
     model, lora = model_of("llama"), Lora(r=4, dropout=dropout, targets=["q_proj", "v_proj", "up_proj"])
     jobs = [job(1), job(2, count=27), job(3, valid=0), job(4, count=19)]
-    _, together = trained(model, jobs, lora, RECIPE)
+    _, together = trained(model, jobs, lora, RECIPE, accelerator=accelerator)
     for k, own in enumerate(jobs):
-        _, alone = trained(model, [own], lora, RECIPE)
+        _, alone = trained(model, [own], lora, RECIPE, accelerator=accelerator)
         assert float((together.weights[k] - alone.weights[0]).norm() / alone.weights[0].norm()) < 1e-5
         assert float((together.best[k] - alone.best[0]).norm() / alone.best[0].norm()) < 1e-5
         assert together.curves[k].best_epoch == alone.curves[0].best_epoch
@@ -144,6 +148,60 @@ def test_without_memory_the_state_is_that_before_the_step(monkeypatch: pytest.Mo
     calls = 22
     with pytest.raises(UserError, match="no memory to train a single adapter"):
         trained(model, jobs[:1], lora, RECIPE)
+
+
+def test_the_failed_pass_is_freed_before_anybody_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for the halves is there only if nothing holds on to the graph of the pass that failed."""
+    from unharm.training import loop
+
+    activations: list[weakref.ref[torch.Tensor]] = []
+
+    def full(logits: torch.Tensor, packed: Any) -> torch.Tensor:
+        activations.append(weakref.ref(logits))
+        if len(activations) == 3:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+        return label_losses(logits, packed)
+
+    monkeypatch.setattr(loop, "label_losses", full)
+    model, jobs = model_of("llama"), [job(1, key="1"), job(2, key="2")]
+    stack = Stack(model, Lora(r=4, dropout=0.1), 2)
+    state = initial_state(stack, jobs)
+    gc.disable()
+    try:
+        with packing(model), stack.attached(), pytest.raises(OutOfMemory) as caught:
+            train_stack(stack, state, jobs, RECIPE, 4096, TrainingCallbacks(), ahead=True)
+        assert [seen() for seen in activations] == [None, None, None]
+    finally:
+        gc.enable()
+    assert caught.value.__context__ is None
+    assert (state.epoch, state.step) == (0, 2)
+    assert len(state.curves[0].train) == 2  # the losses of the steps before were read
+    halves = state.halves()
+    assert all(half.weights.data_ptr() != state.weights.data_ptr() for half in halves)
+    assert [half.keys for half in halves] == [["1"], ["2"]]
+
+
+def test_losses_read_late_are_the_same() -> None:
+    """With the next step prepared in a thread, an adapter that diverges does not touch the others."""
+    model, lora = model_of("llama"), Lora(r=4, dropout=0.1)
+    jobs = [job(1), job(2, count=27), job(3)]
+    jobs[2].start = torch.full((Stack(model, lora, 1).size,), torch.nan)
+    points: dict[bool, list[Any]] = {False: [], True: []}
+    states = {}
+    for late, seen in points.items():
+        callbacks = TrainingCallbacks(point=lambda *point, seen=seen: seen.append(point))
+        stack = Stack(model, lora, 3)
+        states[late] = initial_state(stack, jobs)
+        with packing(model), stack.attached():
+            train_stack(stack, states[late], jobs, RECIPE, 4096, callbacks, ahead=late)
+    assert len(points[False]) == len(points[True]) > 50
+    for one, other in zip(points[False], points[True], strict=True):
+        assert one[:3] == other[:3]
+        assert one[3] == pytest.approx(other[3], rel=1e-4)
+    assert [c.stopped for c in states[True].curves] == [c.stopped for c in states[False].curves]
+    assert states[True].curves[2].stopped.endswith("in epoch 1, step 1")
+    difference = (states[True].best[:2] - states[False].best[:2]).norm() / states[False].best[:2].norm()
+    assert float(difference) < 1e-5
 
 
 def test_the_base_is_itself_afterwards() -> None:

@@ -7,9 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Phi3Config, Phi3ForCausalLM
 
@@ -17,27 +15,6 @@ from support.stack_helpers import model_of
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import Lora, write_adapter
 from unharm.training.stacked_lora import Stack
-
-
-def test_dropout_is_that_of_its_seed_alone() -> None:
-    stack = Stack(model_of("llama"), Lora(r=2, dropout=0.25), 3)
-    module = next(iter(stack.modules.values()))
-    stack.set_dropout([1, 1, 1], (0, 0, 0), 400, 100)
-    shared = module.keep
-    assert shared is not None
-    assert shared.shape == (1, 400, 32)
-    assert set(np.unique(shared.numpy())) == {np.float32(0), np.float32(1 / 0.75)}
-    assert float((shared == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
-    stack.set_dropout([1, 2, 1], (0, 0, 0), 420, 110)
-    own = module.keep
-    assert own is not None
-    assert own.shape == (3, 420, 32)
-    assert torch.equal(own[0], own[2])
-    assert not torch.equal(own[0], own[1])
-    assert torch.equal(own[0, :300], shared[0, :300])  # longer rows only add in between
-    assert torch.equal(own[0, -100:], shared[0, -100:])
-    stack.set_dropout([1], (0, 1, 0), 400, 100)
-    assert not torch.equal(module.keep, shared)  # type: ignore[arg-type]
 
 
 def test_an_adapter_of_another_shape_is_not_taken_up() -> None:

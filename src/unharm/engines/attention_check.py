@@ -24,7 +24,9 @@ def reference_logits(model: Any, ids: list[int]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def check_attention(model: Any, ids: list[int], expected: torch.Tensor, forward: Forward) -> None:
+def check_attention(
+    model: Any, ids: list[int], expected: torch.Tensor, forward: Forward, exact: bool | None = None
+) -> None:
     """Read all tokens of a text but the last, then the last one, and compare the logits.
 
     Args:
@@ -32,12 +34,13 @@ def check_attention(model: Any, ids: list[int], expected: torch.Tensor, forward:
         ids: Token ids of the text.
         expected: Logits of `reference_logits` for the same text.
         forward: The forward pass of the engine.
+        exact: See `ForwardPass`; by default on a CPU alone.
 
     Raises:
         UserError: The logits differ by more than rounding, or the model rejects what the engine passes to
             it.
     """
-    rows = Rows(model.device)
+    rows = Rows(model.device, exact=exact)
     task = Task("check", (), Sampling(2, 0.0, 1.0))
     try:
         forward_pass, tokens, last = rows.add([PromptGroup(task, [], ids[:-1], 0, "")])

@@ -6,6 +6,9 @@ separately and merged::
     part 1    largest m1, sum of weights s1, weighted values v1
     part 2    largest m2, sum of weights s2, weighted values v2
     both      m = max(m1, m2),  s = s1·e^(m1-m) + s2·e^(m2-m),  v likewise;  output = v / s
+
+Blocks make every number of a row the same whatever its neighbours are. A pass that need not be `exact`
+takes all own places as one part, and torch's fused kernel where there is no other.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from unharm.core.models.transformers import check_arguments
+from unharm.core.models.transformers import check_arguments, unplanned_attention
 from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, Prefix
 
 NAME = "unharm_cells"
@@ -60,14 +64,21 @@ def cached_attention(
     """
     check_arguments(module, others, "the hf engine", "serve this model and use the engine openai")
     heads, key_heads, width = query.shape[1], key.shape[1], query.shape[3]
+    count, length, group = forward_pass.count, forward_pass.length, heads // key_heads
     scale = width**-0.5 if scaling is None else scaling
-    rows = forward_pass.pad_rows(query * scale)
-    grouped = rows.reshape(forward_pass.count, key_heads, heads // key_heads, forward_pass.length, width)
     keys, values = forward_pass.write(module.layer_idx, key, value)
+    if not (forward_pass.exact or forward_pass.groups) and softcap is None:
+        rows = forward_pass.pad_rows(query).reshape(count, key_heads, group * length, width)
+        bias = forward_pass.bias(sliding_window, group, query.dtype)
+        fused = scaled_dot_product_attention(rows, keys, values, attn_mask=bias, scale=scale)
+        return forward_pass.unpad_rows(fused.reshape(count, heads, length, width)).contiguous(), None
+    rows = forward_pass.pad_rows(query * scale)
+    grouped = rows.reshape(count, key_heads, group, length, width)
     mask = forward_pass.causal_mask(sliding_window)
-    merged = _attend(grouped, keys[:, :, :BLOCK], values[:, :, :BLOCK], softcap, mask[..., :BLOCK])
-    for start in range(BLOCK, forward_pass.places, BLOCK):
-        block = slice(start, start + BLOCK)
+    size = BLOCK if forward_pass.exact else forward_pass.places
+    merged = _attend(grouped, keys[:, :, :size], values[:, :, :size], softcap, mask[..., :size])
+    for start in range(size, forward_pass.places, size):
+        block = slice(start, start + size)
         partial = _attend(grouped, keys[:, :, block], values[:, :, block], softcap, mask[..., block])
         merged = _merge(merged, partial)
     for prefix, members in forward_pass.groups:
@@ -153,6 +164,7 @@ def using_cache(model: Any) -> Iterator[None]:
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     try:
-        yield
+        with unplanned_attention():
+            yield
     finally:
         model.set_attn_implementation(before)

@@ -7,7 +7,8 @@ completion depends on its request alone: not on the batch, the order, or a resum
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from unharm.core.models.transformers import end_tokens, out_of_memory
 from unharm.core.records import Completion
 from unharm.engines.adapters import MAX_ADAPTERS, AdapterCache
 from unharm.engines.attention_check import check_attention, reference_logits
+from unharm.engines.cache_budget import CacheDemand, option_passes
 from unharm.engines.cached_attention import using_cache
-from unharm.engines.kv_cache import TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass
+from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass, round_up
 from unharm.engines.option_probabilities import option_probabilities
 from unharm.engines.prompt_groups import PromptGroup, Sample, common_length
 from unharm.engines.requests import PROBE, Refused, Request, Task, failed, unfit
@@ -32,8 +34,10 @@ PREFIXES = 8
 """Number of prefixes that stay cached for later rows."""
 ROWS = {"cpu": 128, "cuda": 512}
 PASS_TOKENS = {"cpu": 4096, "cuda": 16384}
-SHARE = 0.3
-"""Share of the free memory that keys and values may take."""
+SHARE = {"cpu": 0.3, "cuda": 0.7}
+"""Share of the free memory that keys and values may take. This machine's memory has other uses."""
+PREFIX_SHARE = 0.25
+"""Share of it that prefixes may take that no row uses now."""
 
 TaskCompletion = tuple[Task, Completion]
 
@@ -47,6 +51,9 @@ class HfEngine:
         style: `base`, or `chat` where texts already contain the model's special tokens.
         batch: Number of rows to aim at; chosen by device if None.
         turn_end: The token that ends a turn of the chat template, if any.
+        exact: Whether completions are the same bit by bit whatever else is in the batch, which takes
+            several times as many operations; by default on a CPU alone. Otherwise rounding may decide
+            between tokens that are equally likely.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class HfEngine:
         style: str,
         batch: int | None = None,
         turn_end: int | None = None,
+        exact: bool | None = None,
     ):
         self.model, self.tokenizer, self.style = model, tokenizer, style
         self.device: torch.device = model.device
@@ -63,13 +71,14 @@ class HfEngine:
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
         self.end_ids = end_tokens(model, tokenizer) | ({turn_end} if turn_end is not None else set())
         self.adapter_cache = AdapterCache(model, self._probe)
-        self._cache_limit, self._pass_tokens = (
-            tokens_that_fit(model, SHARE),
-            PASS_TOKENS.get(self.device.type, 4096),
-        )
+        self.exact = self.device.type == "cpu" if exact is None else exact
+        layers = model.config.get_text_config().num_hidden_layers
+        fitting = tokens_that_fit(model, SHARE.get(self.device.type, 0.3))
+        self._cache_limit = fitting * layers // (layers + 1)  # a layer that grows exists twice for a moment
+        self._pass_tokens = PASS_TOKENS.get(self.device.type, 4096)
         self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Prefix] = OrderedDict()
         self._wanted: torch.Tensor | None = None
-        self._rows = Rows(self.device)
+        self._rows = self._no_rows()
         self._waiting: deque[PromptGroup] = deque()
         self._in_flight: dict[str, tuple[PromptGroup, Request]] = {}
         self._attention_checked = False
@@ -84,12 +93,12 @@ class HfEngine:
         upcoming = iter(tasks)
         ids = self._encode([PROBE])[0]
         reference = None if self._attention_checked else reference_logits(self.model, ids)
-        self._rows, self._waiting, self._in_flight = Rows(self.device), deque(), {}
+        self._rows, self._waiting, self._in_flight = self._no_rows(), deque(), {}
         head = self.model.get_output_embeddings().register_forward_pre_hook(self._select_wanted)
         try:
             with using_cache(self.model), self.adapter_cache.restoring_base():
                 if reference is not None:
-                    check_attention(self.model, ids, reference, self._forward)
+                    check_attention(self.model, ids, reference, self._forward, self.exact)
                     self._attention_checked = True
                 while True:
                     yield from self._take_tasks(upcoming, refused)
@@ -98,6 +107,10 @@ class HfEngine:
                     yield from self._step()
         finally:
             head.remove()
+
+    def _no_rows(self) -> Rows:
+        """Return the bookkeeping of a batch without rows."""
+        return Rows(self.device, self._cache_limit, self.exact)
 
     def _take_tasks(self, upcoming: Iterator[Task], refused: Refused) -> Iterator[TaskCompletion]:
         """Take tasks until enough prompts wait. Yields completions of prompts that do not fit.
@@ -149,6 +162,8 @@ class HfEngine:
             else:
                 shared = common_length(ids_of[text[: requests[0].prefix]], ids)
                 prompt.shared = shared if shared >= SHARED else 0
+                options = requests[0].options
+                prompt.answers = self._encode([text + option for option in options]) if options else []
             prompts.append(prompt)
         return sorted(prompts, key=lambda u: (len(u.suffix), u.requests[0].text))
 
@@ -168,7 +183,7 @@ class HfEngine:
         cache = KeyValueCache()
         cache.reserve(1, len(ids))
         no_offsets = torch.zeros(1, dtype=torch.long, device=self.device)
-        forward_pass, tokens, last = prompt_pass(cache, 0, [ids], no_offsets, [])
+        forward_pass, tokens, last = prompt_pass(cache, 0, [ids], no_offsets, [], self.exact)
         return cache, self._forward(forward_pass, tokens, [adapter], last)
 
     def _step(self) -> Iterator[TaskCompletion]:
@@ -178,10 +193,11 @@ class HfEngine:
                 yield from self._start_rows(prompts)
             if self._rows.count:
                 yield from self._decode_step()
+            return
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            self._halve_batch()
+        self._halve_batch()  # when the error, and the tensors that its traceback holds on to, are gone
 
     def _admit(self) -> list[PromptGroup]:
         """Take the waiting prompts that go into the next pass; none if a pass is not worth it yet."""
@@ -189,22 +205,31 @@ class HfEngine:
         free_rows = self.batch - rows.count
         if rows.count and free_rows < min(self.batch // 4, len(self._waiting)):
             return []
-        names = {u.adapter for u in rows.prompts}
-        cached_tokens, longest = rows.max_cached_tokens, 0
+        names, longest = {u.adapter for u in rows.prompts}, 0
+        demand = CacheDemand(
+            len(rows.samples), rows.longest, self._prefix_places(), TILE if self.exact else 1
+        )
         while self._waiting and len(prompts) < free_rows:
             prompt = self._waiting[0]
             longest = max(longest, len(prompt.suffix))
             padded = longest * (len(prompts) + 1)  # attention pads rows to the longest
+            key = self._prefix_key(prompt)
+            with_prompt = demand.plus(prompt, None if key in self._prefixes else key)
+            if with_prompt.places > self._cache_limit and not rows.count and not prompts:
+                self._prefixes.clear()  # nothing else can make room
+                with_prompt = replace(demand, prefixes=0).plus(prompt, key)
             if (rows.count or prompts) and (
-                cached_tokens + prompt.max_cached_tokens > self._cache_limit
+                with_prompt.places > self._cache_limit
                 or (prompts and padded > self._pass_tokens)
                 or not self.adapter_cache.can_share_batch(names | {prompt.adapter})
             ):
                 break
             prompts.append(self._waiting.popleft())
-            cached_tokens += prompt.max_cached_tokens
+            demand = with_prompt
             names |= {prompt.adapter}
             self._in_flight |= {r.completion_id: (prompt, r) for r in prompt.requests}
+        if prompts:
+            rows.cap(self._cache_limit - demand.beside)
         return prompts
 
     @torch.inference_mode()
@@ -213,11 +238,9 @@ class HfEngine:
         self.adapter_cache.activate({u.adapter for u in (*self._rows.prompts, *prompts)})
         for prompt in prompts:
             prompt.prefix = self._prefix(prompt)
-        asking = [u for u in prompts if u.requests[0].options]
-        if asking:
-            requests = [u.requests[0] for u in asking]
-            answers = [self._encode([r.text + option for option in r.options]) for r in requests]
-            probabilities = option_probabilities(asking, answers, self._forward, self.device)
+        room = self._cache_limit - self._rows.cache.size - self._prefix_places(prompts)
+        for asking in option_passes([u for u in prompts if u.answers], room):
+            probabilities = option_probabilities(asking, self._forward, self.device, self.exact)
             for prompt, options in zip(asking, probabilities, strict=True):
                 prompt.options = options
         first = self._rows.count
@@ -246,16 +269,34 @@ class HfEngine:
 
     def _prefix(self, prompt: PromptGroup) -> Prefix | None:
         """Return the cached prefix of a prompt, computing it on first use."""
-        if not prompt.shared:
+        key = self._prefix_key(prompt)
+        if key is None:
             return None
-        key = prompt.adapter, tuple(prompt.ids[: prompt.shared])
         if key not in self._prefixes:
+            self._drop_prefixes(round_up(prompt.shared, BLOCK))
             cache, _ = self._prefill(prompt.ids[: prompt.shared], prompt.adapter)
             self._prefixes[key] = Prefix(cache, prompt.shared)
-            while len(self._prefixes) > PREFIXES:
-                self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(key)
         return self._prefixes[key]
+
+    @staticmethod
+    def _prefix_key(prompt: PromptGroup) -> tuple[str, tuple[int, ...]] | None:
+        """Return what identifies the prefix of a prompt, if it has one."""
+        return (prompt.adapter, tuple(prompt.ids[: prompt.shared])) if prompt.shared else None
+
+    def _prefix_places(self, more: Sequence[PromptGroup] = ()) -> int:
+        """Return the number of places of all cached prefixes: kept for later, of rows, of more prompts."""
+        using = [u.prefix for u in (*self._rows.prompts, *more) if u.prefix]
+        prefixes = [*self._prefixes.values(), *using]
+        return sum({id(p): p.cache.size for p in prefixes}.values())
+
+    def _drop_prefixes(self, size: int) -> None:
+        """Drop the prefixes unused for longest, to keep another one of so many places."""
+        while self._prefixes and (
+            len(self._prefixes) >= PREFIXES
+            or sum(p.cache.size for p in self._prefixes.values()) + size > PREFIX_SHARE * self._cache_limit
+        ):
+            self._prefixes.popitem(last=False)
 
     def _forward(
         self,
@@ -270,7 +311,7 @@ class HfEngine:
         """
         self.adapter_cache.assign(adapters, forward_pass.rows)
         count = tokens.shape[1] if wanted is None else len(wanted)
-        if wanted is not None and count < TILE:
+        if self.exact and wanted is not None and count < TILE:
             wanted = torch.cat([wanted, wanted[:1].expand(TILE - count)])
         self._wanted = wanted
         logits: torch.Tensor = self.model(
@@ -290,8 +331,9 @@ class HfEngine:
         remaining: dict[int, PromptGroup] = {}
         for prompt, request in self._in_flight.values():
             restarted = PromptGroup(prompt.task, [], prompt.ids, prompt.shared, prompt.adapter)
+            restarted.answers = prompt.answers
             remaining.setdefault(id(prompt), restarted).requests.append(request)
-        self._rows, self._in_flight = Rows(self.device), {}
+        self._in_flight = {}
         self._prefixes.clear()
         self._waiting.extendleft(reversed(list(remaining.values())))
         if self.batch == 1:
@@ -301,5 +343,6 @@ class HfEngine:
                 "use a bfloat16 base, or lower benchmarks.*.max_tokens",
             )
         self.batch, self._cache_limit = self.batch // 2, self._cache_limit // 2
+        self._rows = self._no_rows()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

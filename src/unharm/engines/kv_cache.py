@@ -27,8 +27,11 @@ leftover key behind them is never read. The example is checked by
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
+
+from unharm.core.models.transfer import together
 
 TILE = 16
 """Round the lengths of prompts up to a multiple of this, and give no matrix product fewer rows. Matrix
@@ -45,29 +48,55 @@ def round_up(number: int, size: int = TILE) -> int:
 class KeyValueCache:
     """Keys and values per layer, each [rows, key heads, places, width]. Grows when needed.
 
+    Args:
+        limit: Most places of all rows together, unless a single call of `reserve` asks for more; None for
+            no limit.
+
     Attributes:
         layers: The pair of keys and values of every layer that has written.
         rows: Number of rows allocated.
         places: Number of places allocated per row.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.rows = self.places = 0
+        self.limit = limit
+
+    @property
+    def size(self) -> int:
+        """Number of places of all rows together."""
+        return self.rows * self.places
 
     def reserve(self, rows: int, places: int) -> None:
-        """Make room for so many rows and places. What is cached stays."""
-        if rows <= self.rows and places <= self.places:
-            return
-        self.rows = max(self.rows, rows, min(2 * self.rows, rows + 256))
-        self.places = max(self.places, round_up(places, BLOCK))
-        for layer, pair in self.layers.items():
-            self.layers[layer] = (self._grown(pair[0]), self._grown(pair[1]))
+        """Make room for so many rows and places. What is cached in them stays.
 
-    def _grown(self, old: torch.Tensor) -> torch.Tensor:
-        """Return a larger tensor with the same beginning."""
+        Rows and places beyond are given up where they would exceed the limit: few long rows may follow many
+        short ones.
+        """
+        limit = 1 << 60 if self.limit is None else self.limit
+        if rows <= self.rows and places <= self.places and self.size <= limit:
+            return
+        places = round_up(places, BLOCK)
+        ample = max(self.rows, rows, min(2 * self.rows, rows + 256))
+        wide = max(self.places, places)
+        if rows * wide <= limit:
+            self.rows, self.places = min(ample, limit // wide), wide
+        else:
+            self.rows, self.places = max(rows, min(ample, limit // places)), places
+        for layer, pair in self.layers.items():
+            self.layers[layer] = (self._resized(pair[0]), self._resized(pair[1]))
+
+    def clear(self) -> None:
+        """Give up all rows."""
+        self.layers.clear()
+        self.rows = self.places = 0
+
+    def _resized(self, old: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of the new size with the same beginning."""
         new = old.new_zeros(self.rows, old.shape[1], self.places, old.shape[3])
-        new[: old.shape[0], :, : old.shape[2]] = old
+        rows, places = min(self.rows, old.shape[0]), min(self.places, old.shape[2])
+        new[:rows, :, :places] = old[:rows, :, :places]
         return new
 
     def layer_tensors(
@@ -86,7 +115,8 @@ class KeyValueCache:
         """Copy the first `places` places of the rows `sources` to the rows `targets`."""
         for pair in self.layers.values():
             for held in pair:
-                held[targets, :, :places] = held[sources, :, :places]
+                part = held[:, :, :places]
+                part.index_copy_(0, targets, part.index_select(0, sources))
 
 
 @dataclass(frozen=True)
@@ -113,6 +143,8 @@ class ForwardPass:
         places: Number of own places to attend to; a multiple of `BLOCK`.
         offsets: Length of the prefix of each row [count].
         groups: Prefixes, each with the rows that begin with it.
+        exact: Whether no number of a row may depend on the other rows, bit by bit. That takes several times
+            as many operations, so the default is a CPU alone.
     """
 
     cache: KeyValueCache
@@ -124,7 +156,14 @@ class ForwardPass:
     places: int
     offsets: torch.Tensor
     groups: list[tuple[Prefix, torch.Tensor]]
-    _masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+    exact: bool | None = None
+    _masks: dict[int | None, torch.Tensor] = field(default_factory=dict, init=False)
+    _biases: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict, init=False)
+    _targets: tuple[torch.Tensor, torch.Tensor] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.exact is None:
+            self.exact = self.starts.device.type == "cpu"
 
     @property
     def count(self) -> int:
@@ -149,10 +188,12 @@ class ForwardPass:
         Returns:
             Keys and values of all own places [count, key heads, places, width].
         """
-        places = self.starts[self.rows] + self.queries
+        if self._targets is None:
+            self._targets = self.first + self.rows, self.starts[self.rows] + self.queries
+        rows, places = self._targets
         stored = []
         for cached, new in zip(self.cache.layer_tensors(layer, key, value), (key, value), strict=True):
-            cached[self.first + self.rows, :, places] = new[0].transpose(0, 1)
+            cached[rows, :, places] = new[0].transpose(0, 1)
             stored.append(cached[self.first : self.first + self.count, :, : self.places])
         return stored[0], stored[1]
 
@@ -180,6 +221,16 @@ class ForwardPass:
             self._masks[window] = mask[:, None, None]
         return self._masks[window]
 
+    def bias(self, window: int | None, group: int, dtype: torch.dtype) -> torch.Tensor:
+        """Return what to add to scores [count, 1, group · length, places]: 0, or minus infinity for own
+        places that a query must not see. With one query a row, one line serves the whole group."""
+        lines = 1 if self.length == 1 else group
+        if (window, lines) not in self._biases:
+            hidden = self.causal_mask(window).expand(-1, -1, lines, -1, -1).flatten(2, 3)
+            zeros = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+            self._biases[window, lines] = zeros.masked_fill_(hidden, -torch.inf)
+        return self._biases[window, lines]
+
     def window_mask(self, members: torch.Tensor, prefix: Prefix, window: int) -> torch.Tensor:
         """Return the places of a prefix that are outside the sliding window of its members [members, 1, 1,
         length, places]."""
@@ -195,6 +246,7 @@ def prompt_pass(
     texts: list[list[int]],
     offsets: torch.Tensor,
     groups: list[tuple[Prefix, torch.Tensor]],
+    exact: bool | None = None,
 ) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
     """Return the pass that reads whole texts into the rows from `first` on.
 
@@ -207,24 +259,21 @@ def prompt_pass(
         texts: Token ids of each text, without its prefix.
         offsets: Length of the prefix of each text [texts].
         groups: Prefixes, each with the texts that begin with it, counted from `first`.
+        exact: See `ForwardPass`; by default on a CPU alone.
 
     Returns:
         The pass, its tokens [1, tokens], and the place of each text's last token among them [texts].
     """
-    sizes = torch.tensor([len(text) for text in texts])
-    rows = torch.repeat_interleave(torch.arange(len(texts)), sizes)
-    queries = torch.cat([torch.arange(size) for size in sizes.tolist()])
-    tokens = torch.tensor([token for text in texts for token in text])
-    last = sizes.cumsum(0) - 1
-    missing = TILE - len(tokens)
-    if missing > 0:
-        rows, queries, tokens = (
-            torch.cat([x, x[last[:1]].expand(missing)]) for x in (rows, queries, tokens)
-        )
-    length, longest = round_up(int(sizes.max())), round_up(int(sizes.max()), BLOCK)
-    device = offsets.device
+    sizes = [len(text) for text in texts]
+    last = [end - 1 for end in accumulate(sizes)]
+    order = [*range(sum(sizes)), *[last[0]] * max(0, TILE - sum(sizes))]
+    row_of = [row for row, size in enumerate(sizes) for _ in range(size)]
+    number_of = [number for size in sizes for number in range(size)]
+    token_of = [token for text in texts for token in text]
+    columns = [[numbers[place] for place in order] for numbers in (row_of, number_of, token_of)]
+    rows, queries, tokens, ends = together([*columns, last], offsets.device)
     forward_pass = ForwardPass(
-        cache, first, rows.to(device), queries.to(device), length, torch.zeros_like(offsets), longest,
-        offsets, groups,
+        cache, first, rows, queries, round_up(max(sizes)), torch.zeros_like(offsets),
+        round_up(max(sizes), BLOCK), offsets, groups, exact,
     )  # fmt: skip
-    return forward_pass, tokens[None].to(device), last.to(device)
+    return forward_pass, tokens[None], ends

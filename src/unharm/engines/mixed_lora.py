@@ -30,6 +30,7 @@ from torch import nn
 
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import configuration, read_weights
+from unharm.core.models.transfer import column
 from unharm.core.models.transformers import replace_module
 from unharm.engines.kv_cache import TILE, round_up
 
@@ -128,6 +129,8 @@ class MixedLinear(nn.Module):
         out: torch.Tensor = self.base(x)
         if self.row_mask is None or self.a is None or self.b is None:
             return out
+        if x.dtype == self.a.dtype:
+            return out + ((x @ self.a) * self.row_mask) @ self.b
         inner = (x.to(self.a.dtype) @ self.a) * self.row_mask
         return (out + inner @ self.b).to(out.dtype)
 
@@ -146,12 +149,13 @@ class AdapterMixer:
         self.adapters: dict[str, Adapter] = {}
         self.modules: dict[str, MixedLinear] = {}
         self.spans: dict[str, list[tuple[int, int]]] = {}
+        self._assigned: tuple[list[str], torch.Tensor] | None = None
 
     def use(self, adapters: dict[str, Adapter]) -> None:
         """Put these adapters, and no others, on the modules of the base."""
         if list(adapters) == list(self.adapters):
             return
-        self.adapters = adapters
+        self.adapters, self._assigned = adapters, None
         adapted = {m for adapter in adapters.values() for m in adapter.pairs}
         for name in sorted(set(self.modules) - adapted):
             replace_module(self.model, name, self.modules.pop(name).base)
@@ -177,8 +181,11 @@ class AdapterMixer:
             names: Adapter of each row; empty for the plain base.
             rows: Row of each token [tokens].
         """
+        if self._assigned and self._assigned[0] == names and self._assigned[1] is rows:
+            return  # the same rows as in the last pass
+        self._assigned = list(names), rows
         order = {name: number for number, name in enumerate(self.adapters)}
-        numbers = torch.tensor([order[n] if n else -1 for n in names], device=rows.device)
+        numbers = column([order[n] if n else -1 for n in names], rows.device)
         any_adapter = any(names)
         masks: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         for name, module in self.modules.items():
@@ -187,8 +194,8 @@ class AdapterMixer:
                 continue
             spans = tuple(self.spans[name])
             if spans not in masks:
-                owner = torch.full((max(TILE, spans[-1][1]),), -2)
+                owner = [-2] * max(TILE, spans[-1][1])
                 for number, (start, end) in enumerate(spans):
-                    owner[start:end] = number
-                masks[spans] = (numbers[:, None] == owner.to(rows.device)).float()[rows]
+                    owner[start:end] = [number] * (end - start)
+                masks[spans] = (numbers[:, None] == column(owner, rows.device)).float()[rows]
             module.row_mask = masks[spans]

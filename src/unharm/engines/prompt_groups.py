@@ -21,6 +21,7 @@ class PromptGroup:
         shared: How many tokens at its beginning are a prefix shared with other prompts.
         adapter: Folder of the adapter; empty for the plain base.
         prefix: The cached prefix, once computed.
+        answers: Token ids of prompt and answer together, of each answer asked for.
         options: Probabilities of the answers asked for, once computed.
         reason: Why the prompt cannot be completed.
     """
@@ -31,6 +32,7 @@ class PromptGroup:
     shared: int
     adapter: str
     prefix: Prefix | None = None
+    answers: list[list[int]] = field(default_factory=list)
     options: tuple[float, ...] = ()
     reason: str = ""
 
@@ -40,9 +42,14 @@ class PromptGroup:
         return self.ids[self.shared :]
 
     @property
-    def max_cached_tokens(self) -> int:
-        """Most own tokens in the cache, should all samples differ at once."""
-        return len(self.requests) * (len(self.ids) - self.shared + self.task.sampling.max_tokens)
+    def option_rows(self) -> list[tuple[int, ...]]:
+        """The rows that read the answers: their tokens after the prefix but the last, each once."""
+        return list(dict.fromkeys(tuple(ids[self.shared : -1]) for ids in self.answers))
+
+    @property
+    def max_length(self) -> int:
+        """Most own tokens of one of its rows in the cache."""
+        return len(self.ids) - self.shared + self.task.sampling.max_tokens
 
 
 @dataclass

@@ -25,10 +25,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from unharm.core.models.transfer import column, to_device, together
 from unharm.engines.kv_cache import BLOCK, TILE, ForwardPass, KeyValueCache, Prefix, prompt_pass, round_up
 from unharm.engines.prompt_groups import PromptGroup, Sample
 from unharm.engines.requests import Request, Sampling
-from unharm.engines.sampling import pick
+from unharm.engines.sampling import pick, pick_on_device
 
 Finished = tuple[Sample, str]
 """A finished sample, and why it ended: `end`, `length` or `stop`."""
@@ -36,6 +37,11 @@ Finished = tuple[Sample, str]
 
 class Rows:
     """The rows that are being continued: rows 0 to `count` of the cache.
+
+    Args:
+        device: Where the cache is.
+        limit: Most places of the cache; None for no limit.
+        exact: See `ForwardPass`; by default on a CPU alone.
 
     Attributes:
         cache: Keys and values of all rows.
@@ -45,14 +51,16 @@ class Rows:
         samples: All samples in progress.
     """
 
-    def __init__(self, device: torch.device):
-        self.cache = KeyValueCache()
+    def __init__(self, device: torch.device, limit: int | None = None, exact: bool | None = None):
+        self.cache = KeyValueCache(limit)
         self.device = device
+        self.exact = device.type == "cpu" if exact is None else exact
         self.prompts: list[PromptGroup] = []
         self.lengths: list[int] = []
         self.tokens: list[int] = []
         self.samples: list[Sample] = []
         self._prefix_groups: tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]] | None = None
+        self._numbers = torch.arange(0, device=device)
 
     @property
     def count(self) -> int:
@@ -60,9 +68,25 @@ class Rows:
         return len(self.prompts)
 
     @property
-    def max_cached_tokens(self) -> int:
-        """Most own tokens in the cache, should all samples differ and run to their end."""
-        return sum(len(s.prompt.suffix) + s.prompt.task.sampling.max_tokens for s in self.samples)
+    def longest(self) -> int:
+        """Most own tokens of a row at its end."""
+        return max((u.max_length for u in self.prompts), default=0)
+
+    def _padded(self, rows: int) -> int:
+        """Return the number of rows of a pass over so many. Those beyond are padding."""
+        return max(rows, TILE) if self.exact else rows
+
+    def cap(self, limit: int) -> None:
+        """Give up places of the cache beyond a limit that no row needs, and keep to the limit."""
+        self.cache.limit = limit
+        if self.cache.size > limit and not self.count:
+            self.cache.clear()
+        elif self.cache.size > limit:
+            self._reserve(self._padded(self.count))
+
+    def _reserve(self, rows: int) -> None:
+        """Make room for so many rows of the longest prompt."""
+        self.cache.reserve(rows, self.longest)
 
     def add(self, prompts: list[PromptGroup]) -> tuple[ForwardPass, torch.Tensor, torch.Tensor]:
         """Add prompts as new rows.
@@ -80,27 +104,30 @@ class Rows:
             self.tokens.append(0)
             for request in prompt.requests:
                 self.samples.append(Sample(prompt, request, row, _draws(request, prompt.task.sampling)))
-        most = max(len(u.suffix) + u.task.sampling.max_tokens for u in prompts)
-        self.cache.reserve(max(self.count, TILE), most)
+        self._reserve(self._padded(self.count))
         self._prefix_groups = None
         offsets, groups = self._prefixes(first, self.count)
-        return prompt_pass(self.cache, first, [u.suffix for u in prompts], offsets, groups)
+        return prompt_pass(self.cache, first, [u.suffix for u in prompts], offsets, groups, self.exact)
 
     def next_pass(self) -> tuple[ForwardPass, torch.Tensor]:
         """Return the pass that reads the next token of every row, and these tokens [1, rows].
 
-        There are at least `TILE` rows; those beyond `count` are padding.
+        An exact pass has at least `TILE` rows; those beyond `count` are padding.
         """
-        row_count = max(self.count, TILE)
-        padding = row_count - self.count
+        row_count = self._padded(self.count)
+        padding = [0] * (row_count - self.count)
         places = round_up(max(self.lengths) + 1, BLOCK)
-        self.cache.reserve(row_count, places)
-        starts = torch.tensor(self.lengths + [0] * padding, device=self.device)
-        tokens = torch.tensor([self.tokens + [0] * padding], device=self.device)
+        self._reserve(row_count)
+        starts, tokens = together([self.lengths + padding, self.tokens + padding], self.device)
         if self._prefix_groups is None:
             self._prefix_groups = self._prefixes(0, row_count)
-        numbers, zeros = torch.arange(row_count, device=self.device), torch.zeros_like(starts)
-        return ForwardPass(self.cache, 0, numbers, zeros, 1, starts, places, *self._prefix_groups), tokens
+        if len(self._numbers) != row_count:
+            self._numbers = torch.arange(row_count, device=self.device)
+        forward_pass = ForwardPass(
+            self.cache, 0, self._numbers, torch.zeros_like(starts), 1, starts, places, *self._prefix_groups,
+            self.exact,
+        )  # fmt: skip
+        return forward_pass, tokens[None]
 
     def _prefixes(self, first: int, last: int) -> tuple[torch.Tensor, list[tuple[Prefix, torch.Tensor]]]:
         """Return the prefix length of each row, and the rows of every prefix, counted from `first`."""
@@ -110,8 +137,8 @@ class Rows:
             if prompt.prefix is not None:
                 members.setdefault(id(prompt.prefix), (prompt.prefix, []))[1].append(row)
                 offsets[row] = prompt.prefix.length
-        groups = [(p, torch.tensor(rows, device=self.device)) for p, rows in members.values()]
-        return torch.tensor(offsets, device=self.device), groups
+        groups = [(p, column(rows, self.device)) for p, rows in members.values()]
+        return column(offsets, self.device), groups
 
     def adapters(self, first: int, last: int) -> list[str]:
         """Return the adapter of each row. Padding rows have no adapter."""
@@ -156,10 +183,15 @@ class Rows:
         settings = np.array(
             [[s.temperature, s.top_p] for s in samplings] + [[0.0, 1.0]] * padding, dtype=np.float64
         )
+        rows = [s.row - first for s in samples]
+        draws = np.array([s.draws[len(s.tokens)] for s in samples])
+        if not self.exact:
+            return pick_on_device(logits, settings, rows, draws)
         temperatures, top_p = torch.from_numpy(settings).to(self.device).unbind(1)
-        rows = torch.tensor([s.row - first for s in samples], device=self.device)
-        draws = torch.from_numpy(np.array([s.draws[len(s.tokens)] for s in samples])).to(self.device)
-        drawn_tokens: list[int] = pick(logits.float(), temperatures, top_p, rows, draws).tolist()
+        drawn_tokens: list[int] = pick(
+            logits.float(), temperatures, top_p, column(rows, self.device),
+            to_device(torch.from_numpy(draws), self.device),
+        ).tolist()  # fmt: skip
         return drawn_tokens
 
     def _split_rows(self, samples: list[Sample], first: int) -> None:
@@ -216,8 +248,8 @@ class Rows:
     def _drop_last(self, gaps: set[int]) -> None:
         """Remove the last row."""
         gaps.discard(self.count - 1)
-        for column in (self.prompts, self.lengths, self.tokens):
-            column.pop()
+        for entries in (self.prompts, self.lengths, self.tokens):
+            entries.pop()
 
     def _copy_entry(self, source: int, target: int, members: list[Sample]) -> None:
         """Make row `target` an entry like `source`, followed by `members`. The cache is copied later."""
@@ -236,9 +268,9 @@ class Rows:
         """Copy cached rows: (source, target) of each."""
         if not moves:
             return
-        sources, targets = (torch.tensor(x, device=self.device) for x in zip(*moves, strict=True))
         places = max(self.lengths[target] for _, target in moves if target < self.count)
-        self.cache.reserve(int(targets.max()) + 1, places)
+        self._reserve(max(self.count, *(max(move) + 1 for move in moves)))
+        sources, targets = together(list(zip(*moves, strict=True)), self.device)
         self.cache.copy_rows(sources, targets, places)
 
 

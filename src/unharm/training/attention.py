@@ -29,7 +29,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from unharm.core.errors import UserError
-from unharm.core.models.transformers import check_arguments
+from unharm.core.models.transformers import check_arguments, unplanned_attention
 from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
 from unharm.training.tokens import Tokens
 
@@ -81,7 +81,7 @@ def tree_attention(
         k = flat_key.index_select(0, key_places.flatten()).view(*key_places.shape, width)
         v = flat_value.index_select(0, key_places.flatten()).view(*key_places.shape, width)
         bias = bucket.bias(query.dtype, sliding_window)
-        if softcap is None and q.is_cuda:
+        if softcap is None and fused_kernels(q):
             out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
         else:  # on a CPU the backward pass of the fused kernel is slower than this
             scores = (q * scale) @ k.transpose(2, 3).contiguous()
@@ -91,6 +91,11 @@ def tree_attention(
         outputs.append(out.reshape(-1, width))
     out = torch.cat(outputs).index_select(0, packed.outputs(heads))
     return out.view(rows, length, heads, width), None
+
+
+def fused_kernels(query: torch.Tensor) -> bool:
+    """Return whether to attend with torch's fused kernels."""
+    return query.is_cuda
 
 
 AttentionInterface.register(NAME, tree_attention)
@@ -104,7 +109,8 @@ def packing(model: Any) -> Iterator[None]:
     head = model.get_output_embeddings()
     hooks = [head.register_forward_pre_hook(lambda _, x: (_contiguous(x[0]),)), *_trim_last_layer(model)]
     try:
-        yield
+        with unplanned_attention():
+            yield
     finally:
         for hook in hooks:
             hook.remove()

@@ -23,10 +23,9 @@ class Checkpoints:
     seconds: float
     _last: float = field(default_factory=time.monotonic)
 
-    def write_if_due(self, state: TrainingState) -> None:
-        """Write the state if the last checkpoint is `seconds` old."""
-        if time.monotonic() - self._last >= self.seconds:
-            self.write(state)
+    def due(self) -> bool:
+        """Return whether the last checkpoint is `seconds` old."""
+        return time.monotonic() - self._last >= self.seconds
 
     def write(self, state: TrainingState) -> None:
         """Write the state and remove all but the last checkpoints of the stack."""

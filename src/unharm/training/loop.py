@@ -8,29 +8,29 @@ depend on the other adapters of the stack, up to rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import torch
 
-from unharm.core.draws import rank
 from unharm.core.errors import UserError
+from unharm.core.models.transfer import Readback, to_device
 from unharm.core.models.transformers import out_of_memory
 from unharm.training.attention import label_logits
+from unharm.training.dropout import Draw
 from unharm.training.loss import label_losses, per_adapter
-from unharm.training.optimiser import adamw_step, linear_rate
+from unharm.training.optimiser import adamw_step
 from unharm.training.prefix_tree import WeightedExample, pack
+from unharm.training.schedule import PreparedStep, Schedule, label_count, prepared_steps, split_rows
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import CURVE_POINTS, AdapterJob, TrainingState, steps_per_epoch
+from unharm.training.state import CURVE_POINTS, AdapterJob, TrainingState
 from unharm.training.tokens import Tokens
 
 DIVERGED = 2.0
 """Treat training as diverged when the loss exceeds this multiple of log(vocabulary size)."""
-
-MicroBatches = list[list[Tokens]]
 
 
 class OutOfMemory(Exception):
@@ -43,13 +43,16 @@ class TrainingCallbacks:
 
     Attributes:
         step: Called after every optimiser step with the numbers of examples and computed tokens.
-        save: Called with the state whenever it may be stored.
+        save: Called with the state whenever it may be stored and `save_due` says so.
+        save_due: Returns whether to call `save`. The losses up to then are read first, which makes the
+            processor wait for an accelerator.
         point: Called with the adapter's number, `train` or `valid`, the optimiser steps done, and a loss.
         say: Called with messages for the user.
     """
 
     step: Callable[[int, int], None] = lambda examples, tokens: None
-    save: Callable[[TrainingState], None] = lambda state: None
+    save: Callable[[TrainingState], None] | None = None
+    save_due: Callable[[], bool] = lambda: True
     point: Callable[[int, str, int, float], None] = lambda adapter, curve, steps, loss: None
     say: Callable[[str], None] = lambda text: None
 
@@ -61,6 +64,7 @@ def train_stack(
     recipe: Recipe,
     row_tokens: int,
     callbacks: TrainingCallbacks,
+    ahead: bool | None = None,
 ) -> None:
     """Train all adapters of `state` to their end. `state.best` then holds the final weights.
 
@@ -74,6 +78,8 @@ def train_stack(
         recipe: How to train.
         row_tokens: Most tokens of one row of a forward pass. A step with more takes several passes.
         callbacks: What to call during training.
+        ahead: Whether to prepare the next step in a thread, and to read losses one step late, so that an
+            accelerator never waits for the processor. By default where there is one.
 
     Raises:
         OutOfMemory: A step does not fit. `state` is the one before the step.
@@ -81,25 +87,22 @@ def train_stack(
     """
     stack.weights.copy_(state.weights)
     state.move_to(stack.weights)
-    per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
-    training = StackTraining(stack, state, jobs, recipe, per_epoch, row_tokens, callbacks)
+    if ahead is None:
+        ahead = stack.weights.device.type != "cpu"
+    schedule = Schedule(jobs, recipe, row_tokens, stack.weights.device, stage=ahead)
+    training = StackTraining(stack, state, jobs, recipe, schedule, callbacks, ahead)
     for epoch in range(state.epoch, recipe.epochs):
-        steps = [steps_of(job, recipe, epoch) for job in jobs]
-        while state.step < max(per_epoch):
-            groups = [
-                adapter_steps[state.step] if state.step < len(adapter_steps) and not curve.stopped else []
-                for adapter_steps, curve in zip(steps, state.curves, strict=True)
-            ]
-            with _translate_out_of_memory(len(jobs)):
-                tokens = training.step(groups)
-            state.step += 1
-            callbacks.step(sum(len(batch) for group in groups for batch in group), tokens)
-            if state.step < max(per_epoch):
-                callbacks.save(state)
-        with _translate_out_of_memory(len(jobs)):
-            training.end_epoch()
+        first = state.step
+        with prepared_steps(schedule, epoch, first, training.running, ahead) as steps:
+            for step in steps:
+                within_memory(training, partial(training.step, step))
+                state.step += 1
+                callbacks.step(step.examples, step.tokens)
+                if state.step < schedule.longest:
+                    training.save_if_due()
+        within_memory(training, training.end_epoch)
         state.epoch, state.step = epoch + 1, 0
-        callbacks.save(state)
+        training.save_if_due()
 
 
 def initial_state(stack: Stack, jobs: list[AdapterJob]) -> TrainingState:
@@ -108,116 +111,113 @@ def initial_state(stack: Stack, jobs: list[AdapterJob]) -> TrainingState:
     return TrainingState.begin([j.key for j in jobs], torch.stack(weights).to(stack.weights))
 
 
-def steps_of(job: AdapterJob, recipe: Recipe, epoch: int) -> list[MicroBatches]:
-    """Return the steps of one epoch, each a list of micro-batches.
-
-    The order depends on seed, epoch and example (or its source) alone, so adapters that share examples see
-    them in the same order.
-    """
-    by_source = recipe.order == "argument"
-
-    def place(tokens: Tokens) -> str:
-        return rank(job.seed, f"{epoch}/{tokens.source if by_source else tokens.example_id}")
-
-    order = sorted(job.train, key=place)
-    micro = [order[i : i + recipe.batch] for i in range(0, len(order), recipe.batch)]
-    return [micro[i : i + recipe.accumulate] for i in range(0, len(micro), recipe.accumulate)]
-
-
-@dataclass(frozen=True)
+@dataclass
 class StackTraining:
-    """The training of one stack. `per_epoch` are the optimiser steps of each adapter."""
+    """The training of one stack.
+
+    Attributes:
+        late: Whether the losses of a step are read after the next one has begun.
+    """
 
     stack: Stack
     state: TrainingState
     jobs: list[AdapterJob]
     recipe: Recipe
-    per_epoch: list[int]
-    row_tokens: int
+    schedule: Schedule
     callbacks: TrainingCallbacks
+    late: bool
+    _unread: tuple[PreparedStep, Readback] | None = None
+
+    def __post_init__(self) -> None:
+        self._alive = to_device(torch.tensor(self.running()), self.stack.weights.device)
 
     @property
     def loss_limit(self) -> float:
         """The loss in nats above which training counts as diverged."""
         return DIVERGED * math.log(self.stack.model.config.get_text_config().vocab_size)
 
-    def step(self, groups: list[MicroBatches]) -> int:
-        """Do one optimiser step of every adapter that has micro-batches.
+    def running(self) -> list[bool]:
+        """Return of each adapter whether it is still trained, as far as losses were read."""
+        return [not curve.stopped for curve in self.state.curves]
+
+    def step(self, step: PreparedStep) -> None:
+        """Do one optimiser step of every adapter that has examples in it.
 
         The loss of a step is the mean over micro-batches of the mean over their label tokens.
-
-        Args:
-            groups: The micro-batches of each adapter; empty for one that has finished its epoch.
-
-        Returns:
-            The number of tokens computed.
         """
-        stack, state, adapters = self.stack, self.state, len(self.jobs)
+        stack, adapters = self.stack, len(self.jobs)
         stack.grads.zero_()
-        objective = torch.zeros(adapters, dtype=torch.float64, device=stack.weights.device)
-        losses, tokens = objective.clone(), 0
-        parts = [split_rows(_weighted(group), self.row_tokens) for group in groups]
-        for number, rows in enumerate(zip_longest(*parts, fillvalue=[])):
-            packed = pack(rows).to(objective.device)
-            draw = (state.epoch, state.step, number)
-            stack.set_dropout([j.seed for j in self.jobs], draw, packed.ids.shape[1], packed.predictors)
+        sums = torch.zeros(2, adapters, dtype=torch.float64, device=stack.weights.device)
+        objective, losses = sums
+        for number, batch in enumerate(step.passes):
+            packed = batch.to(sums.device)
+            draw = (step.epoch, step.number, number)
+            seeds = tuple(job.seed for job in self.jobs)
+            stack.set_dropout(Draw(seeds, draw, packed.ids.shape[1], packed.predictors))
             each = label_losses(label_logits(stack.model, packed), packed)
             (each * packed.label_weight).sum().backward()
             objective += per_adapter((each * packed.label_weight).detach(), packed, adapters)
             losses += per_adapter(each.detach(), packed, adapters)
-            tokens += packed.tokens
-        self._update(groups, objective)
-        labels = [sum(_label_count(batch) for batch in group) for group in groups]
-        self._record(groups, objective.tolist(), losses.tolist(), labels)
-        return tokens
+        self._update(step, objective)
+        unread = step, Readback(sums)
+        self.read_losses()
+        self._unread = unread
+        if not self.late:
+            self.read_losses()
 
-    def _update(self, groups: list[MicroBatches], objective: torch.Tensor) -> None:
-        """Apply AdamW to the adapters that have micro-batches, a loss below the limit and finite gradients.
+    def _update(self, step: PreparedStep, objective: torch.Tensor) -> None:
+        """Apply AdamW to the adapters that have examples, a loss below the limit and finite gradients.
 
-        The objective of an adapter with gradients that are not finite is set to NaN, so that `_record`
-        stops it.
+        The objective of an adapter with gradients that are not finite is set to NaN, so that `read_losses`
+        stops it. Its weights stay as they are from then on.
         """
-        state, stack, device = self.state, self.stack, objective.device
-        limit = self.loss_limit
-        trainable = (objective < limit) & stack.grads.isfinite().all(dim=1)
-        objective[~trainable & objective.isfinite() & (objective < limit)] = torch.nan
-        done = [state.epoch * epoch_steps + state.step for epoch_steps in self.per_epoch]
-        rates = [
-            linear_rate(self.recipe.lr, n, self.recipe.epochs * epoch_steps) if group else 0.0
-            for n, epoch_steps, group in zip(done, self.per_epoch, groups, strict=True)
-        ]
+        state, stack = self.state, self.stack
+        below = objective < self.loss_limit
+        trainable = below & stack.grads.isfinite().all(dim=1)
+        objective.masked_fill_(below & ~trainable, torch.nan)
+        steps, rates, has_examples = step.schedule.to(objective.device, non_blocking=True).unbind()
+        active = has_examples > 0
+        still_alive = self._alive & (trainable | ~active)
         adamw_step(
             stack.weights,
             stack.grads,
             state.first,
             state.second,
-            steps=torch.tensor(done, device=device) + 1,
-            rates=torch.tensor(rates, dtype=torch.float64, device=device),
+            steps=steps,
+            rates=rates,
             weight_decay=self.recipe.weight_decay,
-            active=trainable & torch.tensor([bool(group) for group in groups], device=device),
+            active=trainable & active & self._alive,
         )
+        self._alive = still_alive
 
-    def _record(
-        self,
-        groups: list[MicroBatches],
-        objective: list[float],
-        losses: list[float],
-        labels: list[int],
-    ) -> None:
-        """Add the step to the curves. Stops adapters whose loss diverged or is not finite."""
-        state = self.state
-        for k, curve in enumerate(state.curves):
-            if not groups[k]:
+    def read_losses(self) -> None:
+        """Add the step whose losses are not read yet to the curves.
+
+        Stops adapters whose loss diverged or is not finite.
+        """
+        if self._unread is None:
+            return
+        (step, numbers), self._unread = self._unread, None
+        objective, losses = numbers.read()
+        for k, curve in enumerate(self.state.curves):
+            if not step.labels[k] or curve.stopped:
                 continue
             if not objective[k] < self.loss_limit:
                 problem = f"{objective[k]:.3g}" if math.isfinite(objective[k]) else "not a finite number"
-                self._stop(k, f"the loss is {problem} in epoch {state.epoch + 1}, step {state.step + 1}")
+                self._stop(k, f"the loss is {problem} in epoch {step.epoch + 1}, step {step.number + 1}")
                 continue
-            curve.add(losses[k], labels[k])
-            before, after = (CURVE_POINTS * (state.step + i) // self.per_epoch[k] for i in (0, 1))
+            curve.add(losses[k], step.labels[k])
+            per_epoch = self.schedule.per_epoch[k]
+            before, after = (CURVE_POINTS * (step.number + i) // per_epoch for i in (0, 1))
             if after > before:
-                curve.close_window(state.epoch * self.per_epoch[k] + state.step + 1)
+                curve.close_window(step.epoch * per_epoch + step.number + 1)
                 self.callbacks.point(k, "train", *curve.train[-1])
+
+    def save_if_due(self) -> None:
+        """Offer the state for storing."""
+        if self.callbacks.save is not None and self.callbacks.save_due():
+            self.read_losses()
+            self.callbacks.save(self.state)
 
     def _stop(self, k: int, why: str) -> None:
         """Stop an adapter and say why."""
@@ -229,7 +229,8 @@ class StackTraining:
 
         Without validation examples the last epoch counts as the best.
         """
-        current = validation_losses(self.stack, [j.valid for j in self.jobs], self.row_tokens)
+        self.read_losses()
+        current = validation_losses(self.stack, [j.valid for j in self.jobs], self.schedule.row_tokens)
         for k, (job, curve) in enumerate(zip(self.jobs, self.state.curves, strict=True)):
             if curve.stopped:
                 continue
@@ -241,36 +242,14 @@ class StackTraining:
                 self.state.best[k] = self.stack.weights[k]
             if job.valid:
                 curve.valid.append(current[k])
-                self.callbacks.point(k, "valid", (self.state.epoch + 1) * self.per_epoch[k], current[k])
-
-
-def _label_count(batch: list[Tokens]) -> int:
-    """Return the number of label tokens in a batch."""
-    return sum(len(t.ids) - t.start for t in batch)
-
-
-def _weighted(group: MicroBatches) -> list[WeightedExample]:
-    """Weight examples so that the loss is the mean over micro-batches of their mean over labels."""
-    return [WeightedExample(t, 1 / _label_count(batch) / len(group)) for batch in group for t in batch]
-
-
-def split_rows(examples: list[WeightedExample], row_tokens: int) -> list[list[WeightedExample]]:
-    """Split the examples of one adapter into rows of at most `row_tokens` tokens, in order."""
-    rows: list[list[WeightedExample]] = []
-    tokens_left = 0
-    for example in examples:
-        size = len(example.tokens.ids)
-        if size > tokens_left or not rows:
-            rows.append([])
-            tokens_left = row_tokens
-        rows[-1].append(example)
-        tokens_left -= size
-    return rows
+                self.callbacks.point(
+                    k, "valid", (self.state.epoch + 1) * self.schedule.per_epoch[k], current[k]
+                )
 
 
 def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -> list[float]:
     """Return the mean cross-entropy per label token of each adapter on its own set; 0 for an empty set."""
-    stack.set_dropout([], (), 0, 0)
+    stack.set_dropout(None)
     totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
     with torch.inference_mode():
         parts = [split_rows([WeightedExample(t, 1.0) for t in batch], row_tokens) for batch in sets]
@@ -279,21 +258,27 @@ def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -
             totals += per_adapter(
                 label_losses(label_logits(stack.model, packed), packed), packed, len(sets)
             )
-    return [total / max(1, _label_count(batch)) for total, batch in zip(totals.tolist(), sets, strict=True)]
+    return [total / max(1, label_count(batch)) for total, batch in zip(totals.tolist(), sets, strict=True)]
 
 
-@contextmanager
-def _translate_out_of_memory(adapters: int) -> Iterator[None]:
-    """Turn memory errors of torch into `OutOfMemory`, or into a `UserError` for a single adapter."""
+def within_memory(training: StackTraining, work: Callable[[], None]) -> None:
+    """Do some work. Turns memory errors into `OutOfMemory`, or into a `UserError` for a single adapter.
+
+    The error of torch is let go of before anything else happens: its traceback holds the graph of the
+    failed pass, and with it the memory that is needed to go on.
+    """
     try:
-        yield
+        work()
+        return
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-        if adapters > 1:
-            raise OutOfMemory from None
-        raise UserError(
-            "no memory to train a single adapter",
-            "training",
-            "lower training.row_tokens, set training.checkpointing: true, or use a bfloat16 base",
-        ) from None
+    training.stack.set_dropout(None)
+    training.read_losses()
+    if len(training.jobs) > 1:
+        raise OutOfMemory
+    raise UserError(
+        "no memory to train a single adapter",
+        "training",
+        "lower training.row_tokens, set training.checkpointing: true, or use a bfloat16 base",
+    )

@@ -42,7 +42,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
+from unharm.core.models.transfer import staged
 from unharm.training.tokens import Tokens
 
 BLOCKS_PER_BUCKET = 2
@@ -85,24 +87,30 @@ class Bucket:
     Attributes:
         queries: Places of the new tokens [blocks, q].
         keys: Places of the tokens on the example's path [blocks, k].
-        allowed: Whether a query may attend to a key [blocks, q, k].
-        distance: Position of the query minus that of the key [blocks, q, k], for sliding windows.
+        reach: Number of the last key that each query may attend to [blocks, q].
+        query_positions: Positions of the queries [blocks, q].
+        key_positions: Positions of the keys [blocks, k].
     """
 
     queries: Any
     keys: Any
-    allowed: Any
-    distance: Any
+    reach: Any
+    query_positions: Any
+    key_positions: Any
     _bias: dict[Any, Any] = field(default_factory=dict, init=False)
     _places: dict[tuple[int, int], tuple[Any, Any]] = field(default_factory=dict, init=False)
+
+    @property
+    def allowed(self) -> Any:
+        """Whether a query may attend to a key [blocks, q, k]."""
+        keys = torch.arange(self.keys.shape[1], device=self.keys.device)
+        return keys <= self.reach[:, :, None]
 
     def places(self, heads: int, key_heads: int) -> tuple[Any, Any]:
         """Return the places of queries [blocks, heads, q] and keys [blocks, heads, k] in rows × heads.
 
         Each key head is shared by `heads // key_heads` query heads.
         """
-        import torch
-
         if (heads, key_heads) not in self._places:
             head = torch.arange(heads, device=self.queries.device)[:, None]
             self._places[heads, key_heads] = (
@@ -113,12 +121,12 @@ class Bucket:
 
     def bias(self, dtype: Any, window: int | None) -> Any:
         """Return the attention bias [blocks, 1, q, k]: 0 where allowed, else minus infinity."""
-        import torch
-
         if (dtype, window) not in self._bias:
             allowed = self.allowed
-            if window is not None:
-                allowed = allowed & (self.distance < window)
+            if window is not None:  # padding keeps its only key
+                near = self.query_positions[:, :, None] - self.key_positions[:, None] < window
+                near[:, :, 0] |= self.reach == 0
+                allowed = allowed & near
             zero = torch.zeros((), dtype=dtype, device=allowed.device)
             self._bias[dtype, window] = torch.where(allowed, zero, -torch.inf).to(dtype)[:, None]
         return self._bias[dtype, window]
@@ -140,6 +148,7 @@ class PackedBatch:
         label_weight: Per label, its weight in the loss.
         label_adapter: Per label, the adapter (row) it belongs to.
         tokens: Number of tokens without padding.
+        joined: Where a staged batch has all its whole numbers; else None.
     """
 
     ids: Any
@@ -152,30 +161,49 @@ class PackedBatch:
     label_weight: Any
     label_adapter: Any
     tokens: int
+    joined: Any = None
     _outputs: dict[int, Any] = field(default_factory=dict, init=False)
 
     def outputs(self, heads: int) -> Any:
         """Return where each output [rows × length × heads] lies among those of all buckets."""
-        import torch
-
         if heads not in self._outputs:
             first, number, length = self.gather[:, :, None]
             head = torch.arange(heads, device=self.gather.device)
             self._outputs[heads] = (first * heads + head * length + number).flatten()
         return self._outputs[heads]
 
+    def staged(self, device: Any) -> PackedBatch:
+        """Return the batch with all its whole numbers in one block of memory, ready to be copied."""
+        joined = torch.cat([tensor.flatten() for tensor in self._whole_numbers()])
+        return self._with(staged(joined, device), staged(self.label_weight, device))
+
     def to(self, device: Any) -> PackedBatch:
-        """Return the batch on another device."""
+        """Return the batch on another device. Does not wait for the copy of a staged batch."""
+        if self.joined is None:
+            return self if self.ids.device == device else self.staged(device).to(device)
+        joined, weight = (x.to(device, non_blocking=True) for x in (self.joined, self.label_weight))
+        return self._with(joined, weight)
 
-        def move(x: Any) -> Any:
-            return x.to(device, non_blocking=True) if hasattr(x, "to") else x
+    def _whole_numbers(self) -> list[Any]:
+        """Return all tensors of whole numbers, in the order of a staged batch."""
+        whole = [self.ids, self.positions, self.gather, self.label_row, self.label, self.label_adapter]
+        return whole + [getattr(bucket, name) for bucket in self.buckets for name in _BUCKET]
 
-        buckets = [Bucket(*(move(getattr(b, n)) for n in _BUCKET)) for b in self.buckets]
-        fields = {n: move(v) for n, v in vars(self).items() if not n.startswith("_")}
-        return PackedBatch(**fields | {"buckets": buckets})
+    def _with(self, joined: Any, label_weight: Any) -> PackedBatch:
+        """Return the batch with the whole numbers of `joined`."""
+        own = self._whole_numbers()
+        parts = joined.split([tensor.numel() for tensor in own])
+        views = [part.view(tensor.shape) for part, tensor in zip(parts, own, strict=True)]
+        ids, positions, gather, label_row, label, label_adapter = views[:6]
+        size = len(_BUCKET)
+        buckets = [Bucket(*views[i : i + size]) for i in range(6, len(views), size)]
+        return PackedBatch(
+            ids, positions, buckets, gather, self.predictors, label_row, label, label_weight,
+            label_adapter, self.tokens, joined,
+        )  # fmt: skip
 
 
-_BUCKET = ("queries", "keys", "allowed", "distance")
+_BUCKET = ("queries", "keys", "reach", "query_positions", "key_positions")
 
 
 def common_prefix_length(first: array[int], second: array[int]) -> int:
@@ -219,8 +247,6 @@ def pack(rows: Sequence[Sequence[WeightedExample]]) -> PackedBatch:
 
     Tokens that predict a label stand at the end of each row, padding before them.
     """
-    import torch
-
     trees = [_build_tree(row) if row else _placeholder_tree() for row in rows]
     predicting = [np.unique(np.array([p for p, _, _ in t.labels], dtype=np.int64)) for t in trees]
     predictors = max(1, *map(len, predicting))
@@ -283,8 +309,6 @@ def _buckets(
 
 def _bucket(blocks: list[tuple[np.ndarray, np.ndarray]], positions: np.ndarray) -> Bucket:
     """Pad blocks (query places, key places) to one shape."""
-    import torch
-
     most_queries, most_keys = (max(len(block[i]) for block in blocks) for i in (0, 1))
     queries = np.zeros((len(blocks), most_queries), dtype=np.int64)
     keys = np.zeros((len(blocks), most_keys), dtype=np.int64)
@@ -293,7 +317,5 @@ def _bucket(blocks: list[tuple[np.ndarray, np.ndarray]], positions: np.ndarray) 
         queries[number], keys[number] = new_places[0], path[0]
         queries[number, : len(new_places)], keys[number, : len(path)] = new_places, path
         reach[number, : len(new_places)] = len(path) - len(new_places) + np.arange(len(new_places))
-    allowed = np.arange(most_keys) <= reach[:, :, None]
-    distance = positions[queries][:, :, None] - positions[keys][:, None, :]
-    distance[:, :, 0] = np.where(reach == 0, 0, distance[:, :, 0])  # padding keeps its only key
-    return Bucket(*(torch.from_numpy(x) for x in (queries, keys, allowed, distance)))
+    numbers = (queries, keys, reach, positions[queries], positions[keys])
+    return Bucket(*map(torch.from_numpy, numbers))

@@ -23,17 +23,17 @@ So one optimiser step on `weights` updates every matrix of every adapter. The ex
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import ALL_LINEAR, PUBLISHED_TARGETS, Lora
 from unharm.core.models.transformers import replace_module
+from unharm.training.dropout import Draw, Mask, counter_masks, host_masks
 
 
 class LoraDelta(torch.autograd.Function):
@@ -61,12 +61,12 @@ class LoraDelta(torch.autograd.Function):
             token: A scalar that requires a gradient, so that autograd calls `backward` even if `x` needs
                 none.
         """
-        keep = None if module.keep is None else module.keep[:, -x.shape[1] :]  # the last layer is trimmed
+        keep = None if module.mask is None else module.mask()[:, -x.shape[1] :]  # the last layer is trimmed
         low_a, low_b = module.a.to(x.dtype), module.b.to(x.dtype)
         inner = torch.bmm(x if keep is None else x * keep, low_a.transpose(1, 2))
         ctx.save_for_backward(x, low_a, low_b, inner, keep)
-        ctx.module = module
-        return torch.baddbmm(base, inner, low_b, alpha=module.scaling)
+        ctx.module, ctx.scaling = module, module.scaling * module.mask_scale
+        return torch.baddbmm(base, inner, low_b, alpha=ctx.scaling)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -74,8 +74,8 @@ class LoraDelta(torch.autograd.Function):
         x, a, b, inner, keep = ctx.saved_tensors
         module: StackedLinear = ctx.module
         grad = grad.contiguous()
-        inner_grad = torch.bmm(grad, b.transpose(1, 2)) * module.scaling
-        module.grad_b.add_(torch.bmm(inner.transpose(1, 2), grad), alpha=module.scaling)
+        inner_grad = torch.bmm(grad, b.transpose(1, 2)) * ctx.scaling
+        module.grad_b.add_(torch.bmm(inner.transpose(1, 2), grad), alpha=ctx.scaling)
         module.grad_a.add_(torch.bmm(inner_grad.transpose(1, 2), x if keep is None else x * keep))
         grad_x = None
         if ctx.needs_input_grad[1]:
@@ -95,7 +95,8 @@ class StackedLinear(nn.Module):
         b: B transposed [K, r, out], a view of the stack's weights.
         grad_a: Gradients of `a`, a view of the stack's gradients.
         grad_b: Gradients of `b`, a view of the stack's gradients.
-        keep: Dropout mask with its scaling, broadcast over the input; None without dropout.
+        mask: Returns the dropout mask of the current pass; None without dropout.
+        mask_scale: What the mask lacks: 1 / (1 - rate) for a mask of booleans, else 1.
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class StackedLinear(nn.Module):
         self.base, self.scaling = base, scaling
         self.a, self.b = pair
         self.grad_a, self.grad_b = grads
-        self.keep: torch.Tensor | None = None
+        self.mask: Mask | None = None
+        self.mask_scale = 1.0
         self.token = torch.zeros((), requires_grad=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -168,6 +170,7 @@ class Stack:
         modules: The stacked modules by name, with views of `weights` and `grads`.
         targets: The frozen modules by name.
         size: Number of weights of one adapter.
+        counter_masks: Whether dropout masks are drawn on the device, as on an accelerator.
     """
 
     def __init__(self, model: Any, lora: Lora, count: int):
@@ -176,6 +179,7 @@ class Stack:
         shapes = {n: (m.in_features, m.out_features) for n, m in self.targets.items()}
         self.size = sum(lora.r * (i + o) for i, o in shapes.values())
         device = next(model.parameters()).device
+        self.counter_masks: bool = device.type != "cpu"
         self.weights = torch.zeros(count, self.size, device=device)
         self.grads = torch.zeros_like(self.weights)
         self.modules: dict[str, StackedLinear] = {}
@@ -243,44 +247,16 @@ class Stack:
             for name, base in self.targets.items():
                 replace_module(self.model, name, base)
 
-    def set_dropout(self, seeds: list[int], draw: tuple[int, ...], length: int, tail: int) -> None:
-        """Draw new dropout masks for one forward pass.
-
-        A mask depends on the adapter's seed, the draw, the module, and the token's place counted from its
-        end of the row. It does not depend on how many adapters are stacked. Adapters of one seed share
-        their masks, as they would in separate runs.
-
-        Args:
-            seeds: Seed of each adapter; empty for no dropout.
-            draw: Numbers of epoch, step and pass.
-            length: Tokens in a row.
-            tail: How many of them, at the end, are predictors.
-        """
-        rate, widths = self.lora.dropout, [module.a.shape[2] for module in self.modules.values()]
-        keep = None
-        if rate and seeds:
-            mask_of = {s: _mask((s, *draw), length, tail, sum(widths), rate) for s in dict.fromkeys(seeds)}
-            masks = [mask_of[s] for s in (seeds if len(mask_of) > 1 else seeds[:1])]
-            keep = torch.from_numpy(np.stack(masks)).to(self.weights.device, self._dtype)
-        for number, module in enumerate(self.modules.values()):
-            columns = slice(sum(widths[:number]), sum(widths[: number + 1]))
-            module.keep = None if keep is None else keep[:, :, columns]
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.model.dtype
-        return dtype
-
-
-def _mask(seed: tuple[int, ...], length: int, tail: int, width: int, p: float) -> np.ndarray:
-    """Return a mask [length, width]: 0 where dropped, else 1 / (1 - p).
-
-    Draws have 16 bits, so `p` is exact to 1/65536. Places count from the start of the row for the first
-    `length - tail` tokens and from its end for the others.
-    """
-    parts = []
-    for end, count in enumerate((length - tail, tail)):
-        draw = np.random.Generator(np.random.SFC64(np.random.SeedSequence((*seed, end))))
-        numbers = np.frombuffer(draw.bytes(-(-count * width // 2) * 4), dtype=np.uint16)
-        parts.append((numbers[: count * width] >= round(p * 65536)).reshape(count, width))
-    return np.concatenate([parts[0], parts[1][::-1]]) * np.float32(1 / (1 - p))
+    def set_dropout(self, draw: Draw | None) -> None:
+        """Set the dropout masks of the next forward pass; None for no dropout."""
+        rate, modules = self.lora.dropout, list(self.modules.values())
+        masks: Sequence[Mask | None] = [None] * len(modules)
+        if rate and draw is not None:
+            widths, device = [module.a.shape[2] for module in modules], self.weights.device
+            if self.counter_masks:
+                masks = counter_masks(draw, widths, rate, device)
+            else:
+                masks = host_masks(draw, widths, rate, device, self.model.dtype)
+        for module, mask in zip(modules, masks, strict=True):
+            module.mask = mask
+            module.mask_scale = 1 / (1 - rate) if mask is not None and self.counter_masks else 1.0

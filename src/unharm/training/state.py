@@ -113,8 +113,8 @@ class TrainingState:
             setattr(self, name, getattr(self, name).to(weights.device))
 
     def select(self, chosen: slice) -> TrainingState:
-        """Return the state of some of the adapters."""
-        tensors = {n: getattr(self, n)[chosen].clone() for n in TENSORS}
+        """Return the state of some of the adapters, in the memory of this machine."""
+        tensors = {n: getattr(self, n)[chosen].to("cpu", copy=True) for n in TENSORS}
         keys, curves = self.keys[chosen], self.curves[chosen]
         return TrainingState(keys, curves=curves, epoch=self.epoch, step=self.step, **tensors)
 

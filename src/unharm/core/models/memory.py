@@ -20,12 +20,15 @@ def tokens_that_fit(model: Any, share: float) -> int:
 
 def free_memory(device: Any) -> int:
     """Return the free bytes of the accelerator, or of this machine within the limit of its control
-    group."""
+    group.
+
+    What torch has reserved on the accelerator and does not use counts as free.
+    """
     if device.type == "cuda":
         import torch
 
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + max(0, unused)
     bounds = [int(psutil.virtual_memory().available)]
     group = Path("/sys/fs/cgroup")
     try:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from unharm.core.errors import UserError
+
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""What errors of torch say when memory ran out, beside those of a type of their own. The last is how
+cuBLAS, cuDNN and cuSOLVER report that they got no workspace."""
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -23,7 +29,24 @@ def out_of_memory(error: BaseException) -> bool:
     """Return whether an error of torch means that memory ran out."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_MEMORY)
+
+
+@contextmanager
+def unplanned_attention() -> Iterator[None]:
+    """Do not use cuDNN's attention inside the context.
+
+    It makes a plan for every new shape, which takes longer than the attention itself: packed batches and
+    growing texts have a new shape in nearly every pass.
+    """
+    import torch
+
+    before = bool(torch.backends.cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def replace_module(model: Any, name: str, module: Any) -> None:

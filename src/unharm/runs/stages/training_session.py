@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unharm.core import interrupt
 from unharm.core.errors import UserError
-from unharm.core.models.memory import keep_freed_memory
+from unharm.core.models.memory import free_device_memory, keep_freed_memory
 from unharm.core.models.peft_folder import read_weights, write_adapter
 from unharm.core.progress import Tally, say
 from unharm.executors.chunks import Meter
@@ -22,7 +20,7 @@ from unharm.training.attention import check_packing, packing, recomputing
 from unharm.training.checkpoints import Checkpoints, load_states
 from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, train_stack
 from unharm.training.settings import Recipe
-from unharm.training.stack_size import stack_size
+from unharm.training.stack_size import StackSizes, bound, measure, peak_of
 from unharm.training.stacked_lora import Stack
 from unharm.training.state import AdapterJob, TrainingState, steps_per_epoch
 from unharm.training.tokens import Tokenizer
@@ -38,7 +36,7 @@ class Session:
         tasks: Its adapters.
         progress: Receives the progress.
         done: Number of finished adapters.
-        limit: Largest stack that fits into memory, once known; 0 before.
+        sizes: How many adapters fit into memory.
         checked: Training stages whose packing was checked.
         tokens: Tokens trained by this process.
         began: Start time.
@@ -49,7 +47,7 @@ class Session:
     tasks: AdapterTasks
     progress: Meter = field(default_factory=Tally)
     done: int = 0
-    limit: int = 0
+    sizes: StackSizes = field(default_factory=StackSizes)
     checked: set[str] = field(default_factory=set)
     tokens: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -114,11 +112,20 @@ class Session:
 
     def _size(self, shape: Stack, job: AdapterJob, recipe: Recipe) -> int:
         """Return how many adapters like `job` fit into the next stack."""
-        training = self.run.study.training
-        wanted = training.stack
-        if wanted == "auto":
-            wanted = stack_size(shape, [job], recipe, training.row_tokens, training.checkpointing)
-        return min(wanted, self.limit) if self.limit else wanted
+        model, training = self.run.loaded.model, self.run.study.training
+        if training.stack != "auto":
+            return self.sizes.within_limit(training.stack)
+        peak = peak_of(model.device)
+        if peak is not None and not self.sizes.measured(recipe):
+            with packing(model), recomputing(model, training.checkpointing):
+                try:
+                    need = measure(model, training.lora, job, recipe, training.row_tokens, peak)
+                except OutOfMemory:
+                    return 1
+            free_device_memory()
+            self.sizes.note_need(recipe, need)
+        most = bound(shape, [job], recipe, training.row_tokens, training.checkpointing)
+        return self.sizes.size(most, recipe, model.device)
 
     def _job(self, task: AdapterTask, shape: Stack, tokenize: Tokenizer) -> AdapterJob:
         """Return the tokenized examples and initial weights of an adapter."""
@@ -162,23 +169,30 @@ class Session:
             task = tasks[number]
             self.trackers.point(f"{task.label}/{task.plan.stage}", curve, steps, loss)
 
-        def save(state: TrainingState) -> None:
-            if interrupt.stop_requested():
-                checkpoints.write(state)
-                raise interrupt.Stopped
-            checkpoints.write_if_due(state)
+        def save_due() -> bool:
+            return interrupt.stop_requested() or checkpoints.due()
 
-        callbacks = TrainingCallbacks(step=self._step_counter(len(jobs)), save=save, point=point, say=say)
+        def save(state: TrainingState) -> None:
+            checkpoints.write(state)
+            if interrupt.stop_requested():
+                raise interrupt.Stopped
+
+        callbacks = TrainingCallbacks(
+            self._step_counter(len(jobs)), save=save, save_due=save_due, point=point, say=say
+        )
         ends = [run.begin_task("adapters", task.artefact) for task in tasks]
-        try:
+
+        def train() -> None:
             with (
                 packing(run.loaded.model),
                 stack.attached(),
                 recomputing(run.loaded.model, training.checkpointing),
             ):
                 train_stack(stack, state, jobs, recipe, training.row_tokens, callbacks)
-        except OutOfMemory:
-            return self._halve(state, checkpoints)
+
+        try:
+            if not self._within_memory(stack, recipe, train):
+                return self._halve(state, checkpoints)
         except interrupt.Stopped:
             return []
         if len(jobs) > 1:  # after a kill, the adapters not yet stored must come from the same stack
@@ -191,16 +205,39 @@ class Session:
         self.done += sum(len(self.tasks.with_key(job.key)) for job in jobs)
         return []
 
+    def _within_memory(self, stack: Stack, recipe: Recipe, train: Callable[[], None]) -> bool:
+        """Train a stack. Returns whether it fits into memory.
+
+        When it does not, the error and the graph that it held on to are gone with this function.
+        """
+        peak, most_bytes = peak_of(stack.weights.device), 0
+        try:
+            if peak is None:
+                train()
+            else:
+                before = 6 * stack.weights.nbytes  # weights, gradients and the state of the optimiser
+                most_bytes = before + peak(train)
+        except OutOfMemory:
+            return False
+        self.sizes.note_trained(recipe, len(stack.weights), most_bytes)
+        return True
+
     def _halve(self, state: TrainingState, checkpoints: Checkpoints) -> list[TrainingState]:
-        """Split a stack that did not fit into memory in two, each with its checkpoint."""
+        """Split a stack that did not fit into memory in two, each with its checkpoint.
+
+        The halves are in the memory of this machine, so that they take nothing from the next stack.
+        """
+        device = state.weights.device
         halves = list(state.halves())
         for half in halves:
             Checkpoints(self.run.store, half.keys, 0).write(half)
         checkpoints.clear()
-        self.limit = max(len(half.keys) for half in halves)
-        say(f"not enough memory for {len(state.keys)} adapters at a time; continuing with {self.limit}")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_device_memory()
+        self.sizes.note_failed(len(state.keys), device)
+        say(
+            f"not enough memory for {len(state.keys)} adapters at a time; "
+            f"continuing with {self.sizes.limit}"
+        )
         return halves
 
     def _step_counter(self, stacked: int) -> Callable[[int, int], None]:

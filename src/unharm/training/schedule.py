@@ -1,0 +1,167 @@
+"""What each step of a stack consists of, prepared before the step while the one before is running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
+
+from unharm.core.draws import rank
+from unharm.core.models.transfer import staged
+from unharm.training.optimiser import linear_rate
+from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
+from unharm.training.settings import Recipe
+from unharm.training.state import AdapterJob, steps_per_epoch
+from unharm.training.tokens import Tokens
+
+MicroBatches = list[list[Tokens]]
+
+
+@dataclass(frozen=True)
+class PreparedStep:
+    """One optimiser step of a stack.
+
+    Attributes:
+        epoch: Number of the epoch, from 0.
+        number: Number of the step within it, from 0.
+        passes: The forward passes, still in the memory of this machine.
+        schedule: Steps done with this one, learning rate, and 1 if there are examples, of each adapter
+            [3, K], in float64.
+        labels: Number of label tokens of each adapter; 0 without examples.
+        examples: Number of examples.
+        tokens: Number of tokens to compute.
+    """
+
+    epoch: int
+    number: int
+    passes: list[PackedBatch]
+    schedule: torch.Tensor
+    labels: list[int]
+    examples: int
+    tokens: int
+
+
+class Schedule:
+    """The steps of a stack.
+
+    Args:
+        jobs: The adapters.
+        recipe: How they are trained.
+        row_tokens: Most tokens of one row of a forward pass.
+        device: Where the steps will run.
+        stage: Whether to put what a pass needs into one block of memory to copy from.
+
+    Attributes:
+        per_epoch: Optimiser steps of each adapter in an epoch.
+        longest: The most of them.
+    """
+
+    def __init__(
+        self, jobs: list[AdapterJob], recipe: Recipe, row_tokens: int, device: torch.device, stage: bool
+    ):
+        self.jobs, self.recipe, self.row_tokens = jobs, recipe, row_tokens
+        self.device, self.stage = device, stage
+        self.per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
+        self.longest = max(self.per_epoch)
+
+    def prepare(self, epoch: int, number: int, groups: list[MicroBatches]) -> PreparedStep:
+        """Return a step from the micro-batches of each adapter; empty for one that has none."""
+        parts = [split_rows(_weighted(group), self.row_tokens) for group in groups]
+        passes = [pack(rows) for rows in zip_longest(*parts, fillvalue=[])]
+        if self.stage:
+            passes = [batch.staged(self.device) for batch in passes]
+        done = [epoch * steps + number for steps in self.per_epoch]
+        rates = [
+            linear_rate(self.recipe.lr, n, self.recipe.epochs * steps) if group else 0.0
+            for n, steps, group in zip(done, self.per_epoch, groups, strict=True)
+        ]
+        columns = [[n + 1 for n in done], rates, [float(bool(group)) for group in groups]]
+        return PreparedStep(
+            epoch,
+            number,
+            passes,
+            staged(torch.tensor(columns, dtype=torch.float64), self.device),
+            [sum(label_count(batch) for batch in group) for group in groups],
+            sum(len(batch) for group in groups for batch in group),
+            sum(batch.tokens for batch in passes),
+        )
+
+
+@contextmanager
+def prepared_steps(
+    schedule: Schedule, epoch: int, first: int, running: Callable[[], list[bool]], ahead: bool
+) -> Iterator[Iterator[PreparedStep]]:
+    """Yield the steps of an epoch from number `first` on.
+
+    Args:
+        schedule: The steps.
+        epoch: Number of the epoch.
+        first: The first step.
+        running: Returns of each adapter whether it is still trained.
+        ahead: Whether a thread prepares each step while the one before is running.
+    """
+    steps = [steps_of(job, schedule.recipe, epoch) for job in schedule.jobs]
+
+    def prepare(number: int) -> PreparedStep:
+        groups = [
+            adapter_steps[number] if number < len(adapter_steps) and alive else []
+            for adapter_steps, alive in zip(steps, running(), strict=True)
+        ]
+        return schedule.prepare(epoch, number, groups)
+
+    def prepare_ahead(thread: ThreadPoolExecutor) -> Iterator[PreparedStep]:
+        waiting: Future[PreparedStep] | None = None
+        for number in range(first, schedule.longest):
+            step = (waiting or thread.submit(prepare, number)).result()
+            waiting = thread.submit(prepare, number + 1) if number + 1 < schedule.longest else None
+            yield step
+
+    if not ahead:
+        yield (prepare(number) for number in range(first, schedule.longest))
+        return
+    with ThreadPoolExecutor(1, "next step") as thread:
+        yield prepare_ahead(thread)
+
+
+def steps_of(job: AdapterJob, recipe: Recipe, epoch: int) -> list[MicroBatches]:
+    """Return the steps of one epoch, each a list of micro-batches.
+
+    The order depends on seed, epoch and example (or its source) alone, so adapters that share examples see
+    them in the same order.
+    """
+    by_source = recipe.order == "argument"
+
+    def place(tokens: Tokens) -> str:
+        return rank(job.seed, f"{epoch}/{tokens.source if by_source else tokens.example_id}")
+
+    order = sorted(job.train, key=place)
+    micro = [order[i : i + recipe.batch] for i in range(0, len(order), recipe.batch)]
+    return [micro[i : i + recipe.accumulate] for i in range(0, len(micro), recipe.accumulate)]
+
+
+def label_count(batch: list[Tokens]) -> int:
+    """Return the number of label tokens in a batch."""
+    return sum(len(t.ids) - t.start for t in batch)
+
+
+def _weighted(group: MicroBatches) -> list[WeightedExample]:
+    """Weight examples so that the loss is the mean over micro-batches of their mean over labels."""
+    return [WeightedExample(t, 1 / label_count(batch) / len(group)) for batch in group for t in batch]
+
+
+def split_rows(examples: list[WeightedExample], row_tokens: int) -> list[list[WeightedExample]]:
+    """Split the examples of one adapter into rows of at most `row_tokens` tokens, in order."""
+    rows: list[list[WeightedExample]] = []
+    tokens_left = 0
+    for example in examples:
+        size = len(example.tokens.ids)
+        if size > tokens_left or not rows:
+            rows.append([])
+            tokens_left = row_tokens
+        rows[-1].append(example)
+        tokens_left -= size
+    return rows
