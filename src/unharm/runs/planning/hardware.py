@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
-from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,16 @@ import yaml
 from unharm.core.errors import UserError, nearest
 from unharm.core.progress import duration
 from unharm.runs.plan import Plan
+from unharm.runs.planning.device_rates import (
+    PREFIX_SHARING,
+    ROW_TOKENS,
+    ModelShape,
+    Rates,
+    measure_this_machine,
+    model_shape,
+    rates_by_sheet,
+    rates_of_doctor,
+)
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN
 from unharm.runs.planning.summary import PlanSummary
 from unharm.runs.reopen import open_run
@@ -28,44 +36,12 @@ from unharm.runs.status import status
 from unharm.scoring.settings import asks_service
 from unharm.store.checked import read_checked
 
-TRAINING_EFFICIENCY, READING_EFFICIENCY, WRITING_EFFICIENCY = 0.35, 0.4, 0.5
-"""Assumed efficiencies: shares of the peak arithmetic in training and in reading prompts, and of the bound
-in decoding."""
-PREFIX_SHARING = 2.5
-"""Tokens of examples or prompts per computed token: shared prefixes are computed once."""
-DECODED_ROWS = 512
-"""Number of rows decoded together."""
 STORED_BYTES = {"completions": 190, "scores": 40}
 """Bytes of a completion and of its score in a run folder, from a dry run of the paper's study."""
 PIPELINE_MS = 0.12
 """Processor milliseconds of the pipeline per completion, from a dry run."""
 JUDGE_SECONDS = 2.0
 """Seconds per answer of a judge."""
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Rates of one worker, in tokens per second.
-
-    Attributes:
-        name: Name of the hardware.
-        count: Number of workers.
-        training: Tokens of training examples per second.
-        reading: Prompt tokens per second.
-        writing: New tokens per second.
-        source: Where the rates come from.
-        gpu: Whether the worker has a GPU.
-        price: Price of one worker per hour; None if unknown.
-    """
-
-    name: str
-    count: int
-    training: float
-    reading: float
-    writing: float
-    source: str
-    gpu: bool = True
-    price: float | None = None
 
 
 def estimates(plan: Plan, summary: PlanSummary, names: list[str]) -> list[dict[str, Any]]:
@@ -75,35 +51,42 @@ def estimates(plan: Plan, summary: PlanSummary, names: list[str]) -> list[dict[s
         plan: The plan of the study.
         summary: Its size.
         names: `NAME` or `NAMExN` from `hardware.yaml`, `here`, the folder of a finished run (its measured
-            rates), or a YAML file with name, count, tflops, bandwidth, memory and price.
+            rates), the file of `unharm doctor`, or a YAML file with name, count, tflops, bandwidth, memory
+            and price.
 
     Raises:
         UserError: A name is unknown, or the base does not fit into the memory.
     """
     parameters = parameter_count(plan.study.base)
+    shape = model_shape(plan.study.base, parameters)
     _, tokens = training_size(plan)
-    return [estimate(plan, summary, hardware_rates(name, parameters), parameters, tokens) for name in names]
+    row_tokens = (summary.prompt_tokens + summary.most_new_tokens) / max(1, summary.completions)
+    rates = [hardware_rates(name, shape, max(1.0, row_tokens)) for name in names]
+    return [estimate(plan, summary, one, parameters, tokens) for one in rates]
 
 
-def hardware_rates(name: str, parameters: float) -> Rates:
-    """Return the rates of some hardware for a base with this number of parameters."""
+def hardware_rates(name: str, shape: ModelShape, row_tokens: float = ROW_TOKENS) -> Rates:
+    """Return the rates of some hardware for a base, with rows of this many tokens."""
     match = re.fullmatch(r"(.+?)x(\d+)", name)
     plain, count = (match[1], int(match[2])) if match else (name, 1)
     if plain == "here":
-        return measure_this_machine(count, parameters)
+        return measure_this_machine(count, shape, row_tokens)
     if (Path(plain) / "status.json").is_file():
         return rates_of_run(Path(plain), count)
     if Path(name).suffix in (".yaml", ".yml"):
-        return _of_file(Path(name), parameters)
+        return _of_file(Path(name), shape, row_tokens)
+    if Path(plain).suffix == ".json":
+        return rates_of_doctor(Path(plain), count, shape, row_tokens)
     known = yaml.safe_load(
         (resources.files("unharm.runs.planning") / "hardware.yaml").read_text(encoding="utf-8")
     )
     if plain not in known:
         raise UserError(f"unknown hardware {plain!r}", "--hardware", nearest(plain, (*known, "here")))
-    return _by_sheet(plain, count, parameters, known[plain], f"data sheet of {plain}, assumed efficiencies")
+    source = f"data sheet of {plain}, assumed efficiencies"
+    return rates_by_sheet(plain, count, shape, known[plain], source, row_tokens)
 
 
-def _of_file(path: Path, parameters: float) -> Rates:
+def _of_file(path: Path, shape: ModelShape, row_tokens: float) -> Rates:
     """Return the rates of hardware that a YAML file describes."""
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -114,67 +97,8 @@ def _of_file(path: Path, parameters: float) -> Rates:
         message = f"not a description of hardware ({type(error).__name__}: {error})"
         todo = "expected name, count, tflops, bandwidth (GB/s), memory (GiB) and perhaps price (an hour)"
         raise UserError(message, str(path), todo) from None
-    return _by_sheet(name, count, parameters, sheet, f"{path.name}, assumed efficiencies", price)
-
-
-def _by_sheet(
-    name: str,
-    count: int,
-    parameters: float,
-    sheet: dict[str, float],
-    source: str,
-    price: float | None = None,
-) -> Rates:
-    """Return the rates of hardware from its data sheet."""
-    if 2 * parameters > 0.9 * sheet["memory"] * 2**30:
-        message = (
-            f"a base of {parameters / 1e9:.1f} billion parameters does not fit into {sheet['memory']:g} GiB"
-        )
-        raise UserError(message, f"--hardware {name}", "choose larger hardware")
-    work = sheet["tflops"] * 1e12 / (2 * parameters)
-    decoding = DECODED_ROWS / max(2 * parameters / (sheet["bandwidth"] * 1e9), DECODED_ROWS / work)
-    training = (
-        TRAINING_EFFICIENCY * work / 2 * PREFIX_SHARING
-    )  # forward, and backward through frozen weights
-    return Rates(
-        name, count, training, READING_EFFICIENCY * work, WRITING_EFFICIENCY * decoding, source, price=price
-    )
-
-
-def measure_this_machine(count: int, parameters: float) -> Rates:
-    """Measure rates on this machine with a few seconds of matrix products and copies."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = 8192 if device == "cuda" else 1024
-    kind = torch.bfloat16 if device == "cuda" else torch.float32
-    a = torch.randn(size, size, device=device, dtype=kind)
-    flops = 2 * size**3 / _seconds(lambda: a @ a, device)
-    copied = torch.empty_like(a)
-    bandwidth = 2 * a.numel() * a.element_size() / _seconds(lambda: copied.copy_(a), device)
-    memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if device == "cuda" else math.inf
-    sheet = {"tflops": flops / 1e12, "bandwidth": bandwidth / 1e9, "memory": memory}
-    name = torch.cuda.get_device_name(0) if device == "cuda" else "this machine's processors"
-    source = f"measured here: {flops / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s; assumed efficiencies"
-    return replace(_by_sheet(name, count, parameters, sheet, source), gpu=device == "cuda")
-
-
-def _seconds(do: Any, device: str, least: float = 0.5) -> float:
-    """Return the seconds per call, measured over at least `least` seconds."""
-    import torch
-
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    do()
-    wait()
-    calls, began = 0, time.perf_counter()
-    while time.perf_counter() - began < least:
-        do()
-        calls += 1
-        wait()
-    return (time.perf_counter() - began) / calls
+    source = f"{path.name}, assumed efficiencies"
+    return rates_by_sheet(name, count, shape, sheet, source, row_tokens, price)
 
 
 def rates_of_run(folder: Path, count: int) -> Rates:
@@ -256,7 +180,8 @@ def estimate(
         concurrency = server.concurrency if asks_service(spec) and server else 1
         hours["scores"] += max(use.hours or 0.0, use.calls * JUDGE_SECONDS / concurrency / 3600)
     rank = plan.study.training.lora.r
-    adapter_bytes = 4 * rank * 2 * 2 * _width(parameters) * _layers(parameters)
+    shape = model_shape(plan.study.base, parameters)
+    adapter_bytes = 4 * rank * 2 * 2 * shape.width * shape.layers
     stored = completions * sum(STORED_BYTES.values()) + len(plan.trained) * adapter_bytes
     worker_hours = (hours["adapters"] + hours["completions"]) * rates.count
     costs = [use.cost for use in summary.services]
@@ -269,16 +194,6 @@ def estimate(
         "machine_cost": round(worker_hours * rates.price, 2) if rates.price is not None else None,
         "service_cost": None if None in costs else round(sum(c for c in costs if c is not None), 2),
     }  # fmt: skip
-
-
-def _width(parameters: float) -> float:
-    """Estimate the hidden size of a decoder: P = 12 · layers · width², layers = width / 128."""
-    return float((parameters * 128 / 12) ** (1 / 3))
-
-
-def _layers(parameters: float) -> float:
-    """Estimate the number of layers of a decoder."""
-    return _width(parameters) / 128
 
 
 def hardware_text(rows: list[dict[str, Any]]) -> str:

@@ -1,0 +1,1 @@
+"""`unharm doctor`: whether this machine can run a study, and how fast."""
