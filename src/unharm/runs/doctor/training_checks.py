@@ -6,6 +6,7 @@ import gc
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -54,19 +55,17 @@ class SyncCounter:
 
     def __init__(self) -> None:
         self.count = 0
-        self._before: Any = None
+        self._entered = ExitStack()
 
     def start(self) -> None:
-        self._before = warnings.showwarning, warnings.filters[:]
+        self._entered.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always")
-        warnings.showwarning = self._note  # type: ignore[assignment]
+        warnings.showwarning = self._note
         torch.cuda.set_sync_debug_mode("warn")
 
     def stop(self) -> None:
         torch.cuda.set_sync_debug_mode("default")
-        if self._before is not None:
-            warnings.showwarning, warnings.filters[:] = self._before
-            self._before = None
+        self._entered.close()
 
     def _note(self, message: Warning | str, *_: Any, **__: Any) -> None:
         self.count += "synchroniz" in str(message).lower()
@@ -188,7 +187,8 @@ def check_out_of_memory(run: Run, device: str, peak: float) -> Finding:
         gc.collect()
         free_device_memory()
     done = sum(run.store.done(t.artefact) for t in adapter_tasks(run).trained)
-    text = f"with half the memory all {done} adapters were trained, {session.limit or 'all'} at a time"
+    most = session.sizes.limit or "all"
+    text = f"with half the memory all {done} adapters were trained, {most} at a time"
     if lost > 1:
         return Finding("out of memory", "warning", f"{text}; {lost:.1f} GiB did not come back", REPORT)
     return Finding("out of memory", "ok", text)
