@@ -130,7 +130,9 @@ def main() -> None:
         rounds += 1
     kinds = ("whole", "category", "arm", "false whole", "false category")
     print(f"{'':<48}" + "".join(f"{kind:>16}" for kind in kinds))
-    shares = {name: {kind: round(float(np.mean(f[kind])), 4) for kind in kinds} for name, f in flags.items()}
+    shares = {
+        name: {kind: round(float(np.mean(f[kind])), 4) for kind in kinds} for name, f in flags.items()
+    }
     for name, row in shares.items():
         print(f"{name:<48}" + "".join(f"{row[kind]:>16.3f}" for kind in kinds))
     print(json.dumps({"shares": shares, "studies": rounds, "seconds": round(time.monotonic() - began)}))
