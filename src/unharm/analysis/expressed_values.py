@@ -42,15 +42,19 @@ def expression_table(
     confidence: float,
 ) -> pl.DataFrame:
     """For every arm with profiles, benchmark and scorer of values: by how much the share of completions
-    that express what the profile stands for lies above vanilla's. The unit is the profile; t interval."""
+    that express what the profile stands for lies above vanilla's. The unit is the profile, with the mean
+    over its training seeds; t interval."""
     rows: list[dict[str, Any]] = []
     places = dict.fromkeys((s.arm, s.strategy, b, n) for s, b, n in labelled if has_profile(s.arm))
     for arm, strategy, benchmark, name in places:
         before = labelled.get((Subject("vanilla", None, strategy), benchmark, name))
         shares, changes, missing = [], [], 0
+        seeds = dict.fromkeys(s.seed for s, *_ in labelled if s.arm == arm)
         for profile in profiles:
-            labels = labelled.get((Subject(arm, profile, strategy), benchmark, name))
-            share = None if labels is None else expressed(labels, aims(profile))
+            subjects = [(Subject(arm, profile, strategy, seed), benchmark, name) for seed in seeds]
+            known = [expressed(labelled[at], aims(profile)) for at in subjects if at in labelled]
+            scored = [x for x in known if x is not None]
+            share = sum(scored) / len(scored) if scored else None
             plain = None if before is None else expressed(before, aims(profile))
             if share is None or plain is None:
                 missing += 1

@@ -42,7 +42,7 @@ class Rows:
 
     @property
     def labels(self) -> RowLabels:
-        return labelled(self.targets, self.seeds)
+        return labelled(self.targets, self.seeds, self.profiles)
 
     def of(self, names: Sequence[str]) -> Rows:
         """The rows of some profiles."""
@@ -108,8 +108,8 @@ def differences(
     a, b = ((rows.values.astype(float) - low) / scale for rows in (one, other))
     both = np.asarray(np.isfinite(a).any(axis=0) & np.isfinite(b).any(axis=0))
     a, b = np.where(both, a, np.nan), np.where(both, b, np.nan)
-    counts = [np.isfinite(x).sum(axis=0).astype(float) for x in (a, b)]
     rows_a, rows_b = summed_rows(a, one.labels), summed_rows(b, other.labels)
+    counts = [rows.counts.sum(axis=0) for rows in (rows_a, rows_b)]
     weights_a, weights_b = _weights(a, counts[1]), _weights(b, counts[0])
     first = sides([parts_of(rows_a, m, weights_a) for m in masks], bounded)
     second = sides([parts_of(rows_b, m, weights_b) for m in masks], bounded)

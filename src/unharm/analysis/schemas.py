@@ -33,6 +33,7 @@ ARMS_SCHEMA: dict[str, Any] = {
 }
 ALIGNMENT_SCHEMA: dict[str, Any] = {
     **SUBJECT,
+    "seed": pl.Int64,
     "reading": pl.String,
     **ESTIMATE,
     "mass": pl.Float64,
@@ -91,6 +92,13 @@ COMPARISONS_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("verdict", "note"), pl.String),
     **SCORER,
 }
+VARIANCE_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy", "benchmark", "metric", "source"), pl.String),
+    "units": pl.Int64,
+    **dict.fromkeys(("variance", "share", "standard_error"), pl.Float64),
+    "note": pl.String,
+    **SCORER,
+}
 EXPRESSION_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("arm", "strategy", "benchmark"), pl.String),
     **ESTIMATE,
@@ -116,6 +124,7 @@ UNSCORED_SCHEMA: dict[str, Any] = {
 }
 BIAS_SCHEMA: dict[str, Any] = {
     **SUBJECT,
+    "seed": pl.Int64,
     "axis": pl.String,
     "group": pl.String,
     "n": pl.Int64,
@@ -153,6 +162,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "arms": ARMS_SCHEMA,
     "alignment": ALIGNMENT_SCHEMA,
     "comparisons": COMPARISONS_SCHEMA,
+    "variance": VARIANCE_SCHEMA,
     "associations": ASSOCIATIONS_SCHEMA,
     "regressions": REGRESSIONS_SCHEMA,
     "hypotheses": HYPOTHESES_SCHEMA,

@@ -201,6 +201,7 @@ def alignment_table(
                     "arm": subject.arm,
                     "profile": profile.name,
                     "strategy": subject.strategy,
+                    "seed": subject.seed,
                     "reading": reading,
                     **asdict(estimate),
                     "mass": mass,

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from unharm.analysis.intervals import mean_interval
+from unharm.analysis.over_seeds import alignment_over_seeds
 from unharm.analysis.schemas import MOVED_SCHEMA
 from unharm.core.arms import has_profile
 from unharm.core.values import VALUES
@@ -19,6 +20,7 @@ def moved_table(alignment: pl.DataFrame, confidence: float) -> pl.DataFrame:
     vanilla, over all profiles, over those that want it up (their target lies above vanilla's rating) and
     over those that want it down. The unit is the profile. What moves where nothing should is the tax of the
     alignment (arXiv 2602.12134)."""
+    alignment = alignment_over_seeds(alignment)
     rows: list[dict[str, Any]] = []
     keys = ["arm", "strategy", "reading"]
     vanilla = {

@@ -7,7 +7,7 @@ counted once:
 
     prompts    (V[prompt] − V[cluster × prompt]) · G / (G − 1)
     clusters    V[cluster]
-    seeds      (V[seed] − V[cluster × seed]) · G / (G − 1), where there are several
+    seeds      the variance of one seed · Σ weight², where there are several: see `seed_variance`
 
 with V[level] = Σ (sum of deviations of a unit)² / n², times k/(k − 1) for k units (method of moments;
 Cameron, Gelbach and Miller, 2011, in general). Nothing is assumed about normality here.
@@ -20,26 +20,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unharm.analysis.seed_variance import seed_part
+
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class RowLabels:
-    """The cluster and the seed of each row, numbered from 0."""
+    """The cluster and the seed of each row, numbered from 0, and how many seeds its profile has."""
 
     clusters: Array
     seeds: Array
+    seeds_of_profile: Array
 
     @property
     def count(self) -> int:
         return int(self.clusters.max(initial=-1)) + 1
 
+    @property
+    def weights(self) -> Array:
+        """The weight of each row, so that all profiles count alike; 1 where all have all seeds [rows]."""
+        return np.asarray(self.seeds_of_profile.max(initial=1) / self.seeds_of_profile)
 
-def labelled(clusters: Sequence[str], seeds: Sequence[int]) -> RowLabels:
-    """Number the clusters and seeds of rows."""
+    @property
+    def complete(self) -> Array:
+        """Whether the profile of each row has all seeds [rows]; true for all rows if none has."""
+        some = self.seeds_of_profile == self.seeds_of_profile.max(initial=0)
+        enough = len(np.unique(self.seeds[some])) == len(np.unique(self.seeds))
+        return np.asarray(some if enough else np.ones_like(some))
+
+
+def labelled(clusters: Sequence[str], seeds: Sequence[int], profiles: Sequence[str]) -> RowLabels:
+    """Number the clusters and seeds of rows, and count the seeds of each row's profile."""
     _, first = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     _, second = np.unique(np.asarray(seeds, dtype=int), return_inverse=True)
-    return RowLabels(first, second)
+    _, third = np.unique(np.asarray(profiles, dtype=str), return_inverse=True)
+    return RowLabels(first, second, np.bincount(third)[third] if len(third) else third)
 
 
 @dataclass(frozen=True)
@@ -72,10 +88,11 @@ class SummedRows:
     """The scores of an arm, summed over its rows once, for all sets of prompts that are asked for.
 
     Attributes:
-        sums, counts: Of known values by cluster [clusters, prompts].
+        sums, counts: Of known values by cluster [clusters, prompts]; every profile counts alike.
         seed_sums, seed_counts: The same by seed [seeds, prompts].
-        both_sums, both_counts: The same by cluster and seed [clusters · seeds, prompts]; empty for one
-            seed.
+        both_sums, both_counts: The same by cluster and seed of the profiles that have all seeds
+            [clusters · seeds, prompts]; empty for one seed.
+        cells: How many values are known [prompts].
     """
 
     sums: Array
@@ -84,22 +101,27 @@ class SummedRows:
     seed_counts: Array
     both_sums: Array
     both_counts: Array
+    cells: Array
 
 
 def summed_rows(values: Array, labels: RowLabels) -> SummedRows:
     """Sum `values` [rows, prompts], NaN where a cell is missing."""
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0.0)
+    present = np.isfinite(values)
+    known = present * labels.weights[:, None]
+    filled = np.where(present, values, 0.0) * labels.weights[:, None]
     seeds = int(labels.seeds.max(initial=-1)) + 1
-    both = labels.clusters * seeds + labels.seeds
+    both, complete = labels.clusters * seeds + labels.seeds, labels.complete
     tables: list[Array] = []
     for places, count in ((labels.clusters, labels.count), (labels.seeds, seeds)):
         tables += [_summed(filled, places, count), _summed(known, places, count)]
     for cells in (filled, known):
         several = seeds > 1
         tables.append(
-            _summed(cells, both, labels.count * seeds) if several else np.zeros((0, known.shape[1]))
+            _summed(cells[complete], both[complete], labels.count * seeds)
+            if several
+            else np.zeros((0, known.shape[1]))
         )
+    tables.append(present.sum(axis=0))
     return SummedRows(*tables)
 
 
@@ -111,7 +133,7 @@ def parts_of(rows: SummedRows, prompts: Array, weights: Array | None = None) -> 
     """
     weight = 1.0 if weights is None else weights[prompts]
     sums, counts = rows.sums[:, prompts], rows.counts[:, prompts]
-    seed_sums, seed_counts = rows.seed_sums[:, prompts], rows.seed_counts[:, prompts]
+    seed_sums, seed_counts = rows.seed_sums, rows.seed_counts[:, prompts]
     n = float((counts * weight).sum())
     if not n:
         nothing = tuple(np.zeros(size) for size in (sums.shape[1], len(sums), len(seed_sums)))
@@ -132,15 +154,15 @@ def parts_of(rows: SummedRows, prompts: Array, weights: Array | None = None) -> 
         of_prompts = max(of_prompts - cells, 0.0) * again
     of_seeds, by_seed = 0.0, np.zeros(len(seed_sums))
     if used_seeds > 1:
-        by_seed = ((seed_sums - mean * seed_counts) * weight).sum(axis=1)
-        of_seeds = squares(by_seed, used_seeds)
-        if used_groups > 1:
-            both = (rows.both_sums[:, prompts] - mean * rows.both_counts[:, prompts]) * weight
-            of_seeds = max(of_seeds - float((both.sum(axis=1) ** 2).sum()) / n**2, 0.0) * again
+        shape = len(sums), len(seed_sums), sums.shape[1]
+        totals, sizes = (
+            (cells[:, prompts] * weight).reshape(shape) for cells in (rows.both_sums, rows.both_counts)
+        )
+        of_seeds, by_seed = seed_part(totals, sizes, (seed_counts * weight).sum(axis=1) / n)
     return Parts(
         mean, of_prompts, squares(by_group.sum(axis=1), used_groups), of_seeds,
-        (used_prompts, used_groups, used_seeds), int(counts.sum()),
-        by_prompt / n, by_group.sum(axis=1) / n, by_seed / n,
+        (used_prompts, used_groups, used_seeds), int(rows.cells[prompts].sum()),
+        by_prompt / n, by_group.sum(axis=1) / n, by_seed,
     )  # fmt: skip
 
 

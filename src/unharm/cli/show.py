@@ -44,6 +44,7 @@ def show(
     subject = None
     for row in rows:
         label = " · ".join(row[c] for c in ("arm", "profile", "strategy") if row[c])
+        label += "" if row["seed"] is None else f" · seed {row['seed']}"
         if label != subject:
             tell(label)
             subject = label
@@ -64,7 +65,7 @@ def _list_prompts(run: RunHandle, benchmark: str | None, as_json: bool) -> None:
 
 def _scores(row: dict[str, Any]) -> str:
     """Format the score of each scorer; a dash if there is none."""
-    known = ("arm", "profile", "strategy", "sample", "text", "status")
+    known = ("arm", "profile", "strategy", "seed", "sample", "text", "status")
     scores = {name: value for name, value in row.items() if name not in known}
     return ", ".join(f"{name} {'–' if value is None else f'{value:.3g}'}" for name, value in scores.items())
 

@@ -48,6 +48,11 @@ def served_model(arm: str) -> str:
     return arm.partition(":")[2] if arm.startswith("served:") else ""
 
 
+def is_trained(arm: str) -> bool:
+    """Return whether a study trains the adapters of an arm."""
+    return arm in VIM_STAGES or bool(benign_set(arm))
+
+
 def has_adapter(arm: str) -> bool:
     """Return whether an arm is the base model with an adapter."""
-    return arm in VIM_STAGES or bool(benign_set(arm) or external_adapter(arm))
+    return is_trained(arm) or bool(external_adapter(arm))

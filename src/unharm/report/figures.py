@@ -183,7 +183,9 @@ def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
 
     rows = [
         {
-            "adapter": f"{r['arm']} · {r['profile']}" if r["profile"] else r["arm"],
+            "adapter": " · ".join(
+                filter(None, (r["arm"], r["profile"], "" if r["seed"] is None else f"seed {r['seed']}"))
+            ),
             "part": f"{r['arm']}, stage {r['stage']}",
             "curve": "training" if r["curve"] == "train" else "validation",
             "steps": r["steps"],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
 import polars as pl
 
 from unharm.analysis.measures import of_quality
+from unharm.analysis.over_seeds import alignment_over_seeds
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.core.printable import printable
@@ -45,6 +47,8 @@ from unharm.report.words import (
 
 def render(inputs: ReportInputs) -> str:
     """Render the page as HTML. The templates escape everything that comes from data or models."""
+    alignment = alignment_over_seeds(inputs.tables["alignment"])
+    inputs = replace(inputs, tables={**inputs.tables, "alignment": alignment})
     study, tables = inputs.study, inputs.tables
     groups = associations_by_subject(tables["associations"])
     template = _environment().get_template("page.html.j2")
@@ -152,14 +156,15 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
 def trained_rows(curves: pl.DataFrame) -> list[dict[str, Any]]:
     """Return one row per adapter: training losses and the validation loss of the best epoch."""
     rows = []
-    for (arm, stage, profile), part in curves.group_by(["arm", "stage", "profile"], maintain_order=True):
+    keys = ["arm", "stage", "profile", "seed"]
+    for (arm, stage, profile, seed), part in curves.group_by(keys, maintain_order=True):
         train, valid = (part.filter(pl.col("curve") == c)["loss"].to_list() for c in ("train", "valid"))
         best = part["best_epoch"][0]
         rows.append(
             {
                 "arm": arm,
                 "stage": stage,
-                "profile": profile,
+                "profile": profile if seed is None else " · ".join(filter(None, (profile, f"seed {seed}"))),
                 "epochs": len(valid),
                 "best": best,
                 "first": train[0] if train else None,

@@ -21,10 +21,12 @@ from unharm.runs.plan import AdapterPlan
 from unharm.store.store import Artefact
 from unharm.store.tables import read_csv
 
+CURVES_VERSION = 3
 CURVES: dict[str, Any] = {
     "arm": pl.String,
     "stage": pl.String,
     "profile": pl.String,
+    "seed": pl.Int64,
     "best_epoch": pl.Int64,
     "curve": pl.String,
     "steps": pl.Int64,
@@ -59,7 +61,7 @@ class AdapterTask:
 
     @property
     def label(self) -> str:
-        """Arm and profile, for messages."""
+        """Arm, profile and seed, for messages."""
         return self.plan.label
 
 
@@ -81,12 +83,12 @@ class AdapterTasks:
         self.trained: list[AdapterTask] = [t for t in self.every if not t.plan.source]
 
     @cached_property
-    def _by_subject(self) -> dict[tuple[str, Profile | None], AdapterTask]:
-        return {(t.plan.arm, t.plan.profile): t for t in self.every}
+    def _by_subject(self) -> dict[tuple[str, Profile | None, int | None], AdapterTask]:
+        return {(t.plan.arm, t.plan.profile, t.plan.seed): t for t in self.every}
 
     def of_subject(self, subject: Subject) -> AdapterTask | None:
         """Return the adapter of a subject, or None."""
-        return self._by_subject.get((subject.arm, subject.profile))
+        return self._by_subject.get((subject.arm, subject.profile, subject.seed))
 
     def with_key(self, key: str) -> list[AdapterTask]:
         """Return the trained adapters with a content key."""
@@ -107,6 +109,7 @@ def failure_reason(run: Run, task: AdapterTask) -> str:
 def record_failure(run: Run, task: AdapterTask, reason: str, temporary: bool = False) -> None:
     """Record why an adapter is left out of the study. The next run retries a temporary failure."""
     record = {"arm": task.plan.arm, "profile": task.plan.profile_name, "why": reason, "again": temporary}
+    record |= {} if task.plan.seed is None else {"seed": task.plan.seed}
     run.store.put_text(task.failed, json.dumps(record))
 
 
@@ -203,7 +206,7 @@ def curves_artefact(run: Run) -> Artefact:
     """Return the artefact adapters/curves.csv: the losses of every trained adapter."""
     trained = adapter_tasks(run).trained
     inputs = [*(task.key for task in trained), *(failure_reason(run, task) for task in trained)]
-    return Artefact("adapters/curves.csv", content_key("curves", keys.VERSIONS["adapters"], {}, *inputs))
+    return Artefact("adapters/curves.csv", content_key("curves", CURVES_VERSION, {}, *inputs))
 
 
 def write_curves(run: Run) -> None:
@@ -222,6 +225,7 @@ def write_curves(run: Run) -> None:
             "arm": plan.arm,
             "stage": plan.stage,
             "profile": plan.profile_name,
+            "seed": plan.seed,
             "best_epoch": marker["best_epoch"],
         }
         rows += [{**columns, "curve": "train", "steps": s, "loss": x} for s, x in marker["train_loss"]]

@@ -22,8 +22,9 @@ from unharm.store.tables import read_csv
 from unharm.study.check import parse_study
 from unharm.study.spec import Study
 
-SUBJECT = ("arm", "profile", "strategy")
-"""The columns that name a subject; `profile` is empty for an arm without profiles."""
+SUBJECT = ("arm", "profile", "strategy", "seed")
+"""The columns that name a subject. `profile` is empty for an arm without profiles, `seed` null where the
+study has no `seeds` or does not train the arm."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ class RunHandle:
         arm: str | None = None,
         profile: str | None = None,
         strategy: str | None = None,
+        seed: int | None = None,
     ) -> pl.LazyFrame:
         """The completions of some or all subjects, read lazily.
 
-        Columns: `arm`, `profile`, `strategy`, `benchmark`, then those of `core.records.Completion`.
+        Columns: `arm`, `profile`, `strategy`, `seed`, `benchmark`, then those of `core.records.Completion`.
         """
-        shards = self._shards(benchmark, arm, profile, strategy)
+        shards = self._shards(benchmark, arm, profile, strategy, seed)
         frames = [_labelled(s, self._run.store.scan(s.completions)) for s in shards]
         return pl.concat(frames) if frames else _empty()
 
@@ -81,15 +83,17 @@ class RunHandle:
         profile: str | None = None,
         strategy: str | None = None,
         scorer: str | None = None,
+        seed: int | None = None,
     ) -> pl.LazyFrame:
         """The scores of some or all subjects by some or all scorers, read lazily.
 
-        Columns: `arm`, `profile`, `strategy`, `benchmark`, `scorer`, then those of `core.records.Score`,
-        prompt_id, sample, tokens, and the coherence `flag`. `value` is null where `status` is not `scored`.
+        Columns: `arm`, `profile`, `strategy`, `seed`, `benchmark`, `scorer`, then those of
+        `core.records.Score`, prompt_id, sample, tokens, and the coherence `flag`. `value` is null where
+        `status` is not `scored`.
         """
         frames = [
             _labelled(shard, self._run.store.scan(artefact)).with_columns(scorer=pl.lit(name))
-            for shard in self._shards(benchmark, arm, profile, strategy)
+            for shard in self._shards(benchmark, arm, profile, strategy, seed)
             for name, artefact in shard.scored.items()
             if scorer in (None, name) and self._run.store.done(artefact)
         ]
@@ -113,8 +117,8 @@ class RunHandle:
             benchmark: Where ids of several benchmarks are alike; otherwise it is found by the id.
 
         Returns:
-            One row per subject and sample: `arm`, `profile`, `strategy`, `sample`, `text`, `status`, and a
-            column for each scorer with its value (null where unscored).
+            One row per subject and sample: `arm`, `profile`, `strategy`, `seed`, `sample`, `text`,
+            `status`, and a column for each scorer with its value (null where unscored).
 
         Raises:
             UserError: No prompt of the run has this id.
@@ -154,7 +158,12 @@ class RunHandle:
         return run
 
     def _shards(
-        self, benchmark: str | None, arm: str | None, profile: str | None, strategy: str | None
+        self,
+        benchmark: str | None,
+        arm: str | None,
+        profile: str | None,
+        strategy: str | None,
+        seed: int | None,
     ) -> list[Shard]:
         if benchmark is not None:
             self.prompts(benchmark)
@@ -171,6 +180,7 @@ class RunHandle:
             and arm in (None, s.subject.arm)
             and profile in (None, s.subject.profile_name)
             and strategy in (None, s.subject.strategy)
+            and seed in (None, s.subject.seed)
             and self._run.store.done(s.completions)
         ]
 
@@ -194,6 +204,7 @@ def _labelled(shard: Shard, frame: pl.LazyFrame) -> pl.LazyFrame:
         pl.lit(subject.arm).alias("arm"),
         pl.lit(subject.profile_name).alias("profile"),
         pl.lit(subject.strategy).alias("strategy"),
+        pl.lit(subject.seed, pl.Int64).alias("seed"),
         pl.lit(shard.benchmark).alias("benchmark"),
         pl.all(),
     )
@@ -202,4 +213,4 @@ def _labelled(shard: Shard, frame: pl.LazyFrame) -> pl.LazyFrame:
 def _empty() -> pl.LazyFrame:
     columns = (*SUBJECT, "benchmark", "scorer", "completion_id", "prompt_id", "text", "status")
     schema: dict[str, type[pl.DataType]] = dict.fromkeys(columns, pl.String)
-    return pl.LazyFrame(schema=schema | {"sample": pl.Int64, "value": pl.Float64})
+    return pl.LazyFrame(schema=schema | {"seed": pl.Int64, "sample": pl.Int64, "value": pl.Float64})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unharm.core.hashing import array_hash, content_hash, content_key, slug
@@ -18,9 +18,18 @@ VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scor
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
 
-def folder(arm: str, profile: str = "", strategy: str = "") -> str:
+def folder(arm: str, profile: str = "", strategy: str = "", seed: int | None = None) -> str:
     """Return the folder name of an adapter or subject. It is unique and safe on every file system."""
-    return "--".join(slug(part.replace(":", "-")) for part in (arm, profile, strategy) if part)
+    last = "" if seed is None else f"seed-{seed}"
+    return "--".join(slug(part.replace(":", "-")) for part in (arm, profile, strategy, last) if part)
+
+
+def named_seed(plan: Plan, seed: int | None) -> int | None:
+    """Return the seed that keys and folders name: None for the study's own.
+
+    The adapters and completions of a study are used again when further seeds are added to it.
+    """
+    return None if seed == plan.study.seed else seed
 
 
 def profiles_artefact(plan: Plan) -> Artefact:
@@ -80,7 +89,9 @@ def _example_parameters(plan: Plan, adapter: AdapterPlan) -> dict[str, Any]:
 def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
     """Return the folder of an adapter. The key depends on base, examples, recipe and parent."""
     study = plan.study
+    seed = named_seed(plan, adapter.seed)
     details = {"arm": adapter.arm, "profile": adapter.profile_name}
+    details |= {} if seed is None else {"seed": str(seed)}
     if adapter.source:
         key = content_key(
             "adapters", VERSIONS["adapters"], {}, plan.external_adapter(adapter.stage)[1], base_key
@@ -91,14 +102,14 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
         "recipe": plan.recipe(adapter).model_dump(),
         "dtype": study.engine.dtype,
         "format": study.prompting.format,
-        "seed": study.seed,
+        "seed": plan.training_seed(adapter),
     }
     if study.prompting.format == "chat":
         parameters["chat"] = [plan.chat_form.system, dict(plan.chat_form.template)]
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
     examples = examples_key(plan, adapter)
     key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
-    name = folder(adapter.arm, details["profile"])
+    name = folder(adapter.arm, adapter.profile_name, seed=seed)
     return Artefact(f"adapters/{name}.{key[:12]}", key, details)
 
 
@@ -144,7 +155,8 @@ def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> It
     """
     study = plan.study
     own_key = subject_key(plan, subject, base_key, adapter_hash)
-    subject_folder = folder(subject.arm, subject.profile_name, subject.strategy)
+    seed = named_seed(plan, subject.seed)
+    subject_folder = folder(subject.arm, subject.profile_name, subject.strategy, seed)
     for benchmark, spec in study.benchmarks.chosen().items():
         prompts = plan.prompts[benchmark].prompts
         size = max(1, study.engine.shard // spec.samples)
@@ -210,7 +222,8 @@ def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) 
     server = plan.study.server_of(subject.arm)
     if server:  # only the name of a served model is known
         base_key = content_hash(["served", server.model or plan.study.base])
-    parts: list[Any] = [base_key, adapter_hash, preamble, subject.label]
+    name = replace(subject, seed=named_seed(plan, subject.seed)).label
+    parts: list[Any] = [base_key, adapter_hash, preamble, name]
     return content_hash([*parts, by_category] if by_category else parts)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unharm.benchmarks.registry import BENCHMARKS, PromptSet, load_prompts, select_half
-from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile
-from unharm.core.errors import UserError
+from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile, is_trained
+from unharm.core.errors import UserError, nearest
 from unharm.core.hashing import array_hash, content_hash, sha256_of
 from unharm.core.models.adapter_check import check_adapter
 from unharm.core.models.peft_folder import ADAPTER_FILES, check_base, find_adapter
@@ -55,6 +55,7 @@ class AdapterPlan:
         profile: Its profile; None if the arm has none.
         parent: The adapter that its training starts from.
         source: Folder or hub id of an external adapter; empty for adapters that the study trains.
+        seed: Its training seed where the study names several, else None: the study's seed.
     """
 
     arm: str
@@ -62,6 +63,7 @@ class AdapterPlan:
     profile: Profile | None
     parent: AdapterPlan | None = None
     source: str = ""
+    seed: int | None = None
 
     @property
     def profile_name(self) -> str:
@@ -69,7 +71,7 @@ class AdapterPlan:
 
     @property
     def label(self) -> str:
-        return f"{self.arm} · {self.profile.name}" if self.profile else self.arm
+        return Subject(self.arm, self.profile, "", self.seed).label
 
 
 def profiles_of(study: Study, sizes_only: bool = False) -> list[Profile]:
@@ -195,30 +197,67 @@ class Plan:
 
     @cached_property
     def subjects(self) -> list[Subject]:
-        """Arms × profiles × strategies, in the order of the spec."""
+        """Arms × profiles × seeds × strategies, in the order of the spec."""
         return [
-            Subject(arm, profile, strategy)
+            Subject(arm, profile, strategy, seed)
             for arm in self.study.arms
             for profile in (self.profiles if has_profile(arm) else [None])
+            for seed in self.seeds_of(arm, profile)
             for strategy in self.study.strategies
         ]
+
+    def seeds_of(self, arm: str, profile: Profile | None) -> list[int] | list[None]:
+        """Return the training seeds of an arm with a profile; [None] if the study has one seed for all.
+
+        Raises:
+            UserError: `seeds.profiles` names profiles that the study does not have.
+        """
+        seeds = self.study.seeds
+        if seeds is None or not is_trained(arm):
+            return [None]
+        names = self._profile_names
+        if profile is None:
+            return seeds.values
+        return seeds.of_profile(profile.name, names)
+
+    @cached_property
+    def _profile_names(self) -> list[str]:
+        """The names of the profiles; those in `seeds.profiles` are checked against them."""
+        names = [p.name for p in self.profiles]
+        wanted = self.study.seeds.profiles if self.study.seeds else None
+        where = "seeds.profiles"
+        if isinstance(wanted, int) and wanted > len(names):
+            raise UserError(f"{wanted} profiles, but the study has {len(names)}", where, "give fewer")
+        if isinstance(wanted, list) and not self.sizes_only and (wrong := set(wanted) - set(names)):
+            unknown = sorted(wrong)
+            raise UserError(
+                f"unknown profiles {', '.join(unknown)}", where, nearest(unknown[0], tuple(names))
+            )
+        return names
 
     @cached_property
     def adapters(self) -> list[AdapterPlan]:
         """Every adapter that the arms need, each after its parent."""
         adapters: dict[AdapterPlan, None] = {}
         for arm in self.study.arms:
-            if benign_set(arm):
-                adapters[AdapterPlan(arm, benign_set(arm), None)] = None
+            for seed in self.seeds_of(arm, None) if benign_set(arm) else []:
+                adapters[AdapterPlan(arm, benign_set(arm), None, seed=seed)] = None
             if name := external_adapter(arm):
                 adapters[AdapterPlan(arm, name, None, source=self.study.adapters[name].source)] = None
             for profile in self.profiles if arm in VIM_STAGES else []:
                 *before, last = VIM_STAGES[arm]
-                parent = AdapterPlan(f"vim-{before[0]}", before[0], profile) if before else None
-                if parent:
-                    adapters[parent] = None
-                adapters[AdapterPlan(arm, last, profile, parent)] = None
+                for seed in self.seeds_of(arm, profile):
+                    parent = (
+                        AdapterPlan(f"vim-{before[0]}", before[0], profile, seed=seed) if before else None
+                    )
+                    if parent:
+                        adapters[parent] = None
+                    adapters[AdapterPlan(arm, last, profile, parent, seed=seed)] = None
         return list(adapters)
+
+    def training_seed(self, adapter: AdapterPlan) -> int:
+        """Return the seed of an adapter's first weights, order of examples and dropout."""
+        return self.study.seed if adapter.seed is None else adapter.seed
 
     @property
     def trained(self) -> list[AdapterPlan]:

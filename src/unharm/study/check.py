@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import ARMS, VIM_STAGES, WRONG_VALUE, benign_set, external_adapter, served_model
+from unharm.core.arms import ARMS, WRONG_VALUE, benign_set, external_adapter, is_trained, served_model
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.scoring.settings import KINDS as SPECS
@@ -84,9 +84,11 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
     def add(message: str, loc: tuple[str | int, ...], todo: str = "") -> None:
         problems.append(Problem(message, text.where(loc), todo))
 
-    trained = [a for a in study.arms if benign_set(a) or a in VIM_STAGES]
+    trained = [a for a in study.arms if is_trained(a)]
     if trained and study.corpus is None:
         add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
+    if study.seeds and not trained:
+        add("no arm is trained, so further seeds change nothing", ("seeds",), "remove seeds, or add vim")
     for position, arm in enumerate(study.arms):
         name = benign_set(arm)
         if name and study.corpus and name not in study.corpus.benign:

@@ -30,6 +30,7 @@ from unharm.prompting.settings import Prompting
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec, Scoring
 from unharm.store.object_storage import as_url
 from unharm.study.demo import data_folder as toy_data
+from unharm.study.seeds import SeedsField
 from unharm.training.settings import Training
 
 TOY = "toy"
@@ -101,6 +102,7 @@ class Study(Spec):
     data: str = "."
     output: str | None = None
     seed: Seed = 42
+    seeds: SeedsField = None
     fidelity: Literal["corrected", "published"] = "corrected"
     profiles: Annotated[list[ProfileSource], Field(min_length=1)] = [
         ProfileSource(extreme=[*VALUES, *HIGHER_ORDER])

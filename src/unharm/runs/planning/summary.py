@@ -47,6 +47,8 @@ class PlanSummary:
     subjects: int
     adapters: int
     training_examples: int
+    seeds: list[int]
+    seeded_profiles: int
     benchmarks: list[BenchmarkSize]
     completions: int
     prompt_tokens: int
@@ -73,6 +75,7 @@ def summary_of(plan: Plan) -> PlanSummary:
     if chat_template_unused(study):
         notes.append("the base is a chat model, and its template is not used: see prompting.format")
     notes += _scorer_notes(plan, service_uses)
+    notes += _seed_notes(plan)
     notes += _step_notes(plan, per_stage)
     return PlanSummary(
         study=study.name,
@@ -83,6 +86,8 @@ def summary_of(plan: Plan) -> PlanSummary:
         subjects=len(plan.subjects),
         adapters=len(plan.trained),
         training_examples=sum(per_stage[a.stage] for a in plan.trained),
+        seeds=list(study.seeds.values) if study.seeds else [],
+        seeded_profiles=len({s.profile for s in plan.subjects if s.profile and s.seed in _further(plan)}),
         benchmarks=sizes,
         completions=sum(s.completions for s in sizes),
         prompt_tokens=sum(s.prompt_tokens for s in sizes),
@@ -108,6 +113,30 @@ def _scorer_notes(plan: Plan, uses: list[ServiceUse]) -> list[str]:
                 f"{name}: no category of {spec.categories} stands for {names}: labels say 'unmapped'"
             )
     return [note for note in [*notes, *plan.map_notes()] if note]
+
+
+def _further(plan: Plan) -> list[int]:
+    """Return the training seeds after the first."""
+    return plan.study.seeds.values[1:] if plan.study.seeds else []
+
+
+def _seed_notes(plan: Plan) -> list[str]:
+    """Say what further training seeds cost, or what a study without them cannot show."""
+    if not plan.trained:
+        return []
+    further = _further(plan)
+    if not further:
+        return [
+            "one training seed: how far another would move all adapters of an arm stays unknown; "
+            "give for example seeds: [1, 2, 3]"
+        ]
+    adapters = sum(a.seed in further for a in plan.trained)
+    subjects = sum(s.seed in further for s in plan.subjects)
+    few = "; intervals with two seeds are very wide" if len(further) == 1 else ""
+    return [
+        f"of {len(plan.trained):,} adapters {adapters:,}, and of {len(plan.subjects):,} subjects "
+        f"{subjects:,} are for the seeds after the first{few}"
+    ]
 
 
 def _step_notes(plan: Plan, examples: dict[str, int]) -> list[str]:

@@ -18,6 +18,7 @@ def plan_text(summary: PlanSummary) -> str:
         f"profiles    {summary.profiles:,}",
         f"subjects    {summary.subjects:,}",
         f"adapters    {summary.adapters:,} to train on {summary.training_examples:,} examples",
+        *_seeds(summary),
         "",
     ]
     header = ("benchmark", "prompts", "categories", "samples", "completions", "new tokens ≤", "scorer")
@@ -52,6 +53,15 @@ def plan_text(summary: PlanSummary) -> str:
         lines += [f"note        {size.benchmark}: {note}" for note in size.notes]
     lines += [f"note        {note}" for note in summary.notes]
     return "\n".join(lines)
+
+
+def _seeds(summary: PlanSummary) -> list[str]:
+    """Return the training seeds as a line, if the study names them."""
+    if not summary.seeds:
+        return []
+    some = summary.seeded_profiles
+    only = f", all of them for {some:,} of the profiles" if 0 < some < summary.profiles else ""
+    return [f"seeds       {', '.join(map(str, summary.seeds))}{only}"]
 
 
 def _services(rows: list[ServiceUse]) -> list[str]:

@@ -88,8 +88,23 @@ def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
         size = MAX_STACK["cpu"]
     restored = _earlier_stacks(run, stage, rest)
     rest = [key for key in rest if not any(key in keys for keys in restored)]
-    stacks = begun + restored + [rest[first : first + size] for first in range(0, len(rest), size)]
+    stacks = begun + restored
+    for group in _by_seed(run, rest):
+        stacks += [group[first : first + size] for first in range(0, len(group), size)]
     return [Chunk("adapters", stage, tuple((0, key) for key in stack)) for stack in stacks]
+
+
+def _by_seed(run: Run, rest: list[str]) -> list[list[str]]:
+    """Group the keys of adapters by training seed.
+
+    A stack holds one seed: its adapters see the same examples in the same order with the same dropout
+    masks, so that their trees fit together and a mask is drawn once.
+    """
+    seed_of = {t.key: run.plan.training_seed(t.plan) for t in adapter_tasks(run).trained}
+    groups: dict[int, list[str]] = {}
+    for key in rest:
+        groups.setdefault(seed_of[key], []).append(key)
+    return list(groups.values())
 
 
 def _earlier_stacks(run: Run, stage: str, rest: list[str]) -> list[list[str]]:

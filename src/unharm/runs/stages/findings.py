@@ -20,7 +20,7 @@ from unharm.analysis.associations import (
     regressions_table,
 )
 from unharm.analysis.bias import group_name
-from unharm.analysis.comparisons import Cells, comparisons_table
+from unharm.analysis.comparisons import Cells, Made, comparisons_table
 from unharm.analysis.expressed_values import expression_table
 from unharm.analysis.measures import MEASURES
 from unharm.analysis.metrics import imputed_values
@@ -43,7 +43,9 @@ from unharm.analysis.tables import (
     subject_rows,
 )
 from unharm.analysis.value_shift import moved_table
+from unharm.analysis.variance_table import sample_variance, variance_table
 from unharm.benchmarks.registry import BENCHMARKS
+from unharm.core.arms import is_trained
 from unharm.core.hashing import content_hash, content_key
 from unharm.core.progress import say
 from unharm.core.records import Subject
@@ -65,6 +67,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
     cells = Cells()
     labels: dict[tuple[Subject, str, str], pl.DataFrame] = {}
+    sampled: dict[tuple[Made, str], list[float | None]] = {}
     for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
         group = list(several)
         for place, (name, scores) in enumerate(_scores(store, group).items()):
@@ -89,6 +92,8 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration)
             rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
             _add(cells, subject, benchmark, prompt_columns[benchmark], mean_values(tables))
+            brought = sample_variance(scores, of_mean=measure != "toxicity")
+            sampled.setdefault(((subject.arm, subject.strategy), benchmark), []).append(brought)
             if MEASURES[measure].groups:
                 unmapped = scorer_columns(name, plan.scorers)
                 more, listed = bias_rows(
@@ -107,6 +112,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "subjects": subjects,
         "arms": arms_table(subjects, cells, confidence),
         "comparisons": comparisons_table(cells, study.arms, study.strategies, study.analysis),
+        "variance": variance_table(cells, sampled, [arm for arm in study.arms if is_trained(arm)]),
         "alignment": alignment,
         "moved": moved_table(alignment, confidence),
         "expression": expression_table(

@@ -31,6 +31,7 @@ from unharm.core.arms import (
     VIM_STAGES,
     WRONG_VALUE,
     has_profile,
+    is_trained,
 )
 from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
@@ -202,9 +203,18 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
         "profiles": [{"file": str(folder / "profiles" / "profiles.csv"), "names": names}],
         "arms": ["vanilla", arm], "strategies": strategies, "benchmarks": chosen,
         "prompting": data["prompting"] | {"set_aside": aside, "set_aside_control": control},
-        "mitigation": None, "answers": shared,
+        "mitigation": None, "answers": shared, "seeds": _seeds(run, arm, names),
     }  # fmt: skip
     return parse_study(SpecText(yaml.safe_dump(data), "mitigation"))
+
+
+def _seeds(run: Run, arm: str, names: list[str]) -> dict[str, Any] | None:
+    """Return the training seeds of some profiles as a study gives them; None if the arm is not trained."""
+    seeds = run.study.seeds
+    if seeds is None or not is_trained(arm):
+        return None
+    every = [p.name for p in run.plan.profiles]
+    return seeds.of_subset(names, every).model_dump(mode="json")
 
 
 def mitigate(run: Run) -> Run:

@@ -148,9 +148,8 @@ class Session:
         start = None
         if task.parent:
             start = shape.weights_from_peft(read_weights(run.store.locate(task.parent.artefact)))
-        return AdapterJob(
-            task.key, task.label, parts["train"], parts["valid"], run.study.seed, start, dropped
-        )
+        seed = run.plan.training_seed(task.plan)
+        return AdapterJob(task.key, task.label, parts["train"], parts["valid"], seed, start, dropped)
 
     def _train(
         self, tasks: list[AdapterTask], jobs: list[AdapterJob], state: TrainingState | None, recipe: Recipe

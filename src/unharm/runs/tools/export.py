@@ -58,7 +58,11 @@ def model_card(
             f"batch {recipe.batch} × {recipe.accumulate}",
         ),
         ("kept", epoch_kept),
-        ("data", f"fidelity {study.fidelity}, format {study.prompting.format}, seed {study.seed}"),
+        (
+            "data",
+            f"fidelity {study.fidelity}, format {study.prompting.format}, "
+            f"seed {marker.get('seed', study.seed)}",
+        ),
         ("base", f"`{base.name}` {version}"),
     ]
     if profile:
@@ -92,7 +96,10 @@ def export_adapters(run: Run, folder: Path) -> list[Path]:
         if marker is None:
             continue
         source = run.store.root / str(marker["path"])
-        target = folder / f"{keys.folder(adapter.arm, adapter.profile_name)}--{source.name[:12]}"
+        target = (
+            folder
+            / f"{keys.folder(adapter.arm, adapter.profile_name, seed=adapter.seed)}--{source.name[:12]}"
+        )
         try:
             shutil.copytree(source, target, dirs_exist_ok=True)
             card = model_card(marker, run.study, run.plan.recipe(adapter), run.base, adapter.profile)
