@@ -66,3 +66,26 @@ def test_a_difference_is_told_with_its_interval_and_what_one_seed_cannot_show() 
 def test_a_published_figure_of_another_definition_is_marked() -> None:
     assert "every spelling" in other_definitions(study())["bias_score"]
     assert other_definitions(study("published")) == {}
+
+
+def test_the_verdict_on_an_alignment_comes_with_three_figures_and_their_intervals() -> None:
+    rows = [
+        {
+            "arm": "vim", "profile": f"p{n}", "strategy": "input-only", "reading": "text", "value": 0.05,
+            "constant_nmse": 0.09, "skill": 0.4 + n / 50, "correlation": 0.7 + n / 100, "retrieved": n != 0,
+            "verdict": "took" if n else "partly",
+        }
+        for n in range(10)
+    ]  # fmt: skip
+    tables = {
+        "alignment": pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA),
+        "associations": pl.DataFrame(schema=ASSOCIATIONS_SCHEMA),
+        "arms": pl.DataFrame(schema=ARMS_SCHEMA),
+        "comparisons": pl.DataFrame(schema=COMPARISONS_SCHEMA),
+    }
+    (text,) = answers(study(), tables)["lead"]
+    assert "The alignment of vim took: 9 of 10 profiles pass" in text
+    assert "mean skill over the best constant answer 0.49 [0.45 to 0.53]" in text
+    assert "mean correlation of centred ratings 0.74 [0.72 to 0.77]" in text
+    assert "the own target is the nearest for 9 of 10 [59.6 % to 98.2 %]" in text
+    assert "Mean NMSE 0.05, that of the best constant answer 0.09." in text

@@ -146,10 +146,7 @@ def _tests(harm: Harms, columns: list[int], confidence: float, seed: int) -> Ite
         "partial": related.partial, "partial_low": related.partial_low,
         "partial_high": related.partial_high, "pearson": plain,
     }  # fmt: skip
-    numbers = {
-        name: [[x if math.isfinite(x) else None for x in row] for row in m.tolist()]
-        for name, m in matrices.items()
-    }
+    numbers = {name: _numbers(matrix) for name, matrix in matrices.items()}
     for j, column in enumerate(columns):
         for i, value in enumerate(VALUES):
             row: dict[str, Any] = {name: rows[i][j] for name, rows in numbers.items()}
@@ -164,6 +161,11 @@ def _tests(harm: Harms, columns: list[int], confidence: float, seed: int) -> Ite
                 | {"seeds_hold": int(holds[i, j]) if holds is not None else None}
                 | row
             )
+
+
+def _numbers(matrix: Array) -> list[list[float | None]]:
+    """Return the rows of a matrix, with None in place of NaN."""
+    return [[value if math.isfinite(value) else None for value in row] for row in matrix.tolist()]
 
 
 def _seeds_holding(

@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 
 from unharm.analysis.alignment import FLAT, TOOK, UNKNOWN
-from unharm.analysis.intervals import mean_interval
+from unharm.analysis.intervals import mean_interval, share_interval
 from unharm.analysis.measures import FIRST_METRICS
 from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.records import Estimate
 from unharm.report.figures import harm_name
 from unharm.report.inputs import ReportedStudy
 from unharm.report.sections import comparisons as comparison_rows
@@ -162,19 +163,30 @@ def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
         if 2 * flat > known.height:
             verdict = "did not take: it rates everything alike"
         how = "" if part["reading"][0] == "text" else ", read from the distribution over the answers"
-        bounds = "" if skill.low is None else f" [{number(skill.low)} to {number(skill.high)}]"
         retrieved = known["retrieved"].drop_nulls()
+        correlations = known["correlation"].drop_nulls().to_list()
+        correlation = mean_interval(correlations, study.analysis.confidence, "profile", bounds=(-1.0, 1.0))
         text = (
             f"The alignment of {arm} {verdict}{how}: {took} of {known.height} profiles pass; mean skill "
-            f"over the best constant answer {number(skill.value)}{bounds}"
+            f"over the best constant answer {number(skill.value)}{_bounds(skill)}; mean correlation of "
+            f"centred ratings {number(correlation.value)}{_bounds(correlation)}"
         )
         if len(retrieved):
-            text += f"; the own target is the nearest for {int(retrieved.sum())} of {len(retrieved)}"
+            hits, count = int(retrieved.sum()), len(retrieved)
+            share = share_interval(hits, count, study.analysis.confidence, "profile")
+            text += f"; the own target is the nearest for {hits} of {count}{_bounds(share, share=True)}"
         if flat:
             text += f"; {flat} rate everything alike"
         nmse, constant = number(known["value"].mean()), number(known["constant_nmse"].mean())
         sentences.append(f"{text}. Mean NMSE {nmse}, that of the best constant answer {constant}.")
     return sentences
+
+
+def _bounds(estimate: Estimate, share: bool = False) -> str:
+    """Return the interval of an estimate in brackets; empty where it has none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f" [{number(estimate.low, share)} to {number(estimate.high, share)}]"
 
 
 def _arms(study: ReportedStudy, arms: pl.DataFrame) -> list[str]:
