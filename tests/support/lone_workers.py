@@ -34,6 +34,8 @@ def fail_once_with_the_device(context: NoContext, chunk: Chunk, meter: Meter) ->
     """Fail as after an illegal address on the device in the first worker; do the items in any other."""
     (context.folder / f"worker-{os.getpid()}").write_text(str(os.getpid()))
     if len(list(context.folder.glob("worker-*"))) == 1:
-        mock.patch.object(chunks, "accelerator_dead", lambda: True).start()  # this process has none to lose
+        mock.patch.object(
+            chunks, "accelerator_dead", return_value=True
+        ).start()  # this process has none to lose
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     return {"items": len(chunk.items)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -54,22 +54,23 @@ class SyncCounter:
 
     def __init__(self) -> None:
         self.count = 0
-        self._before: Any = None
+        self._stack: contextlib.ExitStack | None = None
+        self._seen: list[warnings.WarningMessage] = []
 
     def start(self) -> None:
-        self._before = warnings.showwarning, warnings.filters[:]
+        """Begin to count."""
+        self._stack = contextlib.ExitStack()
+        self._seen = self._stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
-        warnings.showwarning = self._note  # type: ignore[assignment]
         torch.cuda.set_sync_debug_mode("warn")
 
     def stop(self) -> None:
-        torch.cuda.set_sync_debug_mode("default")
-        if self._before is not None:
-            warnings.showwarning, warnings.filters[:] = self._before
-            self._before = None
-
-    def _note(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        self.count += "synchroniz" in str(message).lower()
+        """End the count. Calling it again does nothing more."""
+        if self._stack is not None:
+            torch.cuda.set_sync_debug_mode("default")
+            self._stack.close()
+            self._stack = None
+            self.count += sum("synchroniz" in str(one.message).lower() for one in self._seen)
 
 
 def check_step(run: Run, device: str) -> Finding:
