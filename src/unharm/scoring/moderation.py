@@ -8,7 +8,14 @@ from typing import Any
 
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answer
-from unharm.scoring.service_calls import client_of, parsed, patiently, request_errors, trial_errors
+from unharm.scoring.service_calls import (
+    TRIAL_LOSSES,
+    client_of,
+    parsed,
+    patiently,
+    request_errors,
+    trial_errors,
+)
 from unharm.scoring.settings import ModerationSpec
 from unharm.scoring.texts import Text
 
@@ -25,7 +32,7 @@ class Moderation:
 
     def try_out(self, before: Callable[[], None]) -> None:
         with trial_errors(self.spec.server, f"{self.where}.server"):
-            patiently(lambda: self._send("Good morning.", before), self.spec.server.attempts)
+            patiently(lambda: self._send("Good morning.", before), self.spec.server.attempts, TRIAL_LOSSES)
 
     def identity(self, text: Text) -> tuple[str, ...]:
         return (text.text,)

@@ -16,6 +16,7 @@ from unharm.core.progress import say
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answer
 from unharm.scoring.service_calls import (
+    TRIAL_LOSSES,
     Unreadable,
     parsed,
     patiently,
@@ -53,7 +54,9 @@ class Perspective:
 
     def try_out(self, before: Callable[[], None]) -> None:
         with trial_errors(self.spec.server, self.where):
-            answer = patiently(lambda: self._send("Good morning to you all.", before), self.spec.attempts)
+            answer = patiently(
+                lambda: self._send("Good morning to you all.", before), self.spec.attempts, TRIAL_LOSSES
+            )
         if answer.kind != "answer":
             raise UserError(
                 f"the service does not score a harmless text ({answer.reason})",

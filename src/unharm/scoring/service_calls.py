@@ -15,7 +15,7 @@ import openai
 import stamina
 import stamina.instrumentation
 
-from unharm.core.connection import Connection, api_key, error_code
+from unharm.core.connection import CONNECT, Connection, api_key, error_code
 from unharm.core.errors import UserError
 from unharm.core.redirects import guarded_client, leads_away, redirected
 from unharm.scoring.service_scorer import Unanswered
@@ -24,6 +24,8 @@ stamina.instrumentation.set_on_retry_hooks([])  # its log would quote what a ser
 
 FIRST, LONGEST = 0.5, 60.0
 """Seconds before the second try, and the longest wait. The wait doubles each time, with jitter."""
+TRIAL_LOSSES = 2
+"""Connections that may fail before a service that is tried out counts as unreachable."""
 AGAIN = (408, 409, 429, 500, 502, 503, 504)
 
 T = TypeVar("T")
@@ -33,7 +35,7 @@ class Unreadable(Exception):
     """The answer of a server is broken JSON, or lacks a field."""
 
 
-def patiently(send: Callable[[], T], attempts: int) -> T:
+def patiently(send: Callable[[], T], attempts: int, losses: int | None = None) -> T:
     """Call `send` and return its result. Repeat it after failures that may pass.
 
     These are: no connection, 429 (with its Retry-After), 5xx, and an unreadable answer.
@@ -41,10 +43,14 @@ def patiently(send: Callable[[], T], attempts: int) -> T:
     Args:
         send: Sends one request.
         attempts: Number of tries.
+        losses: Number of these that may end without a connection or an answer; all of them if None. A
+            service that is tried out before the work fails within seconds, not after minutes.
 
     Raises:
         Exception: Whatever the last try raises.
     """
+
+    left = [attempts if losses is None else losses]
 
     def pause(error: Exception) -> bool | float:
         if isinstance(error, openai.APIStatusError):
@@ -52,7 +58,12 @@ def patiently(send: Callable[[], T], attempts: int) -> T:
                 return False
             asked = retry_after(error.response.headers)
             return True if asked is None else asked
-        return isinstance(error, (openai.APIConnectionError, Unreadable))
+        if isinstance(error, openai.APITimeoutError) and losses is not None:
+            return False  # it was waited for already
+        if isinstance(error, openai.APIConnectionError):
+            left[0] -= 1
+            return left[0] > 0
+        return isinstance(error, Unreadable)
 
     for attempt in stamina.retry_context(
         on=pause,
@@ -87,7 +98,7 @@ def client_of(server: Connection, where: str) -> openai.OpenAI:
         base_url=server.url,
         api_key=api_key(server, where),
         max_retries=0,
-        timeout=server.timeout,
+        timeout=openai.Timeout(server.timeout, connect=min(CONNECT, server.timeout)),
         http_client=guarded_client(server.timeout),
     )
 

@@ -55,6 +55,8 @@ class Examination:
     def __post_init__(self) -> None:
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device.startswith("cuda:") and torch.cuda.is_available():
+            torch.cuda.set_device(self.device)
         self._run: Run | None = None
         self._again = 0
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
 
 import torch
 
@@ -55,20 +54,23 @@ class SyncCounter:
 
     def __init__(self) -> None:
         self.count = 0
-        self._entered = ExitStack()
+        self._stack: contextlib.ExitStack | None = None
+        self._seen: list[warnings.WarningMessage] = []
 
     def start(self) -> None:
-        self._entered.enter_context(warnings.catch_warnings())
+        """Begin to count."""
+        self._stack = contextlib.ExitStack()
+        self._seen = self._stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
-        warnings.showwarning = self._note
         torch.cuda.set_sync_debug_mode("warn")
 
     def stop(self) -> None:
-        torch.cuda.set_sync_debug_mode("default")
-        self._entered.close()
-
-    def _note(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        self.count += "synchroniz" in str(message).lower()
+        """End the count. Calling it again does nothing more."""
+        if self._stack is not None:
+            torch.cuda.set_sync_debug_mode("default")
+            self._stack.close()
+            self._stack = None
+            self.count += sum("synchroniz" in str(one.message).lower() for one in self._seen)
 
 
 def check_step(run: Run, device: str) -> Finding:
@@ -187,8 +189,7 @@ def check_out_of_memory(run: Run, device: str, peak: float) -> Finding:
         gc.collect()
         free_device_memory()
     done = sum(run.store.done(t.artefact) for t in adapter_tasks(run).trained)
-    most = session.sizes.limit or "all"
-    text = f"with half the memory all {done} adapters were trained, {most} at a time"
+    text = f"with half the memory all {done} adapters were trained, {session.sizes.limit or 'all'} at a time"
     if lost > 1:
         return Finding("out of memory", "warning", f"{text}; {lost:.1f} GiB did not come back", REPORT)
     return Finding("out of memory", "ok", text)

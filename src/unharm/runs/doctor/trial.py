@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from unharm.core.files.yaml_text import SpecText
-from unharm.core.progress import Tally
+from unharm.core.progress import Tally, telling_to
 from unharm.executors.chunks import Chunk
 from unharm.runs.adapters import adapter_tasks
 from unharm.runs.context import LoadedBase, Run
@@ -54,8 +54,9 @@ def trial_run(
     run = Run(study, Store.open(str(folder)), Plan(study), shared_base=loaded)
     _ = run.base
     folder.mkdir(parents=True)
-    make_profiles(run)
-    make_examples(run)
+    with telling_to(lambda line: None):  # the doctor has lines of its own
+        make_profiles(run)
+        make_examples(run)
     return run
 
 

@@ -16,6 +16,7 @@ from unharm.scoring.guards.preset import Criterion
 from unharm.scoring.guards.prompts import TRIAL, check_instruction, criteria_of, messages_of
 from unharm.scoring.guards.scores import Said, packed, request_body, said_of, score_of, unpacked
 from unharm.scoring.service_calls import (
+    TRIAL_LOSSES,
     Unreadable,
     client_of,
     parsed,
@@ -50,10 +51,10 @@ class ServedGuard:
         """
         with trial_errors(self.server, f"{self.where}.server"):
             try:
-                answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
+                answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts, TRIAL_LOSSES)
             except (openai.BadRequestError, openai.UnprocessableEntityError):
                 self.logprobs = False
-                answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts)
+                answer = patiently(lambda: self._send(TRIAL, before), self.server.attempts, TRIAL_LOSSES)
         said = unpacked(answer.raw)
         if not any(self.preset.reading(s.reply) for s in said):
             raise UserError(
