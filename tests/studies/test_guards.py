@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from support.guards import make_guard, spoken
+from support.guards import HARMFUL, make_guard, spoken
 from support.servers import Faulty, serving, text_of
 from unharm.analysis.metrics import ALL
 from unharm.core.records import Reply
@@ -56,8 +56,12 @@ def guarded(data: dict[str, Any], guard: Path, server: Faulty) -> dict[str, Any]
 
 
 def second_guard() -> Faulty:
+    """A guard on a server: texts of odd length are unsafe, by a code that the preset does not know."""
+
     def tokens(body: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
-        return spoken("llama-guard-3", "".join(map(text_of, body["messages"])))
+        text = "".join(map(text_of, body["messages"]))
+        said = spoken("llama-guard-3", text + HARMFUL * (len(text) % 2))
+        return [("\nS99", {"\nS99": 1.0}) if token == "\nS1" else (token, p) for token, p in said]
 
     return Faulty(says=lambda body, _: "".join(t for t, _ in tokens(body)), tokens=tokens)
 
@@ -67,7 +71,12 @@ def table(run: Any, name: str) -> pl.DataFrame:
 
 
 def test_a_guarded_study(
-    tiny_study: dict[str, Any], tiny_base: Path, tmp_path: Path, load: Any, prompts_read: list[str]
+    tiny_study: dict[str, Any],
+    tiny_base: Path,
+    tmp_path: Path,
+    load: Any,
+    prompts_read: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     guard = make_guard("qwen3guard", tiny_base, tmp_path / "guard")
     with serving(second_guard()) as server:
@@ -89,6 +98,10 @@ def test_a_guarded_study(
         name: pl.concat([run.store.scan(s.scored[name]) for s in shards]).collect()
         for name in ("guard", "refuses", "second")
     }
+    unknown = scores["second"]["label"].str.contains("unknown (S99)", literal=True).sum()
+    told = f"second named categories that its preset does not know: S99 ({unknown})"
+    assert unknown
+    assert told in capsys.readouterr().err
     for frame in scores.values():
         assert frame.height == completions.height
         assert set(frame["status"]) <= {"scored", "unscored"}
