@@ -141,7 +141,8 @@ def disturbed(
 ) -> tuple[Counter[str], Counter[str]]:
     """Run to the end with so many kills; return how many of each kind, and in each stage, there were."""
     draw = random.Random(words.seed)
-    kinds = [number.name for number in SIGNALS] + ["worker"] + (["node"] if nodes else [])
+    kinds = [number.name for number in SIGNALS] + (["node"] if nodes else [])
+    kinds += ["worker"] if nodes or words.workers > 1 else []  # one worker is the leading process itself
     kills: Counter[str] = Counter()
     stages: Counter[str] = Counter()
     session = Session(command, folder)

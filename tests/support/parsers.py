@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import openpyxl
 import polars as pl
+import torch
+from safetensors.torch import save_file
 
 from unharm.analysis.calibration import Calibration
 from unharm.analysis.human_labels import read_people
@@ -268,8 +270,12 @@ def base_config(data: bytes, folder: Path) -> None:
 def adapter_config(data: bytes, folder: Path) -> None:
     """The configuration of an adapter made elsewhere."""
     _file(data, folder, "adapter_config.json")
-    _file(b"\x02\0\0\0\0\0\0\0{}", folder, "adapter_model.safetensors")
-    check_base(find_adapter("x", AdapterSource(source=str(folder))), "some/base", None)
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    tensors = {f"{name}.lora_A.weight": torch.ones(8, 2), f"{name}.lora_B.weight": torch.ones(2, 8)}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    found = find_adapter("x", AdapterSource(source=str(folder)))
+    check_adapter(found, "x")
+    check_base(found, "some/base", None)
 
 
 def adapter_weights(data: bytes, folder: Path) -> None:
@@ -379,6 +385,6 @@ _SEEDS: dict[str, list[str]] = {
     ],
     "markers": ['{"key": "key", "path": "../outside", "sha256": "x"}', '{"at": "x", "event": "begin", "stage": "s", "path": "p"}'],
     "base": ['{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8, "intermediate_size": 8}'],
-    "adapter": ['{"peft_type": "LORA", "base_model_name_or_path": "some/base", "revision": null, "r": 8}'],
+    "adapter": ['{"peft_type": "LORA", "base_model_name_or_path": "some/base", "revision": null, "r": 8, "target_modules": ["q_proj"], "rank_pattern": {"q.proj": 8}, "lora_alpha": 4}'],
     "weights": ['\x40\0\0\0\0\0\0\0{"lora_A":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}    \0\0\0\0'],
 }  # fmt: skip

@@ -86,9 +86,30 @@ def test_hardware_of_ones_own(tmp_path: Path) -> None:
     file.write_text("{name: mine, count: 4, tflops: 100, bandwidth: 1000, memory: 80, price: 2.5}")
     rates = hardware_rates(str(file), SEVEN)
     assert (rates.name, rates.count, rates.price) == ("mine", 4, 2.5)
-    file.write_text("{name: mine, tflops: many}")
-    with pytest.raises(UserError, match="not a description of hardware"):
-        hardware_rates(str(file), SEVEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{tflops: many}", "no number above 0 and up to 1,000,000,000 in 'tflops'"),
+        ("{tflops: 0, bandwidth: 1, memory: 80}", "in 'tflops'"),
+        ("{tflops: .inf, bandwidth: .nan, memory: true}", "in 'memory'"),
+        ("{tflops: 1, bandwidth: 1, memory: 80, count: 0}", "in 'count'"),
+        ("{tflops: 1, bandwidth: 1, memory: 80, price: -1}", "in 'price'"),
+        ("[1]", "mapping"),
+        ("{tflops: [", "not valid YAML"),
+    ],
+)
+def test_a_bad_description_of_hardware(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=words):
+        hardware_rates(str(tmp_path / "mine.yaml"), SEVEN)
+
+
+@pytest.mark.parametrize("name", ["h100x0", f"h100x{'9' * 5000}"])
+def test_a_number_of_devices_beyond_all_measure(name: str) -> None:
+    with pytest.raises(UserError, match="expected a number of devices"):
+        hardware_rates(name, SEVEN)
 
 
 def test_this_machine_is_measured() -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from unharm.core.errors import UserError, nearest
+from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.core.progress import duration
 from unharm.runs.plan import Plan
 from unharm.runs.planning.device_rates import (
@@ -36,6 +37,10 @@ from unharm.runs.status import status
 from unharm.scoring.settings import asks_service
 from unharm.store.checked import read_checked
 
+SHEET = ("tflops", "bandwidth", "memory")
+"""Numbers of a data sheet: TFLOPS of 16 bits, GB/s, GiB."""
+MOST = 1e9
+"""The largest number in a description of hardware."""
 STORED_BYTES = {"completions": 190, "scores": 40}
 """Bytes of a completion and of its score in a run folder, from a dry run of the paper's study."""
 PIPELINE_MS = 0.12
@@ -68,7 +73,9 @@ def estimates(plan: Plan, summary: PlanSummary, names: list[str]) -> list[dict[s
 def hardware_rates(name: str, shape: ModelShape, row_tokens: float = ROW_TOKENS) -> Rates:
     """Return the rates of some hardware for a base, with rows of this many tokens."""
     match = re.fullmatch(r"(.+?)x(\d+)", name)
-    plain, count = (match[1], int(match[2])) if match else (name, 1)
+    plain, count = (match[1], int(match[2][:20])) if match else (name, 1)
+    if not 0 < count <= MOST:
+        raise UserError("expected a number of devices", f"--hardware {name[:80]}", "for example h100x8")
     if plain == "here":
         return measure_this_machine(count, shape, row_tokens)
     if (Path(plain) / "status.json").is_file():
@@ -88,15 +95,21 @@ def hardware_rates(name: str, shape: ModelShape, row_tokens: float = ROW_TOKENS)
 
 def _of_file(path: Path, shape: ModelShape, row_tokens: float) -> Rates:
     """Return the rates of hardware that a YAML file describes."""
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        sheet = {key: float(given[key]) for key in ("tflops", "bandwidth", "memory")}
-        name, count = str(given.get("name", path.stem)), int(given.get("count", 1))
-        price = float(given["price"]) if "price" in given else None
-    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
-        message = f"not a description of hardware ({type(error).__name__}: {error})"
-        todo = "expected name, count, tflops, bandwidth (GB/s), memory (GiB) and perhaps price (an hour)"
-        raise UserError(message, str(path), todo) from None
+    text = SpecText(read_text(path, "hardware"), str(path))
+    given, problems = text.data, list(text.problems)
+    wanted = [*SHEET, *(name for name in ("count", "price") if name in given)]
+    for field in wanted:
+        number = given.get(field)
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 < number <= MOST:
+            todo = (
+                "expected name, count, tflops, bandwidth (GB/s), memory (GiB) and perhaps price (an hour)"
+            )
+            message = f"no number above 0 and up to {MOST:,.0f} in {field!r}"
+            problems.append(Problem(message, text.where((field,)), todo))
+    raise_all(problems)
+    sheet = {field: float(given[field]) for field in SHEET}
+    name, count = str(given.get("name", path.stem)), int(given.get("count", 1))
+    price = float(given["price"]) if "price" in given else None
     source = f"{path.name}, assumed efficiencies"
     return rates_by_sheet(name, count, shape, sheet, source, row_tokens, price)
 

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.errors import UserError, nearest
-from unharm.core.files.yaml_text import read_text
+from unharm.core.errors import UserError, nearest, raise_all
+from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.runs.context import Run
 from unharm.runs.execute import execute
 from unharm.runs.reopen import open_run, stored_study
@@ -67,13 +65,11 @@ def rescore(
     """
     text = stored_study(folder)
     if file is not None:
-        try:
-            more = yaml.safe_load(read_text(file, "scorers"))
-        except yaml.YAMLError:
-            raise UserError("not valid YAML", str(file), "expected names with scorers") from None
-        if not isinstance(more, dict) or not all(isinstance(v, dict) for v in more.values()):
+        more = SpecText(read_text(file, "scorers"), str(file))
+        raise_all(more.problems)
+        if not all(isinstance(spec, dict) and "." not in name for name, spec in more.data.items()):
             raise UserError("expected names with scorers", str(file), "for example judge: {kind: judge, …}")
-        for name, spec in more.items():
+        for name, spec in more.data.items():
             text.override(f"scorers.{name}={json.dumps(spec)}")
     for assignment in overrides:
         text.override(assignment)
