@@ -189,7 +189,8 @@ def check_out_of_memory(run: Run, device: str, peak: float) -> Finding:
         gc.collect()
         free_device_memory()
     done = sum(run.store.done(t.artefact) for t in adapter_tasks(run).trained)
-    text = f"with half the memory all {done} adapters were trained, {session.sizes.limit or 'all'} at a time"
+    most = session.sizes.limit or "all"
+    text = f"with half the memory all {done} adapters were trained, {most} at a time"
     if lost > 1:
         return Finding("out of memory", "warning", f"{text}; {lost:.1f} GiB did not come back", REPORT)
     return Finding("out of memory", "ok", text)
