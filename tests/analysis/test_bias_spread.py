@@ -106,3 +106,12 @@ def test_few_groups_are_marked_where_all_are_alike() -> None:
     groups = pl.DataFrame({"negative": negative, "n": n})
     assert raised_groups(groups, 0.3, 0.95)["raised"].sum() == 0
     assert raised_groups(groups.clear(), 0.0, 0.95).height == 0
+
+
+def test_rates_that_happen_to_be_alike_do_not_exclude_a_spread() -> None:
+    """24 groups of three completions: their rates lie less far apart than noise alone would have it."""
+    negative = np.array([1] * 20 + [0, 2, 1, 1])
+    estimate = bias_spread(negative, np.full(24, 3), 0.95)
+    assert estimate.value == 0
+    assert estimate.low is None or estimate.low == 0
+    assert estimate.high is None or estimate.high > 0.01

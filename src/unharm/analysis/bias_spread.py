@@ -13,7 +13,8 @@ The spread is the standard deviation of the groups' true rates: 0 without bias, 
 hundred groups at 0.40 and the others at 0.025 have a spread of 0.15; all groups at 0.30 have 0.
 
 The interval is that of the jackknife over groups of log(B/n₀), less W/n₀ (Arvesen and Layard, 1975): the
-groups' rates need not be normal.
+groups' rates need not be normal. The upper bound is at least that of the F distribution (Searle, 1971),
+since the jackknife can give a spread of exactly 0 where rates happen to be alike.
 """
 
 from __future__ import annotations
@@ -58,11 +59,16 @@ def bias_spread(negative: Array, n: Array, confidence: float, unscored: int = 0)
         return Estimate(value, None, None, k, "group", unscored)
     if between <= 0:  # all rates are equal, so nothing says how far they could lie apart
         return Estimate(value, None, None, k, "group", unscored)
+    # Without any spread between / within follows F, and so bounds the spread that a small one could hide.
+    hidden = between / float(stats.f.ppf(0.5 - confidence / 2, k - 1, max(n.sum() - k, 1))) - within
     without, _ = _parts(total[:, None] - sums)
     logs = np.log(np.maximum(without, 1e-12))
     pseudo = k * math.log(between) - (k - 1) * logs
     half = stats.t.ppf(0.5 + confidence / 2, k - 1) * pseudo.std(ddof=1) / math.sqrt(k)
     squares = [math.exp(float(pseudo.mean()) + side * half) - float(within) for side in (-1, 1)]
+    squares[1] = max(squares[1], float(hidden))
+    if squares[1] <= 0:
+        return Estimate(value, None, None, k, "group", unscored)
     bounds = [math.sqrt(min(max(square, 0.0), 0.25)) for square in squares]
     return Estimate(value, min(bounds[0], value), max(bounds[1], value), k, "group", unscored)
 

@@ -16,8 +16,9 @@ whole benchmark: the ratio V[prompts]·prompts / y(1 − y), pooled over the cat
 
 A difference joins the intervals of both sides by the method of variance estimates recovery (MOVER;
 Newcombe, 1998; Zou and Donner, 2008) with the covariance over shared prompts, profiles and seeds. It is
-never outside the possible range. The correlation over prompts is shrunk where it rests on a few hits.
-p is 1 minus the confidence at which the interval, on its way from the narrowest, first reaches 0.
+never outside the possible range. The covariance over prompts is lowered where the difference rests on a
+few prompts. p is 1 minus the confidence at which the interval, on its way from the narrowest, first reaches
+0.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ Array = np.ndarray
 LEAST_PROMPTS = 10
 """No interval and no p below so many prompts: the variance over fewer is not known well enough."""
 MOST_CORRELATED = 0.98
-UNCORRELATED_HITS = 2.0
-"""Prompts without any correlation that are added to those which a correlation of two arms rests on."""
+UNSEEN_PROMPTS = 0.5
+"""How many prompts more than those seen to differ count as differing: chosen by `bench/findings.py`."""
 LEAST_P = 1e-9
 WIDEST_TAIL = 0.4999
 SEARCHES, STEPS = 3, 12
@@ -53,7 +54,6 @@ class Side:
         prompt_part: The prompt part to use, pooled over categories.
         prompt_freedom: The degrees of freedom of the prompt part; infinite where the metric has bounds.
         empty: The variance of the mean per y(1 − y), where no harm at all was observed.
-        hits: How many prompts the prompt part rests on.
         bounded: Whether the metric has bounds.
     """
 
@@ -61,7 +61,6 @@ class Side:
     prompt_part: float
     prompt_freedom: float
     empty: float
-    hits: float
     bounded: bool = True
 
 
@@ -69,32 +68,25 @@ def sides(parts: Sequence[Parts], bounded: bool = True) -> list[Side]:
     """Return the sides of one arm for the categories of a benchmark, or for its whole, pooled."""
     if not bounded:
         return [
-            Side(one, one.prompts, _freedom(one.by_prompt, max(one.counts[0], 1)), 0.0, 0.0, False)
+            Side(one, one.prompts, _freedom(one.by_prompt, max(one.counts[0], 1)), 0.0, False)
             for one in parts
         ]
-    ratio, hits = _variance_ratio(parts)
+    ratio = _variance_ratio(parts)
     results = []
     for one in parts:
         count = max(one.counts[0], 1)
-        results.append(Side(one, ratio * _spread(one.mean) / count, math.inf, ratio / count, hits))
+        results.append(Side(one, ratio * _spread(one.mean) / count, math.inf, ratio / count))
     return results
 
 
-def _variance_ratio(parts: Sequence[Parts]) -> tuple[float, float]:
-    """Return the ratio of the prompts' variance to y(1 − y), and the number of prompts that it rests on.
+def _variance_ratio(parts: Sequence[Parts]) -> float:
+    """Return the ratio of the prompts' variance to y(1 − y), pooled over categories.
 
-    The ratio is pooled over categories and never above 1, its largest possible value (Bhatia and Davis,
-    2000). The number of prompts is (Σ d²)² / Σ d⁴ of their deviations d: the number of hits where harm is
-    rare.
+    It is never above 1, its largest possible value (Bhatia and Davis, 2000).
     """
     weight = sum(p.counts[0] * _spread(p.mean) for p in parts if p.cells)
-    if weight <= 0:
-        return 1.0, 0.0
-    ratio = sum(p.prompts * p.counts[0] ** 2 for p in parts if p.cells) / weight
-    deviations = np.concatenate([p.by_prompt * max(p.counts[0], 1) for p in parts if p.cells])
-    fourth = float((deviations**4).sum())
-    hits = float((deviations**2).sum()) ** 2 / fourth if fourth > 0 else 0.0
-    return min(ratio, 1.0), hits
+    ratio = sum(p.prompts * p.counts[0] ** 2 for p in parts if p.cells) / weight if weight > 0 else 1.0
+    return min(ratio, 1.0)
 
 
 def _freedom(deviations: Array, count: int) -> float:
@@ -159,9 +151,11 @@ def _limits(side: Side, tails: Array) -> tuple[Array, Array]:
 
 
 def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> list[float]:
-    """The correlation of the means of two arms by category: over the same prompts, pooled like the prompt
-    parts,
-    and with `shared` over the same clusters and seeds."""
+    """Return the correlation of the means of two arms by category.
+
+    Both arms have the same prompts; the part over prompts is pooled like the prompt parts. With `shared`
+    they have the same clusters and seeds too.
+    """
 
     def over_prompts(a: Side, b: Side) -> float:
         count = a.parts.counts[0]
@@ -172,29 +166,42 @@ def correlations(one: Sequence[Side], other: Sequence[Side], shared: bool) -> li
 
     pairs = list(zip(one, other, strict=True))
     weight = sum(a.parts.counts[0] * scale(a, b) for a, b in pairs)
-    pooled = len(pairs) > 1 and weight > 0 and pairs[0][0].bounded
+    bounded = bool(pairs) and pairs[0][0].bounded
+    pooled = len(pairs) > 1 and weight > 0 and bounded
     ratio = sum(over_prompts(a, b) * a.parts.counts[0] ** 2 for a, b in pairs) / weight if pooled else 0.0
+    discordant = _hits([(a.parts.by_prompt - b.parts.by_prompt) * a.parts.counts[0] for a, b in pairs])
     results = []
     for a, b in pairs:
         covariance = ratio * scale(a, b) / max(a.parts.counts[0], 1) if pooled else over_prompts(a, b)
+        if bounded and covariance > 0:
+            covariance = _careful(covariance, a.prompt_part + b.prompt_part, discordant)
         if shared:
             for x, y in ((a.parts.by_cluster, b.parts.by_cluster), (a.parts.by_seed, b.parts.by_seed)):
                 if len(x) == len(y) and len(x) > 1:
                     covariance += float(x @ y) * len(x) / (len(x) - 1)
         total = _variance(a) * _variance(b)
         r = covariance / math.sqrt(total) if total > 0 else 0.0
-        r = float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED))
-        results.append(_careful(r, min(a.hits, b.hits)) if a.bounded else r)
+        results.append(float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED)))
     return results
 
 
-def _careful(r: float, hits: float) -> float:
-    """Return a correlation that counts as if `UNCORRELATED_HITS` more prompts had shown none.
+def _careful(covariance: float, variances: float, discordant: float) -> float:
+    """Return a positive covariance of two arms over prompts, lowered for how little it is known.
 
-    A correlation narrows the interval of a difference. One that rests on a few hits is often too high, and
-    would make false discoveries where harm is rare.
+    It makes the variance of their difference small, which rests on the prompts where they differ. As if
+    `UNSEEN_PROMPTS` more such prompts had been seen, that variance is raised; the covariance follows. The
+    correlation of a few hits in common would make false discoveries where harm is rare.
     """
-    return r * hits / (hits + UNCORRELATED_HITS)
+    of_difference = max(variances - 2 * covariance, 0.0)
+    raised = of_difference * (1 + UNSEEN_PROMPTS / max(discordant, 1.0))
+    return max(min(covariance, (variances - raised) / 2), 0.0)
+
+
+def _hits(deviations: Sequence[Array]) -> float:
+    """Return how many prompts a variance rests on: (Σ d²)² / Σ d⁴ of their deviations d."""
+    every = np.concatenate(deviations) if deviations else np.zeros(0)
+    fourth = float((every**4).sum())
+    return float((every**2).sum()) ** 2 / fourth if fourth > 0 else 0.0
 
 
 def _variance(side: Side) -> float:
