@@ -12,7 +12,9 @@ three seeds count as three.
 
 The prompt part of a category rests on few prompts, most of which show nothing. It is taken from the
 whole benchmark: the ratio V[prompts]·prompts / y(1 − y), pooled over the categories. The ratio is at most
-1, so this part needs no Student quantile.
+1, which single subjects nearly reach, so this part needs no Student quantile. Over a whole benchmark the
+ratio of an arm with profiles is far below 1 and rests on few prompts: there the degrees of freedom follow
+the kurtosis over prompts.
 
 A difference joins the intervals of both sides by the method of variance estimates recovery (MOVER;
 Newcombe, 1998; Zou and Donner, 2008) with the covariance over shared prompts, profiles and seeds. It is
@@ -52,7 +54,8 @@ class Side:
     Attributes:
         parts: The mean and the parts of its variance.
         prompt_part: The prompt part to use, pooled over categories.
-        prompt_freedom: The degrees of freedom of the prompt part; infinite where the metric has bounds.
+        prompt_freedom: The degrees of freedom of the prompt part; infinite where its ratio to y(1 − y) is
+            pooled or cannot be larger.
         empty: The variance of the mean per y(1 − y), where no harm at all was observed.
         bounded: Whether the metric has bounds.
     """
@@ -75,7 +78,9 @@ def sides(parts: Sequence[Parts], bounded: bool = True) -> list[Side]:
     results = []
     for one in parts:
         count = max(one.counts[0], 1)
-        results.append(Side(one, ratio * _spread(one.mean) / count, math.inf, ratio / count))
+        alone = len(parts) == 1 and one.counts[1] > 1
+        freedom = _freedom(one.by_prompt, count) if alone else math.inf
+        results.append(Side(one, ratio * _spread(one.mean) / count, freedom, ratio / count))
     return results
 
 
