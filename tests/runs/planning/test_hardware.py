@@ -14,6 +14,7 @@ from unharm.runs.pipeline import run_study
 from unharm.runs.plan import Plan
 from unharm.runs.planning.device_rates import (
     DECODING_OPERATIONS,
+    HOST_FACTOR,
     LAUNCH_SECONDS,
     WRITING_EFFICIENCY,
     ModelShape,
@@ -141,27 +142,29 @@ def test_keys_and_values_limit_the_rows_that_are_decoded() -> None:
     a_row = 2 * 2 * 32 * 4096 * 1000
     rows = (0.9 * 80 * 2**30 - 14e9) // a_row
     assert 100 < rows < 140
-    seconds = (14e9 + rows * a_row / 2) / 3350e9 / WRITING_EFFICIENCY
-    assert rates.writing == pytest.approx(rows / seconds)
+    device = (14e9 + rows * a_row / 2) / 3350e9 / WRITING_EFFICIENCY  # reading the weights takes longest
+    host = 32 * DECODING_OPERATIONS * LAUNCH_SECONDS * HOST_FACTOR
+    assert rates.writing == pytest.approx(rows / (device + host))
 
 
 def test_more_memory_and_bandwidth_are_faster_at_equal_arithmetic() -> None:
     h100, h200 = (hardware_rates(name, SEVEN) for name in ("h100", "h200"))
-    assert h200.writing > 1.3 * h100.writing
+    assert h200.writing > 1.1 * h100.writing
     assert h200.training >= h100.training
 
 
 def test_grouped_heads_leave_room_for_more_rows() -> None:
     grouped = ModelShape(7e9, 32, 4096, 1024)
-    assert hardware_rates("h100", grouped).writing > 1.5 * hardware_rates("h100", SEVEN).writing
+    assert hardware_rates("h100", grouped).writing > 1.3 * hardware_rates("h100", SEVEN).writing
 
 
 def test_a_small_base_waits_for_the_host() -> None:
     small = ModelShape(135e6, 30, 576, 192)
     rates = rates_by_sheet("x", 1, small, H100, "sheet", row_tokens=50)
-    assert rates.writing == pytest.approx(512 / (30 * DECODING_OPERATIONS * LAUNCH_SECONDS))
+    host = 30 * DECODING_OPERATIONS * LAUNCH_SECONDS * HOST_FACTOR
+    assert 512 / (1.1 * host) < rates.writing < 512 / host
     slow_host = rates_by_sheet("x", 1, small, H100 | {"launch": 5 * LAUNCH_SECONDS}, "sheet", row_tokens=50)
-    assert slow_host.writing == pytest.approx(rates.writing / 5)
+    assert slow_host.writing == pytest.approx(rates.writing / 5, rel=0.1)
     assert slow_host.training < rates.training
 
 

@@ -1,11 +1,14 @@
 """Rates of a device for a base: by its data sheet, by a short measurement, or by what the doctor measured.
 
-Decoding is bounded by the slowest of three things. For 7 billion parameters without grouped heads, rows of
-250 tokens, on a card of 80 GiB and 3,350 GB/s:
+A step of decoding is counted as the sum of three things, as if nothing overlapped. For 7 billion parameters
+without grouped heads, rows of 250 tokens, on a card of 989 TFLOP/s, 80 GiB and 3,350 GB/s:
 
     memory      72 GiB − 13 GiB of weights hold the keys and values (0.5 MiB a token) of 480 rows
-    bandwidth   weights and half of these keys and values are read for each token: 13 ms
-    host        32 layers × 72 operations × 6 µs to start one: 14 ms, whatever the card can do
+    products    480 rows through all weights: 7 ms, more than the 4 ms to read the weights
+    attention   half of these keys and values are read: 9 ms
+    host        32 layers × 72 operations × 12 µs to start one: 28 ms, whatever the card can do
+
+so about (7 + 9) / 0.5 + 28 = 60 ms for 480 tokens.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ DECODING_OPERATIONS, TRAINING_OPERATIONS = 72, 260
 """Operations per layer that the host starts for one token of all rows, and for one step of training."""
 LAUNCH_SECONDS = 6e-6
 """Assumed seconds that the host needs to start an operation on a GPU."""
+HOST_FACTOR = 2.0
+"""The host also runs the model's Python: its time is this multiple of that for the bare operations."""
 ACTIVATIONS = 34
 """Values per layer, token and place of the hidden state that a step of training keeps."""
 ROW_TOKENS = 250.0
@@ -133,18 +138,19 @@ def rates_by_sheet(
             "choose larger hardware",
         )
     flops, bandwidth = sheet["tflops"] * 1e12, sheet["bandwidth"] * 1e9
-    launch, free = sheet.get("launch", LAUNCH_SECONDS), USED_MEMORY * memory - weights
+    launch = HOST_FACTOR * sheet.get("launch", LAUNCH_SECONDS)
+    free = USED_MEMORY * memory - weights
     work = flops / weights
-    rows = max(1.0, min(DECODED_ROWS, free // (shape.key_value_bytes * row_tokens)))
-    read = weights + rows * shape.key_value_bytes * row_tokens / 2
-    device = max(read / bandwidth, rows / work) / WRITING_EFFICIENCY
+    rows = float(max(1, math.floor(min(DECODED_ROWS, free / (shape.key_value_bytes * row_tokens)))))
+    attention = rows * shape.key_value_bytes * row_tokens / 2 / bandwidth
+    device = (max(weights / bandwidth, rows / work) + attention) / WRITING_EFFICIENCY
     host = shape.layers * DECODING_OPERATIONS * launch
     per_token = 2 * ACTIVATIONS * shape.layers * shape.width
     in_a_step = max(512.0, min(65536.0, free / 2 / per_token))
     step = in_a_step / (TRAINING_EFFICIENCY * work / 2) + shape.layers * TRAINING_OPERATIONS * launch
     return Rates(
         name, count, PREFIX_SHARING * in_a_step / step, READING_EFFICIENCY * work,
-        rows / max(device, host), source, price=price,
+        rows / (device + host), source, price=price,
     )  # fmt: skip
 
 
