@@ -27,12 +27,12 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import polars as pl
@@ -41,6 +41,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.clusters import Nodes, cluster
+from support.commands import CONTEXT
 from unharm.core.hashing import sha256_of
 from unharm.store import journal
 from unharm.store.store import Store
@@ -48,12 +49,27 @@ from unharm.store.store import Store
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 STARTING = "start"
 """Before the first stage: imports, checks, the lock."""
-OFTEN = "import unharm.runs.status as s; s.EVERY = 0.1; from unharm.cli.app import main; main()"
-"""The command line with a status that is written more often, so that short stages are seen."""
+OFTEN = 0.1
+"""Seconds between two updates of the status, so that short stages are seen."""
+
+
+def run_command(words: list[str], errors: str) -> None:
+    """Run `unharm` with these words in this process, a fork of one that has imported what a run needs."""
+    for number, path in ((1, os.devnull), (2, errors)):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(opened, number)
+    sys.argv = ["unharm", *words]
+    from unharm.cli.app import main
+    from unharm.runs import status
+
+    status.EVERY = OFTEN
+    main()
+
+
 PARTS = ("completions", "scores", "adapters", "examples", "findings")
 
 
-def workers_of(leading: subprocess.Popen[bytes], ray: bool) -> list[psutil.Process]:
+def workers_of(leading: ForkServerProcess, ray: bool) -> list[psutil.Process]:
     """The processes that work for the run now."""
     found = psutil.process_iter() if ray else psutil.Process(leading.pid).children(recursive=True)
     mine = []
@@ -72,7 +88,9 @@ class Session:
 
     def __init__(self, command: list[str], folder: Path):
         self.folder, self.began = folder, time.time()
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.errors = Path(tempfile.mkstemp(prefix="unharm-kills-")[1])
+        self.process = CONTEXT.Process(target=run_command, args=(command, str(self.errors)))
+        self.process.start()
 
     def steps(self) -> dict[str, str]:
         """The stages of this session: `waiting`, `running` or `done`; empty before the first."""
@@ -88,7 +106,7 @@ class Session:
         return next((name for name, state in steps.items() if state == "running"), STARTING)
 
     def running(self) -> bool:
-        return self.process.poll() is None
+        return self.process.exitcode is None
 
     def wait_for(self, stage: str) -> None:
         """Wait until a stage has begun, or the process has ended."""
@@ -103,9 +121,9 @@ class Session:
 
     def finish(self) -> None:
         """Wait for the end. Exit where the run failed."""
-        _, errors = self.process.communicate()
-        if self.process.returncode not in (0, 3):
-            sys.exit(f"the run failed ({self.process.returncode}):\n{errors.decode()[-3000:]}")
+        self.process.join()
+        if self.process.exitcode not in (0, 3):
+            sys.exit(f"the run failed ({self.process.exitcode}):\n{self.errors.read_text()[-3000:]}")
 
 
 def timed(command: list[str], folder: Path) -> dict[str, float]:
@@ -187,12 +205,13 @@ def wait_for_workers(session: Session, ray: bool) -> bool:
 
 def stopped(session: Session, number: signal.Signals) -> bool:
     """Send a signal; return whether the process ended in time. Exit where it ended with a wrong code."""
-    session.process.send_signal(number)
-    try:
-        code = session.process.wait(timeout=60)
-    except subprocess.TimeoutExpired:
+    assert session.process.pid is not None
+    os.kill(session.process.pid, number)
+    session.process.join(60)
+    code = session.process.exitcode
+    if code is None:
         session.process.kill()
-        session.process.wait()
+        session.process.join()
         return False
     if number != signal.SIGKILL and code not in (128 + number, -number, 0, 3):
         sys.exit(f"after {number.name} the run ended with {code}")
@@ -288,7 +307,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     home = Path(tempfile.mkdtemp(prefix="unharm-kills-"))
     folder, plain = home / "run", words.plain or home / "plain"
-    command = [sys.executable, "-c", OFTEN, "run", words.study, "--set", "training.save_every=2"]
+    command = ["run", words.study, "--set", "training.save_every=2"]
     command += [part for change in words.set for part in ("--set", change)]
     times = plain.with_suffix(".seconds.json")
     if not times.exists():

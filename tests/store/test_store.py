@@ -99,3 +99,18 @@ def test_marker_names_what_it_marks(tmp_path: Path) -> None:
     assert marker["subject"] == "vim · power"
     assert marker["path"] == "n.txt"
     assert (tmp_path / ".done" / "n.txt.json").stat().st_mtime_ns >= path.stat().st_mtime_ns
+
+
+def test_a_damaged_marker_marks_nothing(tmp_path: Path) -> None:
+    store, artefact = Store(tmp_path), Artefact("a.json", "key")
+    store.put_bytes(artefact, b"{}", valid_loss=[1.25, float("nan")], note="ä")
+    assert (Store(tmp_path).marker(artefact) or {})["valid_loss"][0] == 1.25
+    file = tmp_path / ".done" / "a.json.json"
+    whole = file.read_text()
+    file.write_text(whole.replace("1.25", "1.35"))
+    assert Store(tmp_path).marker(artefact) is None
+    assert Store(tmp_path).artefacts("") == []
+    without = json.loads(whole)
+    del without["check"]  # as earlier versions wrote it
+    file.write_text(json.dumps(without))
+    assert Store(tmp_path).done(artefact)

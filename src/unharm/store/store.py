@@ -33,7 +33,7 @@ from unharm.core.files.disk import (
     telling_of_disk,
     write_synced,
 )
-from unharm.core.hashing import sha256_of
+from unharm.core.hashing import content_hash, sha256_of
 from unharm.core.secrets import redact, redact_bytes
 from unharm.store.locks import folder_lock, lease
 from unharm.store.object_storage import Remote, as_url
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 MARKERS, PARTS, PROBE = ".done", ".parts", ".seen"
+CHECK = "check"
+"""The field of a marker with the hash of all others: a damaged marker marks nothing."""
 BINARY = (".parquet", ".safetensors")
 """Files whose bytes are no text: keys are taken out of a table before it is packed."""
 JOURNAL_EVERY = 5.0
@@ -79,6 +81,19 @@ class NotDone(Exception):
     def __init__(self, artefact: Artefact):
         super().__init__(artefact.path)
         self.artefact = artefact
+
+
+def _read_marker(path: Path) -> dict[str, Any]:
+    """Return the fields of a marker.
+
+    Raises:
+        OSError, ValueError, TypeError, RecursionError: There is none, or it is damaged.
+    """
+    marker: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    check = marker.pop(CHECK, None)  # runs of earlier versions have none
+    if check is not None and check != content_hash(marker):
+        raise ValueError("a damaged marker")
+    return marker
 
 
 class Store:
@@ -135,7 +150,7 @@ class Store:
         """
         path = self.root / MARKERS / f"{artefact.path}.json"
         try:
-            marker = json.loads(path.read_text(encoding="utf-8"))
+            marker = _read_marker(path)
             same_key = marker["key"] == artefact.key
             target = self._inside(marker["path"])
             checksum = str(marker["sha256"])
@@ -202,7 +217,7 @@ class Store:
         root = self.root / MARKERS
         for path in sorted((root / under).rglob("*.json")):
             try:
-                marker = json.loads(path.read_text(encoding="utf-8"))
+                marker = _read_marker(path)
                 name = path.relative_to(root).as_posix().removesuffix(".json")
                 artefacts.append(Artefact(name, str(marker["key"]), marker))
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -321,7 +336,8 @@ class Store:
             **artefact.details,
             **details,
         }
-        text = redact(json.dumps(marker, indent=1))
+        marker = json.loads(redact(json.dumps(marker)))
+        text = json.dumps(marker | {CHECK: content_hash(marker)}, indent=1)
         self._replace(f"{MARKERS}/{artefact.path}.json", text.encode())
         self._checked[path] = checksum
 
