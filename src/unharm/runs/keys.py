@@ -204,11 +204,15 @@ def _engine_parameters(plan: Plan, subject: Subject) -> dict[str, Any]:
     return parameters | ({"chat": chat_key(plan)} if style == "chat" else {})
 
 
+CHAT_VERSION = 2
+"""Version of how chats are put and answers are cut out of them. A higher number completes chats again."""
+
+
 def chat_key(plan: Plan) -> str:
     """Return the key of how prompts become chats, with the wordings for texts to continue."""
     form = plan.chat_form
     wordings = [plan.pack.chat_text(name) for name in CHAT]
-    return content_hash([form.system, dict(form.template), form.continuation, wordings])
+    return content_hash([CHAT_VERSION, form.system, dict(form.template), form.continuation, wordings])
 
 
 def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:
