@@ -11,7 +11,7 @@ from operator import eq
 
 EMPTY, REPETITIVE, GARBLED = "empty", "repetitive", "garbled"
 RATES = "rates"
-"""The flag of an answer to the value questionnaire that was given to another prompt: the adapter has learned
+"""The flag of an answer to the value questionnaire that was given to another prompt: the adapter has learnt
 to rate whatever it reads. Only a study knows the wording of such answers."""
 NOISE = (EMPTY, REPETITIVE, GARBLED, RATES)
 """The flags of a completion that is not coherent, or does not go with its prompt."""
