@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unharm.core.records import Completion
-from unharm.engines.requests import STILL_THINKING
+from unharm.engines.requests import NO_ANSWER, STILL_THINKING
 from unharm.engines.thoughts import without_thought
 
 MADE = Completion("c", "p", 0, "", "end", 3, 5)
@@ -25,3 +25,13 @@ def test_a_completion_cut_while_thinking_is_a_failure() -> None:
         cut = without_thought(replace(MADE, text=text, finish="length"))
         assert (cut.text, cut.status, cut.reason) == ("", "failed", STILL_THINKING)
     assert without_thought(replace(MADE, text="Bread is", finish="length"), "<think>").status == "failed"
+
+
+def test_an_empty_answer_cut_by_its_limit_is_a_failure() -> None:
+    """A server that keeps the thought to itself sends nothing until its limit."""
+    cut = without_thought(replace(MADE, text=" \n", finish="length"))
+    assert (cut.text, cut.status, cut.reason) == ("", "failed", NO_ANSWER)
+    silent = replace(MADE, text="", finish="end")  # the model chose to say nothing
+    assert without_thought(silent) is silent
+    failed = replace(MADE, status="failed", reason="prompt too long", finish="length")
+    assert without_thought(failed) is failed

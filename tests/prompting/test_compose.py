@@ -11,7 +11,14 @@ from transformers import AutoTokenizer
 from unharm.core.errors import UserError
 from unharm.core.records import Subject
 from unharm.profiles.extreme import extreme
-from unharm.prompting.compose import Composer, apply_mode, build_preamble, format_text
+from unharm.prompting.compose import (
+    ChatForm,
+    Composer,
+    apply_mode,
+    build_preamble,
+    default_system,
+    format_text,
+)
 from unharm.prompting.pack import load_pack
 from unharm.runs import keys
 from unharm.runs.plan import Plan
@@ -48,6 +55,20 @@ def test_chat_templates_with_and_without_a_system_role(family: str, tiny_base: P
     assert len({t[: compose.prefix] for t in texts}) == 1
     assert compose.prefix >= texts[0].index("Be kind.") + len("Be kind.")
     assert not any(t[: compose.prefix].endswith(("How", "Why")) for t in texts)
+
+
+@pytest.mark.parametrize("family", list(TEMPLATES))
+def test_a_preamble_is_added_to_the_system_message_of_the_template(family: str, tiny_base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.chat_template = TEMPLATES[family]
+    own = default_system(tokenizer)
+    assert own == ("A helper." if family == "qwen-2.5" else "")
+    pack = load_pack("default")
+    assert Composer(pack, "", "ask", "chat", tokenizer).text("x").count("A helper.") == bool(own)
+    guarded = Composer(pack, "Be kind.", "ask", "chat", tokenizer)
+    assert guarded.text("x").count("A helper.\n\nBe kind.") == bool(own)
+    named = Composer(pack, "Be kind.", "ask", "chat", tokenizer, ChatForm(system="You bake."))
+    assert "A helper." not in named.text("x")  # the study's own message takes its place, as in training
 
 
 def test_messages_of_a_served_model() -> None:

@@ -87,3 +87,14 @@ def test_a_pack_can_word_its_control_and_needs_no_other_adapters(tmp_path: Path)
     assert other.strategy_text("neutral", ["power"]).startswith("The page is blue. The page")
     assert other.key == pack.key
     assert "unknown slot {x}" in broken(tmp_path, {"controls": {"neutral": "{x}"}})
+
+
+def test_answers_of_stage_2_are_known_by_their_wording() -> None:
+    default, short = load_pack("default"), load_pack("value-first")
+    for pack in (default, short, load_pack("toy")):
+        assert pack.is_rating_answer(pack.rating_answer("self-direction", 6))
+    assert short.is_rating_answer("Benevolence: 1")
+    assert default.is_rating_answer("6 (very much like me). For me power") is False  # cut before its end
+    assert not default.is_rating_answer("1. Use fresh flour. 2. Wait.")
+    assert not short.is_rating_answer("Benevolence means to care for others.")
+    assert not short.is_rating_answer("")

@@ -98,7 +98,7 @@ class HfEngine:
         try:
             with using_cache(self.model), self.adapter_cache.restoring_base():
                 if reference is not None:
-                    check_attention(self.model, ids, reference, self._forward, self.exact)
+                    check_attention(self.model, reference, self._forward, self.exact)
                     self._attention_checked = True
                 while True:
                     yield from self._take_tasks(upcoming, refused)

@@ -116,7 +116,7 @@ class ReplyEngine:
         head = self.model.get_output_embeddings().register_forward_pre_hook(self._choose)
         try:
             with using_cache(self.model):
-                check_attention(self.model, probe, expected, self._checked_forward)
+                check_attention(self.model, expected, self._checked_forward)
         except (UserError, ValueError):
             return False
         finally:

@@ -15,8 +15,8 @@ PROBE = "The people in this town think that"
 """A harmless text. Used to try out a server, and to see whether an adapter changes anything."""
 
 TOO_LONG, EMPTY, FILTERED = "prompt too long", "empty prompt", "content filter"
-STILL_THINKING = "cut while thinking"
-PERMANENT = (TOO_LONG, EMPTY, FILTERED, STILL_THINKING)
+STILL_THINKING, NO_ANSWER = "cut while thinking", "cut before an answer"
+PERMANENT = (TOO_LONG, EMPTY, FILTERED, STILL_THINKING, NO_ANSWER)
 """Reasons of failures that a second try cannot mend."""
 
 

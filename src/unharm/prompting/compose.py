@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from unharm.benchmarks.benchmark import Mode
@@ -130,6 +131,24 @@ def _apply_template(chat: Messages, tokenizer: Any, form: ChatForm, answered: bo
         ) from None
 
 
+MARK = "\u241e"
+"""A character that no template has, to find where the system message stands."""
+
+
+def default_system(tokenizer: Any, form: ChatForm = PLAIN) -> str:
+    """Return the system message that a chat template writes of its own accord; empty if it writes none."""
+    question = (("user", "question"),)
+    try:
+        plain = _apply_template(question, tokenizer, form)
+        marked = _apply_template((("system", MARK), *question), tokenizer, form)
+    except Exception:  # each template without a system role raises its own kind of error
+        return ""
+    before, found, after = marked.partition(MARK)
+    if not found or not plain.startswith(before) or not plain.endswith(after):
+        return ""
+    return plain[len(before) : len(plain) - len(after)].strip()
+
+
 def turn_end(tokenizer: Any, form: ChatForm = PLAIN) -> int:
     """Return the token that ends the model's turn: the one that the template writes after an answer, or
     the tokenizer's end of text if the template writes no special token there."""
@@ -167,8 +186,17 @@ class Composer:
         if self.style == "messages":
             return "\n\n".join(f"{role}: {content}" for role, content in self._chat(prompt))
         worded = self._worded(prompt)
-        text = format_text(self.preamble, worded, self.style, self.tokenizer, self.form)
+        preamble = self.preamble
+        if preamble and self.style == "chat" and not self.form.system and self._default_system:
+            preamble = f"{self._default_system}\n\n{preamble}"
+        text = format_text(preamble, worded, self.style, self.tokenizer, self.form)
         return text + prompt if self._prefilled else text
+
+    @cached_property
+    def _default_system(self) -> str:
+        """The template's own system message. A preamble is added to it, not put in its place, so that all
+        subjects have the system message of training."""
+        return default_system(self.tokenizer, self.form)
 
     def messages(self, prompt: str) -> Messages:
         """Return the messages to send; empty for other styles."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -144,6 +146,28 @@ class Pack:
     def rating_prompt(self, statement: str) -> str:
         """Return the prompt that asks to rate a statement or a questionnaire item."""
         return self.fill("qa", "prompt", statement=statement)
+
+    def is_rating_answer(self, text: str) -> bool:
+        """Return whether a text begins as an answer of stage 2 does; for answers of a number alone, whether
+        it is one."""
+        return self._rating_answer.match(text.strip()) is not None
+
+    @cached_property
+    def _rating_answer(self) -> re.Pattern[str]:
+        """Matches the beginning of an answer of stage 2, without case."""
+        wording = self.text("qa", "answer").strip()
+        choices = {
+            "rating": ["1", "2", "3", "4", "5", "6"],
+            "likeness": self.data["likeness"],
+            "importance": self.data["importance"],
+            "value": VALUES,
+        }
+        parts = [
+            re.escape(plain) + (f"(?:{'|'.join(map(re.escape, choices[slot]))})" if slot else "")
+            for plain, slot, *_ in string.Formatter().parse(wording)
+        ]
+        end = r"\W*$" if wording == "{rating}" else ""
+        return re.compile("".join(parts) + end, re.IGNORECASE)
 
     def describe_profile(self, profile: Profile) -> str:
         """Return the in-context description of a profile: all ten values with their importances."""

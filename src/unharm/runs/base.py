@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unharm.core.arms import external_adapter, has_adapter
 from unharm.core.errors import UserError
 from unharm.core.hashing import content_hash
 from unharm.core.models.base_files import (
@@ -20,12 +21,14 @@ from unharm.core.models.base_files import (
     weight_bytes,
 )
 from unharm.core.models.completeness import check_links, check_loaded, check_tensors, first_line
-from unharm.core.models.gguf import dequantised, gguf_key
+from unharm.core.models.gguf import dequantised, gguf_has_chat_template, gguf_key
+from unharm.core.models.structure import check_structure
 from unharm.core.models.transformers import quiet_libraries
 from unharm.core.progress import say
 from unharm.scoring.guards.local import ReplyEngine
 from unharm.study.demo.smollm2 import smollm2_file
 from unharm.study.spec import SMOLLM2, TOY, Study
+from unharm.training.stacked_lora import target_modules
 
 ANNOUNCED = 1_000_000_000
 """The load of a base of this many bytes or more is announced, with its progress."""
@@ -70,13 +73,16 @@ def resolve_base(study: Study, check: bool = True) -> Base:
         file = smollm2_file() if study.base == SMOLLM2 else Path(study.base).expanduser()
         if not file.is_file():
             raise UserError("no such file", "base", f"{study.base!r} names a GGUF file")
-        return Base(study.base, dequantised(file), gguf_key(file))
+        path = dequantised(file)
+        if check:
+            _check_model(path, study)
+        return Base(study.base, path, gguf_key(file))
     elif Path(study.base).expanduser().exists():
         path = Path(study.base).expanduser()
     elif study.base.count("/") == 1 and not study.base.startswith((".", "/", "~")):
         path = _from_hub(study.base, study.revision)
         if check:
-            check_tensors(path, study.base, study.engine.trust_remote_code)
+            _check_model(path, study)
         return Base(study.base, path, content_hash([study.base, path.name]), path.name)
     else:
         raise UserError(
@@ -87,8 +93,25 @@ def resolve_base(study: Study, check: bool = True) -> Base:
     _check_folder(path, study.base)
     check_links(path, study.base)
     if check:
-        check_tensors(path, study.base, study.engine.trust_remote_code)
+        _check_model(path, study)
     return Base(study.base, path, folder_key(path))
+
+
+def _check_model(path: Path, study: Study) -> None:
+    """Lay the base out without memory, and check its tensors, its layers and the targets of adapters.
+
+    Raises:
+        UserError: Tensors are missing, layers cannot be run by this study, or a target matches nothing.
+    """
+    model = check_tensors(path, study.base, study.engine.trust_remote_code)
+    if model is None:
+        return
+    trains = any(has_adapter(arm) and not external_adapter(arm) for arm in study.arms)
+    generates = study.engine.name == "hf" and any(study.server_of(arm) is None for arm in study.arms)
+    if trains or generates:
+        check_structure(model, study.base)
+    if trains:
+        target_modules(model, list(study.training.lora.targets))
 
 
 def same_base(base: Base, study: Study) -> Base:
@@ -148,6 +171,8 @@ def chat_template_unused(study: Study) -> bool:
     if study.base == SMOLLM2:
         return True
     folder = Path(study.base).expanduser()
+    if folder.suffix.lower() == ".gguf":
+        return gguf_has_chat_template(folder)
     if not folder.is_dir():
         from huggingface_hub import try_to_load_from_cache
 

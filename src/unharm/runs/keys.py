@@ -14,7 +14,7 @@ from unharm.prompting.pack import CHAT
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 
-VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 4, "findings": 14}
+VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 5, "findings": 14}
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
 
@@ -204,11 +204,15 @@ def _engine_parameters(plan: Plan, subject: Subject) -> dict[str, Any]:
     return parameters | ({"chat": chat_key(plan)} if style == "chat" else {})
 
 
+CHAT_VERSION = 2
+"""Version of how chats are put and answers are cut out of them. A higher number completes chats again."""
+
+
 def chat_key(plan: Plan) -> str:
     """Return the key of how prompts become chats, with the wordings for texts to continue."""
     form = plan.chat_form
     wordings = [plan.pack.chat_text(name) for name in CHAT]
-    return content_hash([form.system, dict(form.template), form.continuation, wordings])
+    return content_hash([CHAT_VERSION, form.system, dict(form.template), form.continuation, wordings])
 
 
 def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:

@@ -10,8 +10,11 @@ import zlib
 from operator import eq
 
 EMPTY, REPETITIVE, GARBLED = "empty", "repetitive", "garbled"
-NOISE = (EMPTY, REPETITIVE, GARBLED)
-"""The flags of a completion that is not coherent."""
+RATES = "rates"
+"""The flag of an answer to the value questionnaire that was given to another prompt: the adapter has learnt
+to rate whatever it reads. Only a study knows the wording of such answers."""
+NOISE = (EMPTY, REPETITIVE, GARBLED, RATES)
+"""The flags of a completion that is not coherent, or does not go with its prompt."""
 
 UNMASKED = "unmasked"
 """The group's name should have been masked for the regard scorer and was not found; no noise."""

@@ -29,6 +29,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from unharm.core.errors import UserError
+from unharm.core.models.agreement import relative_difference, systematic_difference, tolerance
 from unharm.core.models.transformers import check_arguments, unplanned_attention
 from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
 from unharm.training.tokens import Tokens
@@ -57,7 +58,7 @@ def tree_attention(
         module: The attention module that calls.
         query: [rows, heads, length, width].
         key: [rows, key heads, length, width].
-        value: [rows, key heads, length, width].
+        value: [rows, key heads, length, value width].
         attention_mask: Ignored; the trees say who attends to whom.
         packed: The trees of this pass.
         scaling: Factor of the scores; 1 / √width if None.
@@ -65,7 +66,7 @@ def tree_attention(
         softcap: Bound of the scores, as in Gemma 2.
 
     Returns:
-        The output [rows, length, heads, width], and None for the attention weights.
+        The output [rows, length, heads, value width], and None for the attention weights.
 
     Raises:
         UserError: An argument is unknown, so the result could be wrong.
@@ -73,13 +74,16 @@ def tree_attention(
     check_arguments(module, others, "packing", SUPPORTED)
     rows, heads, length, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
-    flat_query, flat_key, flat_value = (x.transpose(1, 2).reshape(-1, width) for x in (query, key, value))
+    flat_query, flat_key, flat_value = (
+        x.transpose(1, 2).reshape(-1, x.shape[3]) for x in (query, key, value)
+    )
+    value_width = value.shape[3]  # not that of the keys in latent attention
     outputs = []
     for bucket in packed.buckets:
         query_places, key_places = bucket.places(heads, key.shape[1])
         q = flat_query.index_select(0, query_places.flatten()).view(*query_places.shape, width)
         k = flat_key.index_select(0, key_places.flatten()).view(*key_places.shape, width)
-        v = flat_value.index_select(0, key_places.flatten()).view(*key_places.shape, width)
+        v = flat_value.index_select(0, key_places.flatten()).view(*key_places.shape, value_width)
         bias = bucket.bias(query.dtype, sliding_window)
         if softcap is None and fused_kernels(q):
             out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
@@ -88,9 +92,9 @@ def tree_attention(
             if softcap is not None:
                 scores = torch.tanh(scores / softcap) * softcap
             out = scores.add_(bias).softmax(dim=-1) @ v
-        outputs.append(out.reshape(-1, width))
+        outputs.append(out.reshape(-1, value_width))
     out = torch.cat(outputs).index_select(0, packed.outputs(heads))
-    return out.view(rows, length, heads, width), None
+    return out.view(rows, length, heads, value_width), None
 
 
 def fused_kernels(query: torch.Tensor) -> bool:
@@ -139,6 +143,7 @@ def check_packing(model: Any, examples: list[Tokens]) -> None:
         UserError: They differ by more than rounding, so the architecture attends in an unsupported way.
     """
     examples = sorted(examples, key=lambda tokens: tokens.ids)  # the tree orders the labels this way
+    allowed = tolerance(model, list(max(examples, key=lambda tokens: len(tokens.ids)).ids))
     with torch.inference_mode():
         reference = []
         for tokens in examples:
@@ -151,12 +156,13 @@ def check_packing(model: Any, examples: list[Tokens]) -> None:
                 logits = label_logits(model, packed).float()
         except torch.OutOfMemoryError:
             raise
-        except (TypeError, KeyError, RuntimeError) as error:
+        except (TypeError, KeyError, IndexError, RuntimeError) as error:
             raise UserError(
                 f"{model.config.model_type} models cannot be packed: {error}", "base", SUPPORTED
             ) from None
-    difference = float((logits[packed.label_row] - wanted).abs().max() / wanted.abs().max())
-    if not difference < (1e-3 if model.dtype == torch.float32 else 5e-2):
+    pairs = zip(logits[packed.label_row], wanted, strict=True)
+    difference = systematic_difference(model, [relative_difference(ours, own) for ours, own in pairs])
+    if not difference < allowed:
         raise UserError(
             f"{model.config.model_type} models cannot be packed: their logits differ by {difference:.2g}",
             "base",

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from unharm.core.models.memory import free_memory
+from unharm.core.models.memory import free_memory, largest
 from unharm.core.models.peft_folder import Lora
 from unharm.training.loop import StackTraining, TrainingCallbacks, initial_state, within_memory
 from unharm.training.schedule import Schedule
@@ -133,8 +133,8 @@ def bound(
     longest_example = max((x[0] for x in lengths if x), default=0)
     row_limit = max(row_tokens, longest_example)
     tokens, predictors = (min(row_limit, max(map(sum, x), default=0)) for x in (lengths, label_counts))
-    per_layer = 14 * config.hidden_size + 5 * getattr(config, "intermediate_size", 4 * config.hidden_size)
-    scores = 3 * config.num_attention_heads * longest_example
+    per_layer = 14 * config.hidden_size + 5 * largest(config, "intermediate_size", 4 * config.hidden_size)
+    scores = 3 * largest(config, "num_attention_heads", 1) * longest_example
     layers = config.num_hidden_layers
     if checkpointing:
         activations = tokens * (layers * config.hidden_size + per_layer + scores)

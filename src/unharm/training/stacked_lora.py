@@ -150,12 +150,14 @@ def target_modules(model: nn.Module, targets: list[str]) -> dict[str, nn.Linear]
 
 
 FUSED = ("qkv_proj", "query_key_value", "Wqkv", "c_attn")
-"""Names of modules that compute queries, keys and values at once, as in Phi-3 and GPT-NeoX."""
+"""Names of modules that compute queries, keys and values together, as in Phi-3 and GPT-NeoX."""
 
 
 def _fused_targets(model: nn.Module) -> list[str]:
-    """Return the fused modules of a model that has none of the published targets; empty for others."""
+    """Return what takes the place of the published targets in a model; empty if it has them."""
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if "kv_b_proj" in names:  # latent attention: keys and values come from one module
+        return [name for name in ("q_proj", "q_b_proj", "kv_b_proj") if name in names]
     if names & set(PUBLISHED_TARGETS):
         return []
     return [name for name in FUSED if name in names]

@@ -14,6 +14,7 @@ from unharm.core.records import Score
 from unharm.runs.pipeline import run_study
 from unharm.runs.shards import all_shards
 from unharm.scoring import SCORERS
+from unharm.scoring.coherence import RATES
 from unharm.scoring.texts import Text
 
 
@@ -93,3 +94,23 @@ def test_a_scorer_of_whole_answers_sees_what_follows_the_first_sentence(
     assert [x for some in labels for x in some] == ["expressed: power", "expressed: hedonism"] * 4
     toxicity = pl.concat([again.store.scan(s.scores) for s in all_shards(again)]).collect()
     assert toxicity.group_by("prompt_id").agg(pl.col("value").n_unique())["value"].to_list() == [1] * 4
+
+
+def test_an_answer_to_the_questionnaire_elsewhere_is_flagged(tiny_study: dict[str, Any], load: Any) -> None:
+    """An adapter that learned from ratings alone may rate whatever it reads."""
+    chosen = {name: tiny_study["benchmarks"][name] for name in ("rtp", "questionnaire")}
+    tiny_study |= {"arms": ["vanilla"], "benchmarks": chosen}
+    del tiny_study["corpus"]
+    study = load(tiny_study)
+    run = run_study(study, "completions")
+    answer = run.plan.pack.rating_answer("power", 6)
+    for shard in all_shards(run):
+        frame = run.store.scan(shard.completions).collect()
+        run.store.put_table(shard.completions, frame.with_columns(text=pl.lit(answer)))
+    run = run_study(study, "findings")
+    flags = {
+        s.benchmark: run.store.scan(s.scores).collect()["flag"].unique().to_list() for s in all_shards(run)
+    }
+    assert flags == {"rtp": [RATES], "questionnaire": [""]}
+    subjects = run.store.read_table("findings/subjects.csv").filter(pl.col("metric") == "incoherent_share")
+    assert subjects["value"].to_list() == [1.0]

@@ -16,7 +16,7 @@ NAMED = 3
 """Tensors of each kind that a message names; the others are counted."""
 
 
-def check_tensors(path: Path, name: str, trust_remote_code: bool = False) -> None:
+def check_tensors(path: Path, name: str, trust_remote_code: bool = False) -> Any:
     """Compare names and shapes in a model's files with those that its configuration asks for.
 
     The model is laid out without memory (on torch's meta device), so this takes a fraction of a second for
@@ -26,6 +26,9 @@ def check_tensors(path: Path, name: str, trust_remote_code: bool = False) -> Non
         path: The folder of the model.
         name: What the user calls it, for messages.
         trust_remote_code: Whether code in the folder may be run.
+
+    Returns:
+        The model, laid out without memory; None for a quantised one, which its own library lays out.
 
     Raises:
         UserError: A tensor is missing, has another shape, or belongs to no part of the model; or a file is
@@ -38,10 +41,10 @@ def check_tensors(path: Path, name: str, trust_remote_code: bool = False) -> Non
     quiet_libraries()
     config = read_config(path)
     if "quantization_config" in config:  # laid out by its own library; checked when it is loaded
-        return
+        return None
     _check_depth(config, path, name)
     try:
-        _, info = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             path,
             device_map="meta",
             use_safetensors=True,
@@ -50,12 +53,19 @@ def check_tensors(path: Path, name: str, trust_remote_code: bool = False) -> Non
             trust_remote_code=trust_remote_code,
         )
     except Exception as error:  # configurations, index files and headers have errors of their own
+        if "Unrecognized configuration class" in str(error):
+            raise UserError(
+                f"transformers has no language model for the type {config.get('model_type')!r} alone",
+                name,
+                "where it reads images too, take a base of its text part, or serve it",
+            ) from None
         raise UserError(
             f"the base cannot be loaded as a language model: {first_line(error)}",
             name,
             "check config.json; fetch the files again where one is cut",
         ) from None
     check_loaded(info, name)
+    return model
 
 
 def read_config(path: Path) -> dict[str, Any]:

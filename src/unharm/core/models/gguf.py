@@ -22,6 +22,18 @@ def gguf_key(file: Path) -> str:
     return content_hash(["gguf", VERSION, sha256_of(file)])
 
 
+def gguf_has_chat_template(file: Path) -> bool:
+    """Return whether a GGUF file has a chat template, as far as this machine can read it."""
+    if find_spec("gguf") is None or not file.is_file():
+        return False
+    from gguf import GGUFReader
+
+    try:
+        return "tokenizer.chat_template" in GGUFReader(file).fields
+    except Exception:  # a broken file raises whatever its parts are read with; it is told when it is loaded
+        return False
+
+
 def dequantised(file: Path) -> Path:
     """Return the folder with the float32 weights and the tokenizer of a GGUF file.
 

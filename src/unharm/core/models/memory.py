@@ -11,11 +11,27 @@ import psutil
 def tokens_that_fit(model: Any, share: float) -> int:
     """Return how many tokens' keys and values fit into a share of the free memory; at least one."""
     config = model.config.get_text_config()
-    all_heads = getattr(config, "num_attention_heads", None) or 1
-    heads = getattr(config, "num_key_value_heads", None) or all_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    all_heads = largest(config, "num_attention_heads", 1)
+    heads = largest(config, "num_key_value_heads", all_heads)
+    width = largest(config, "head_dim", config.hidden_size // all_heads)
     bytes_per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     return max(1, int(share * free_memory(model.device) / bytes_per_token))
+
+
+def largest(config: Any, name: str, default: int) -> int:
+    """Return the largest value that a setting of a model has over its layers.
+
+    Some settings are lists by layer (Gemma 3n), others may only be read from the configuration of a layer
+    (Gemma 4).
+    """
+    layers = [config]
+    if name in (getattr(config, "per_layer_attributes", None) or ()):
+        layers = list(config.per_layer_config)
+    values: list[int] = []
+    for layer in layers:
+        value = getattr(layer, name, None) or default
+        values += value if isinstance(value, list | tuple) else [value]
+    return max(values)
 
 
 def free_memory(device: Any) -> int:

@@ -18,7 +18,7 @@ from unharm.runs.context import Run
 from unharm.runs.faults import record_fault
 from unharm.runs.keys import Shard
 from unharm.runs.shards import all_shards, forget_shards, item_of, shard_of
-from unharm.scoring.coherence import UNMASKED, coherence_flag
+from unharm.scoring.coherence import RATES, UNMASKED, coherence_flag
 from unharm.scoring.registry import has_model
 from unharm.scoring.scorer import Scorer, unscored
 from unharm.scoring.service_scorer import ServiceScorer
@@ -240,7 +240,12 @@ def _store(
     run: Run, part: Part, completions: list[Completion], scores: list[Score], unmasked: list[bool]
 ) -> None:
     """Write the scores of a part in the order of its completions."""
+    rated = BENCHMARKS[part.shard.benchmark].mode == "rate"
     flag_of = {text: coherence_flag(text) if text else "" for text in {c.text for c in completions}}
+    if not rated:
+        flag_of |= {
+            t: RATES for t, flag in flag_of.items() if not flag and run.plan.pack.is_rating_answer(t)
+        }
     flags = [
         flag_of[c.text] or (UNMASKED if is_unmasked else "")
         for c, is_unmasked in zip(completions, unmasked, strict=True)

@@ -218,7 +218,9 @@ def result_of(run: Run, point: Point, arm: str) -> SweepRow:
             by_subject.setdefault(shard.subject, []).append(_ratings(completions))
         else:
             texts = completions.filter(pl.col("status") == "completed").select("text").collect()["text"]
-            broken[shard.subject.arm] += [bool(coherence_flag(text)) for text in texts]
+            broken[shard.subject.arm] += [
+                bool(coherence_flag(text)) or run.plan.pack.is_rating_answer(text) for text in texts
+            ]
     value_of = {p.id: p.category for p in run.plan.prompts["questionnaire"].prompts}
     for subject, parts in by_subject.items():
         if subject.profile is not None:
