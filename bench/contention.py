@@ -36,7 +36,7 @@ def train(seconds: float) -> None:
     from training import examples_of, llama, ours
 
     torch.set_num_threads(2)
-    turn = ours(llama("small", "cpu", torch.float32), examples_of(None, 300)[:8], "argument")
+    turn = ours(llama("small", "cpu", torch.float32), examples_of(None, 120)[:8], "argument")
     turn(1)
     examples, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -80,6 +80,8 @@ def main() -> None:
     for _ in range(words.rounds):
         for (policy, beside_work), found in rates.items():
             found.append(rate(policy, beside_work, words.seconds))
+            where = "beside other work" if beside_work else "alone"
+            print(f"{policy}, {where}: {found[-1]:.1f} examples/s", file=sys.stderr, flush=True)
     shares = {
         f"share_{p}": statistics.median(
             beside / alone for beside, alone in zip(rates[p, True], rates[p, False], strict=True)
