@@ -35,6 +35,7 @@ from unharm.cli.prompts import prompts
 from unharm.cli.scores import batch, calibrate, labels, pilot, rescore
 from unharm.cli.show import show
 from unharm.core import interrupt
+from unharm.core.environment import missing_defaults
 from unharm.core.errors import UserError
 from unharm.core.progress import watched
 from unharm.core.terminal import OutputClosed, guarded_streams, tell, warn
@@ -222,7 +223,7 @@ for _group, _folders in {
 
 def main() -> None:
     """The entry point: a user's mistake becomes one message and exit code 2."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see executors.chunks.Job
+    os.environ.update(missing_defaults())  # before torch is imported
     try:
         with guarded_streams(), watched():
             app()

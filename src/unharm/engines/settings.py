@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from importlib.util import find_spec
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -48,10 +49,28 @@ class Server(Connection):
         return data | {"concurrency": OWN_CONCURRENCY} if owned else data
 
 
-class Engine(Spec):
-    """Which engine to use. `server` belongs to openai, the other fields to engines on this machine."""
+def vllm_usable() -> bool:
+    """Return whether vLLM is installed and has an accelerator."""
+    if find_spec("vllm") is None:
+        return False
+    import torch
 
-    name: Literal["hf", "openai", "vllm"] = "hf"
+    return torch.cuda.is_available()
+
+
+class Engine(Spec):
+    """Which engine to use. `server` belongs to openai, the other fields to engines on this machine.
+
+    `auto` is hf for benchmarks with several samples of a prompt: samples share a row until they part, which
+    at a low temperature is late. Benchmarks with one sample go to `single_samples`.
+    """
+
+    name: Literal["auto", "hf", "openai", "vllm"] = "hf"
+    single_samples: Literal["auto", "hf", "vllm"] = Field(
+        "auto",
+        description="where name is auto: the engine of benchmarks with one sample of a prompt. auto: vllm "
+        "where it is installed and there is an accelerator, else hf; decided when a run begins",
+    )
     server: Server | None = None
     device: Annotated[str, Field(pattern=DEVICES)] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16", "4bit"] = "auto"
@@ -61,3 +80,16 @@ class Engine(Spec):
     vllm: dict[str, bool | int | float | str] = Field(
         {}, description="arguments of vLLM's engine by its own names, such as gpu_memory_utilization"
     )
+
+    def of(self, samples: int) -> str:
+        """Return the engine of a benchmark with so many samples of a prompt: hf, openai or vllm."""
+        if self.name != "auto":
+            return self.name
+        return self.decided().single_samples if samples == 1 else "hf"
+
+    def decided(self) -> Engine:
+        """Return the settings with the engine of single samples decided by what this machine has."""
+        if self.name != "auto" or self.single_samples != "auto":
+            return self
+        chosen = "vllm" if self.dtype != "4bit" and vllm_usable() else "hf"
+        return self.model_copy(update={"single_samples": chosen})

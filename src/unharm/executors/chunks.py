@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unharm.core import interrupt
+from unharm.core.environment import missing_defaults
 from unharm.core.errors import Problem, UserError
 from unharm.core.models.device_fault import accelerator_dead
 from unharm.core.progress import Progress, Tally, telling_to
@@ -132,16 +133,9 @@ class Job:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that limit the threads of a worker's libraries.
-
-        Waiting threads sleep instead of spinning: with other work on the machine, spinning threads take
-        the processors from those that they wait for, and training falls to a tenth of its speed.
-        """
-        return {
-            "OMP_NUM_THREADS": str(self.threads),
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "POLARS_MAX_THREADS": str(self.threads),
-        }
+        """Environment variables for a worker's libraries: their threads, and what the user left unset."""
+        number = str(self.threads)
+        return missing_defaults() | {"OMP_NUM_THREADS": number, "POLARS_MAX_THREADS": number}
 
 
 def run_chunk(context: Any, chunk: Chunk, work: Work, meter: Meter) -> Outcome:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -13,6 +15,9 @@ LARGE_BASE = 1 << 29
 """A base with more bytes than this gets all processors."""
 LOCAL_CPUS, CLUSTER_CPUS = 2, 8
 """Processors of a worker with a small base, and with a large base on a cluster."""
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of processor time in a period, and the period; or `max`, and the period."""
 
 Share = AmountOrZero
 
@@ -68,8 +73,13 @@ def threads(spec: ExecutorSpec, base: int) -> int:
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processors that this process may use, within the quota of its control group."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text().split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control groups, or no quota
+        return count
 
 
 def demand(spec: ExecutorSpec, stage: str, with_model: bool, has_gpus: bool, base: int) -> Demand:

@@ -7,6 +7,7 @@ closes workers, engines and scorers, also after an error. Stored results can sti
 from __future__ import annotations
 
 import gc
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from unharm.runs.base import (
 from unharm.runs.plan import Plan
 from unharm.scoring.registry import Scorers
 from unharm.store import journal
+from unharm.store.checked import read_checked
 from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
 
@@ -229,7 +231,23 @@ class Run:
 
 def new_run(study: Study) -> Run:
     """Create the run of a study in its output folder. Nothing is written yet."""
-    return Run(study, Store.open(study.output_location), Plan(study))
+    store = Store.open(study.output_location)
+    study = _with_engine_decided(study, store)
+    return Run(study, store, Plan(study))
+
+
+def _with_engine_decided(study: Study, store: Store) -> Study:
+    """Return the study with the engine of single samples decided: as this run began, or by this machine.
+
+    A run that began on one machine keeps its completions when it goes on, or is reported, on another.
+    """
+    engine = study.engine
+    if engine.name != "auto" or engine.single_samples != "auto":
+        return study
+    before = json.loads(read_checked(store, "study.json") or "{}").get("engine", {})
+    if before.get("name") == "auto" and before.get("single_samples") in ("hf", "vllm"):
+        engine = engine.model_copy(update={"single_samples": before["single_samples"]})
+    return study.model_copy(update={"engine": engine.decided()})
 
 
 def open_in_worker(

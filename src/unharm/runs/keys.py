@@ -163,7 +163,7 @@ def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> It
         for first in range(0, len(prompts), size):
             part = tuple(prompts[first : first + size])
             parameters = {
-                **_engine_parameters(plan, subject),
+                **_engine_parameters(plan, subject, spec.samples),
                 "sampling": spec.model_dump(
                     include={"samples", "max_tokens", "temperature", "top_p", "stop"}
                 ),
@@ -190,15 +190,16 @@ def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> It
             yield Shard(subject, own_key, benchmark, first, part, completions, scored)
 
 
-def _engine_parameters(plan: Plan, subject: Subject) -> dict[str, Any]:
+def _engine_parameters(plan: Plan, subject: Subject, samples: int) -> dict[str, Any]:
     """Return the engine settings that can change a completion."""
     server = plan.study.server_of(subject.arm)
     if server:
         parameters: dict[str, Any] = {"engine": "openai", "endpoint": server.endpoint, "reading": READING}
         return parameters | ({"chat": chat_key(plan)} if server.endpoint == "chat" else {})
     engine, style = plan.study.engine, plan.study.prompting.format
-    parameters = {"engine": engine.name, "dtype": engine.dtype, "format": style}
-    if engine.name == "vllm":
+    name = engine.of(samples)
+    parameters = {"engine": name, "dtype": engine.dtype, "format": style}
+    if name == "vllm":
         arguments = {n: v for n, v in engine.vllm.items() if n not in SPEED_ONLY}
         parameters |= {"vllm": arguments, "reading": READING}
     return parameters | ({"chat": chat_key(plan)} if style == "chat" else {})

@@ -97,15 +97,16 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
     engine = study.engine
     if engine.name == "openai" and engine.server is None:
         add("the engine openai needs a server", ("engine",), "give engine.server: {url: …}")
+    engines = {engine.of(samples) for samples in (1, 2)}
     if engine.name != "openai" and engine.server is not None:
         add(f"the engine {engine.name} has no server", ("engine", "server"), "set engine.name: openai")
-    if engine.name == "vllm" and engine.dtype == "4bit":
+    if "vllm" in engines and engine.dtype == "4bit":
         add(
             "the engine vllm does not complete with a 4-bit base",
             ("engine", "dtype"),
             "use bfloat16, or the engine hf",
         )
-    if engine.name == "vllm" and "bitsandbytes" in (
+    if "vllm" in engines and "bitsandbytes" in (
         engine.vllm.get("quantization"),
         engine.vllm.get("load_format"),
     ):
@@ -114,11 +115,11 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
             ("engine", "vllm"),
             "leave quantization and load_format out, or use the engine hf",
         )
-    if engine.vllm and engine.name != "vllm":
+    if engine.vllm and engine.name not in ("auto", "vllm"):
         add(
             f"the engine {engine.name} has no arguments of vLLM",
             ("engine", "vllm"),
-            "set engine.name: vllm",
+            "set engine.name: vllm or auto",
         )
     if engine.server and not engine.server.load_adapters:
         for position, arm in enumerate(study.arms):

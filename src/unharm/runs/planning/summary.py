@@ -10,6 +10,7 @@ from unharm.runs.plan import Plan
 from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, services
 from unharm.scoring.retirements import alias_note, end_note
 from unharm.scoring.settings import GuardSpec
+from unharm.study.spec import Study
 from unharm.training.state import steps_per_epoch
 
 FEW_STEPS = 100
@@ -74,6 +75,7 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes.append(f"mitigation runs half of prompts and profiles again, under {number} strategies")
     if chat_template_unused(study):
         notes.append("the base is a chat model, and its template is not used: see prompting.format")
+    notes += _engine_notes(study)
     notes += _scorer_notes(plan, service_uses)
     notes += _seed_notes(plan)
     notes += _step_notes(plan, per_stage)
@@ -97,6 +99,19 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes=notes,
         output=study.output_location,
     )
+
+
+def _engine_notes(study: Study) -> list[str]:
+    """Return which engine completes which benchmarks, where the study leaves that open."""
+    if study.engine.name != "auto":
+        return []
+    engines: dict[str, list[str]] = {}
+    for name, spec in study.benchmarks.chosen().items():
+        engines.setdefault(study.engine.of(spec.samples), []).append(name)
+    used = "; ".join(f"{engine} for {', '.join(names)}" for engine, names in engines.items())
+    return [
+        f"engine.name is auto: {used} (several samples share work in hf; single ones go to vllm if usable)"
+    ]
 
 
 def _scorer_notes(plan: Plan, uses: list[ServiceUse]) -> list[str]:

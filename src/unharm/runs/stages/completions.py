@@ -32,6 +32,9 @@ PER_PROCESS = 20_000
 COMPLETIONS = {name: kind for name, kind in schema_of(Completion).items() if name != "thought"}
 THOUGHTS = {"completion_id": pl.String, "thought": pl.String}
 
+LOCAL = {"hf": ("vllm",), "vllm": ("hf",)}
+"""Engines on this machine, each with those that must end before it starts."""
+
 SHARDS = 8
 """Largest number of shards of a chunk if there are several workers."""
 
@@ -112,7 +115,8 @@ def _served(run: Run, shard: Shard) -> bool:
 
 def _engine_name(run: Run, shard: Shard) -> str:
     """Return the name of a shard's engine, or the field that describes its server."""
-    return run.study.server_field(shard.subject.arm) or run.study.engine.name
+    samples = run.study.benchmarks.chosen()[shard.benchmark].samples
+    return run.study.server_field(shard.subject.arm) or run.study.engine.of(samples)
 
 
 class Engines:
@@ -123,8 +127,13 @@ class Engines:
         self._started: dict[str, CompletionEngine] = {}
 
     def __getitem__(self, name: str) -> CompletionEngine:
-        """Return an engine by its name or by the field that describes its server."""
+        """Return an engine by its name or by the field that describes its server.
+
+        Engines on this machine take turns: there is memory for one.
+        """
         if name not in self._started:
+            for other in LOCAL.get(name, ()):
+                self.discard(other)
             self._started[name] = _start(self._run, name)
         return self._started[name]
 
