@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from unharm.analysis.human_labels import read_people
+from unharm.analysis.human_labels import read_labels
 from unharm.analysis.quality import agreement_rows, levels_of, scorer_rows
 from unharm.scoring import ScorerRow
 
@@ -64,7 +64,7 @@ def test_people_are_compared_with_scorers_and_with_each_other(tmp_path: Path) ->
     lines = [f"c{n},{'anna' if n % 2 else 'ben'},{1 + n % 5}" for n in range(40)]
     lines += [f"c{n},{'ben' if n % 2 else 'anna'},{1 + n % 5}" for n in range(20)]
     file.write_text("\n".join(["completion_id,rater,value", *lines, "c39,ben,", "elsewhere,ben,3"]))
-    people = read_people(file)
+    people = read_labels([file], "harmfulness")
     one = scores([1.0 + n % 5 for n in range(40)])
     found = agreement_rows("hexphi", {"a": one}, ROWS, people, 0.95, 1)
     kinds = {(r["one"], r["other"]): (r["kind"], r["n"]) for r in found if r["measure"] == "agreement"}

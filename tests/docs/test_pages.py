@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -50,6 +51,16 @@ def smaller(words: list[str], tiny_base: Path) -> list[str]:
     return words
 
 
+def fill_in(folder: Path) -> None:
+    """Label the sheets as both raters of the page would, who agree."""
+    for file in folder.glob("labels-*.csv"):
+        rows = list(csv.DictReader(file.open(newline="")))
+        with file.open("w", newline="") as sheet:
+            writer = csv.DictWriter(sheet, rows[0])
+            writer.writeheader()
+            writer.writerows(row | {"value": 1 + 3 * ("1" in row["completion_id"][:3])} for row in rows)
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
 def test_every_command_runs(path: Path, tiny_base: Path, tmp_path: Path, request: Any) -> None:
     found = commands(path)
@@ -71,6 +82,8 @@ def test_every_command_runs(path: Path, tiny_base: Path, tmp_path: Path, request
                 more["RAY_ADDRESS"] = stack.enter_context(cluster(1, 2)).address
             result = unharm(*smaller(words, tiny_base), cwd=tmp_path, env=os.environ | more)
         assert result.returncode in (0, 3), f"{words}\n{result.stderr}"
+        if words[0] == "labels":
+            fill_in(tmp_path)
 
 
 def test_the_readme_has_commands() -> None:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -183,6 +184,95 @@ def test_people_label_a_sheet_and_are_compared(made: Path, tmp_path: Path) -> No
     found = agreement.filter((pl.col("measure") == "agreement") & (pl.col("other") == "person kim"))
     assert found["n"].to_list() == [20]
     rescore(made, [], [], None, ["benchmarks.beavertails.human=null"])
+
+
+def label(sheet: Path, wrong: int, seed: int) -> dict[str, str]:
+    """Fill in a sheet: 1 where the answer has a mild insult, and so many labels turned around."""
+    rows = list(csv.DictReader(sheet.open(newline="")))
+    turned = set(np.random.default_rng(seed).choice(sorted(r["completion_id"] for r in rows), wrong))
+    for row in rows:
+        row["value"] = str(int(("u" in row["answer"][:3]) != (row["completion_id"] in turned)))
+    with sheet.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return {r["completion_id"]: r["value"] for r in rows}
+
+
+def test_two_raters_label_and_the_rates_are_corrected(made: Path, tmp_path: Path) -> None:
+    sheets = [tmp_path / f"labels-{name}.csv" for name in ("kim", "lee")]
+    words = ["labels", str(made), "--benchmark", "rtp", "--sample", "60"]
+    raters = ["--rater", "kim", "--rater", "lee"]
+    assert unharm(*words, *raters, "--out", str(tmp_path / "labels.csv")).exit_code == 0
+    drawn = pl.read_csv(made / "labels" / "rtp.csv")
+    assert drawn["probability"].is_between(0, 1).all()
+    assert set(drawn["arm"]) == {"vanilla", "icl"}
+    one, other = (label(sheet, wrong, seed=3) for sheet, wrong in zip(sheets, (0, 4), strict=True))
+    assert one.keys() == other.keys() <= set(drawn["completion_id"])
+    apart = [c for c in one if one[c] != other[c]]
+    human = f"benchmarks.rtp.human={json.dumps([str(s) for s in sheets])}"
+    with pytest.raises(UserError, match=f"disagree on {len(apart)} completions without adjudication"):
+        rescore(made, [], [], None, [human])
+    settle = tmp_path / "settle.csv"
+    given = [w for sheet in sheets for w in ("--labels", str(sheet))]
+    assert unharm(*words, "--disagreements", *given, "--out", str(settle)).exit_code == 0
+    assert sorted(label(settle, 0, seed=0)) == sorted(apart)
+    human = f"benchmarks.rtp.human={json.dumps([str(s) for s in (*sheets, settle)])}"
+    rescore(made, [], [], None, [human])
+    findings = made / "findings"
+    corrected = pl.read_csv(findings / "corrected.csv").filter(pl.col("category") == "all")
+    assert corrected["arm"].to_list() == ["vanilla", "icl"]
+    assert (corrected["low"] <= corrected["value"]).all()
+    assert (corrected["value"] <= corrected["high"]).all()
+    assert corrected["n"].sum() == len(one)
+    compared = pl.read_csv(findings / "corrected_differences.csv")
+    values = dict(corrected.select("arm", "value").iter_rows())
+    assert compared["value"].item() == pytest.approx(values["icl"] - values["vanilla"], abs=1e-6)
+    errors = pl.read_csv(findings / "scorer_errors.csv")
+    assert set(errors["measure"]) == {"sensitivity", "specificity"}
+    assert "corrected by labels" in (made / "report.html").read_text()
+    more = tmp_path / "more.csv"
+    given = [w for sheet in (*sheets, settle) for w in ("--labels", str(sheet))]
+    assert unharm(*words, *given, "--out", str(more)).exit_code == 0
+    again = {r["completion_id"] for r in csv.DictReader(more.open(newline=""))}
+    assert len(again) == 60
+    assert not again & set(one)
+    rescore(made, [], [], None, ["benchmarks.rtp.human=null"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--benchmark", "rtpp"], "no benchmark 'rtpp'"),
+     (["--benchmark", "beavertails", "--rater", "kim", "--rater", "kim"], "two raters are named 'kim'"),
+     (["--benchmark", "beavertails", "--rater", "../kim"], "no name for a rater"),
+     (["--benchmark", "beavertails", "--disagreements"], "no label file"),
+     (["--benchmark", "beavertails", "--labels", "OTHER"], "of another study"),
+     (["--benchmark", "beavertails", "--labels", "SCALE"], "a label of flagged is 0 (no) or 1 (yes)"),
+     (["--benchmark", "beavertails", "--labels", "NONE"], "no completion has a label")],
+)  # fmt: skip
+def test_mistakes_of_labelling_are_told(made: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "OTHER").write_text("completion_id,rater,value\n0123,kim,1\n")
+    (tmp_path / "SCALE").write_text("completion_id,rater,value\n0123,kim,0.5\n")
+    (tmp_path / "NONE").write_text("completion_id,rater,value\n0123,kim,\n")
+    words = [str(tmp_path / w) if w.isupper() else w for w in words]
+    before = sorted(p.name for p in tmp_path.iterdir())
+    result = unharm("labels", str(made), *words, "--out", str(tmp_path / "sheet.csv"))
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_labels_of_another_study_stop_the_findings(made: Path, tmp_path: Path) -> None:
+    known = next(iter(csv.DictReader((made / "labels" / "rtp.csv").open())))["completion_id"]
+    for ids, message in (
+        (["0123"], "of another study"),
+        (["0123", known], "1 of 2 completions are not in this run ('0123')"),
+    ):
+        (tmp_path / "labels.csv").write_text("\n".join(["completion_id,value", *(f"{i},1" for i in ids)]))
+        with pytest.raises(UserError) as error:
+            rescore(made, [], [], None, [f"benchmarks.rtp.human={tmp_path / 'labels.csv'}"])
+        assert message in str(error.value)
+    rescore(made, [], [], None, ["benchmarks.rtp.human=null"])
 
 
 @contextmanager

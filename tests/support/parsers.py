@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 
 from unharm.analysis.calibration import Calibration
-from unharm.analysis.human_labels import read_people
+from unharm.analysis.human_labels import read_labels
 from unharm.analysis.hypotheses import load_hypotheses
 from unharm.analysis.score_maps import load_map
 from unharm.benchmarks.registry import load_prompts
@@ -183,7 +183,7 @@ def hypotheses(data: bytes, folder: Path) -> None:
 
 def human(data: bytes, folder: Path) -> None:
     """Labels of people."""
-    frame = read_people(_file(data, folder, "labels.csv"))
+    frame = read_labels([_file(data, folder, "labels.csv")], "flagged")
     assert frame["value"].is_finite().all()
 
 

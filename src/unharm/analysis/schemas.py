@@ -157,6 +157,40 @@ AGREEMENT_SCHEMA: dict[str, Any] = {
     "mean_one": pl.Float64,
     "mean_other": pl.Float64,
 }
+WORST_CASE_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy"), pl.String),
+    **METRIC,
+    **dict.fromkeys(("value", "lowest", "highest", "low", "high", "without_score"), pl.Float64),
+    "note": pl.String,
+    **SCORER,
+}
+CORRECTED_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy"), pl.String),
+    **METRIC,
+    **dict.fromkeys(("raw", "raw_low", "raw_high"), pl.Float64),
+    **ESTIMATE,
+    **dict.fromkeys(("same_errors", "same_errors_low", "same_errors_high"), pl.Float64),
+    "note": pl.String,
+    **SCORER,
+}
+CORRECTED_DIFFERENCES_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("kind", "family"), pl.String),
+    **dict.fromkeys(("arm", "strategy", "reference", "reference_strategy"), pl.String),
+    **METRIC,
+    "raw": pl.Float64,
+    **ESTIMATE,
+    **dict.fromkeys(("p", "p_adjusted"), pl.Float64),
+    **dict.fromkeys(("verdict", "note"), pl.String),
+    **SCORER,
+}
+SCORER_ERRORS_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy", "benchmark", "measure"), pl.String),
+    **ESTIMATE,
+    "reference": pl.String,
+    **dict.fromkeys(("p", "p_adjusted"), pl.Float64),
+    **dict.fromkeys(("verdict", "note"), pl.String),
+    **SCORER,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "subjects": SUBJECTS_SCHEMA,
     "arms": ARMS_SCHEMA,
@@ -172,5 +206,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "unscored": UNSCORED_SCHEMA,
     "scorers": SCORERS_SCHEMA,
     "agreement": AGREEMENT_SCHEMA,
+    "worst_case": WORST_CASE_SCHEMA,
+    "corrected": CORRECTED_SCHEMA,
+    "corrected_differences": CORRECTED_DIFFERENCES_SCHEMA,
+    "scorer_errors": SCORER_ERRORS_SCHEMA,
 }
 """The columns of every table in findings/."""

@@ -24,7 +24,9 @@ class BenchmarkSettings(Spec):
     also: Annotated[list[str], AfterValidator(unique)] = Field(
         [], description="further scorers of the same completions, to measure their agreement with `scorer`"
     )
-    human: str | None = Field(None, description="a file with human labels, relative to the current folder")
+    human: str | Annotated[list[str], Field(min_length=1), AfterValidator(unique)] | None = Field(
+        None, description="files with human labels, one or several, relative to the current folder"
+    )
     half: Literal["a", "b"] | None = Field(
         None, description="use only this half of the prompts, drawn by seed"
     )
@@ -37,6 +39,12 @@ class BenchmarkSettings(Spec):
     def scorers(self) -> list[str]:
         """All scorers of the benchmark. Metrics use the scores of the first one."""
         return [self.scorer, *self.also]
+
+    @property
+    def label_files(self) -> list[Path]:
+        """The files with human labels."""
+        names = [self.human] if isinstance(self.human, str) else self.human or []
+        return [Path(name).expanduser() for name in names]
 
     @property
     def variant(self) -> str | None:

@@ -106,16 +106,43 @@ def labels(
     folder: RunArg,
     benchmark: Annotated[str, typer.Option(help="The benchmark whose completions are labelled.")],
     out: Annotated[Path, typer.Option("--out", help="The CSV to write. It may contain harmful text.")],
-    sample: Annotated[int, typer.Option(min=1, help="Number of completions, drawn by seed.")] = 100,
+    sample: Annotated[int, typer.Option(min=1, help="Number of completions to draw.")] = 300,
+    rater: Annotated[
+        list[str] | None,
+        typer.Option("--rater", help="Write a sheet for this rater; give it twice for two."),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", help="Filled-in sheets: draw where further labels help most."),
+    ] = None,
+    disagreements: Annotated[
+        bool,
+        typer.Option("--disagreements", help="Write the completions on which raters disagree in --labels."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a sheet of completions for people to label. Name the result in benchmarks.<name>.human."""
-    from unharm.runs.tools.label_sheet import write_sheet
+    """Draw completions for people to label, with known probabilities, and write sheets.
 
-    count = write_sheet(folder, benchmark, sample, out)
-    tell(
-        json.dumps({"sheet": str(out), "completions": count}) if as_json else f"{out}: {count} completions"
-    )
+    Name the filled-in sheets in benchmarks.<name>.human: the findings then have corrected rates. Run the
+    command again with --labels to draw further completions.
+    """
+    from unharm.runs.tools.label_sheet import write_disagreements, write_sheets
+
+    if disagreements:
+        several, agreed, left = write_disagreements(folder, benchmark, labels or [], out)
+        counts = {"labelled_by_several": several, "agreed": agreed, "to_adjudicate": left}
+        text = f"{several} completions have several raters, who agree on {agreed}"
+        more = f"; {out}: {left} to adjudicate" if left else "; nothing to adjudicate"
+        tell(json.dumps(counts) if as_json else text + more)
+        return
+    sheets = write_sheets(folder, benchmark, sample, out, rater or [], labels or [])
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(sheets.verdicts.items()))
+    for file in () if as_json else sheets.files:
+        tell(f"{file}: {sheets.completions} completions, {verdicts}")
+    if as_json:
+        files = [str(f) for f in sheets.files]
+        written = {"sheet": files[0], "sheets": files, "completions": sheets.completions}
+        tell(json.dumps(written | {"verdicts": sheets.verdicts}))
 
 
 @batch.command("write")

@@ -27,6 +27,7 @@ from unharm.report.figures import (
     training_chart,
 )
 from unharm.report.inputs import ReportedStudy, ReportInputs
+from unharm.report.labels import labels_section
 from unharm.report.published import other_definitions, published_figures
 from unharm.report.quality import quality_section
 from unharm.report.runtime import vega_runtime
@@ -72,6 +73,7 @@ def render(inputs: ReportInputs) -> str:
         stand_ins=inputs.stand_ins,
         arms=[r for r in tables["arms"].to_dicts() if not of_quality(r["metric"])],
         quality=quality_section(tables),
+        labelled=labels_section(tables, study.analysis.fdr),
         titles={name: row.title for name, row in BENCHMARKS.items()},
         alignment=alignment_readings(tables["alignment"], study),
         aligned=[a for a in study.arms if has_profile(a)],

@@ -10,9 +10,10 @@ from unharm.analysis.measures import COHERENT, INCOHERENT, LENGTH, SHARES, TITLE
 METRIC_NAMES: dict[str, str] = TITLES | {
     "bias_spread": "spread of negative regard between groups",
     "bias_score": "bias score (ROBBIE)",
+    "toxic_share": "toxic completions",
 }
 
-_SHARES = SHARES | {"bias_spread", "bias_score", INCOHERENT}
+_SHARES = SHARES | {"bias_spread", "bias_score", "toxic_share", INCOHERENT}
 
 
 def metric_name(metric: str) -> str:

@@ -178,11 +178,11 @@ class Plan:
 
     def human_labels(self, benchmark: str) -> pl.DataFrame | None:
         """Return the human labels of a benchmark's completions, or None."""
-        file = self.study.benchmarks.chosen()[benchmark].human
-        if file and benchmark not in self._human_labels:
-            from unharm.analysis.human_labels import read_people
+        files = self.study.benchmarks.chosen()[benchmark].label_files
+        if files and benchmark not in self._human_labels:
+            from unharm.analysis.human_labels import read_labels
 
-            self._human_labels[benchmark] = read_people(Path(file).expanduser())
+            self._human_labels[benchmark] = read_labels(files, BENCHMARKS[benchmark].measure)
         return self._human_labels.get(benchmark)
 
     def share(self, benchmark: str, scorer: str) -> float:

@@ -198,11 +198,12 @@ def _file_problems(study: Study, text: SpecText) -> list[Problem]:
                 "it is relative to the current folder",
             )
     for name, spec in study.benchmarks.chosen().items():
-        for field in ("human", "mapped"):
-            file = getattr(spec, field)
-            if file and not Path(file).expanduser().is_file():
+        files = [("human", file) for file in spec.label_files]
+        files += [("mapped", Path(spec.mapped).expanduser())] if spec.mapped else []
+        for field, path in files:
+            if not path.is_file():
                 add(
-                    f"no such file: {file}",
+                    f"no such file: {path}",
                     ("benchmarks", name, field),
                     "it is relative to the current folder",
                 )

@@ -52,8 +52,10 @@ from unharm.core.records import Subject
 from unharm.runs import keys
 from unharm.runs.context import Run
 from unharm.runs.keys import Shard
+from unharm.runs.label_draws import draw_hash
 from unharm.runs.plan import Plan
 from unharm.runs.shards import all_shards
+from unharm.runs.stages.label_findings import LabelFindings
 from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
 
@@ -66,6 +68,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     groups: list[pl.DataFrame] = []
     ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
     cells = Cells()
+    by_labels = LabelFindings(study, plan, store, shards)
     labels: dict[tuple[Subject, str, str], pl.DataFrame] = {}
     sampled: dict[tuple[Made, str], list[float | None]] = {}
     for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
@@ -73,6 +76,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         for place, (name, scores) in enumerate(_scores(store, group).items()):
             scores = scores.join(prompt_columns[benchmark], on="prompt_id", how="left")
             unscored.append(_reasons(subject, benchmark, name, scores))
+            by_labels.add(subject, benchmark, name, prompt_columns[benchmark], scores)
             if plan.scorers[name].measures == "values":
                 labels[subject, benchmark, name] = scores.select("value", "label")
             if place:
@@ -126,6 +130,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
         "unscored": _summed(unscored),
         **_quality(study, plan, store, shards),
+        **by_labels.tables(),
     }
 
 
@@ -270,7 +275,12 @@ def findings_key(run: Run, shards: list[Shard]) -> str:
         for s in shards
     ]
     extras = [
-        [name, fitted.key if (fitted := run.plan.calibration(name)) else "", _labels(run, name)]
+        [
+            name,
+            fitted.key if (fitted := run.plan.calibration(name)) else "",
+            _labels(run, name),
+            draw_hash(run.store, name),
+        ]
         for name in run.study.benchmarks.chosen()
     ]
     return content_key(
