@@ -75,6 +75,7 @@ def summary_of(plan: Plan) -> PlanSummary:
     if chat_template_unused(study):
         notes.append("the base is a chat model, and its template is not used: see prompting.format")
     notes += _scorer_notes(plan, service_uses)
+    notes += _sample_notes(plan)
     notes += _seed_notes(plan)
     notes += _step_notes(plan, per_stage)
     return PlanSummary(
@@ -113,6 +114,22 @@ def _scorer_notes(plan: Plan, uses: list[ServiceUse]) -> list[str]:
                 f"{name}: no category of {spec.categories} stands for {names}: labels say 'unmapped'"
             )
     return [note for note in [*notes, *plan.map_notes()] if note]
+
+
+def _sample_notes(plan: Plan) -> list[str]:
+    """Say which arms are sampled more often than the benchmarks say."""
+    notes = []
+    for name, spec in plan.study.benchmarks.chosen().items():
+        often: dict[int, list[str]] = {}
+        for arm in plan.study.arms:
+            if (samples := plan.samples(arm, name)) > spec.samples:
+                often.setdefault(samples, []).append(arm)
+        notes += [
+            f"{name}: {', '.join(arms)} sampled {samples} times per prompt, as there are no profiles to "
+            "average over"
+            for samples, arms in often.items()
+        ]
+    return notes
 
 
 def _further(plan: Plan) -> list[int]:
@@ -157,7 +174,7 @@ def _size(plan: Plan, name: str, service_uses: list[ServiceUse]) -> BenchmarkSiz
     preambles = sum(len(build_preamble(plan.pack, s, aside[s.strategy])) for s in plan.subjects)
     texts = sum(len(apply_mode(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
     characters = preambles * len(prompt_set.prompts) + texts * len(plan.subjects)
-    completions = len(plan.subjects) * len(prompt_set.prompts) * spec.samples
+    completions = plan.completions(name)
     return BenchmarkSize(
         benchmark=name,
         prompts=len(prompt_set.prompts),
