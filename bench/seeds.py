@@ -1,6 +1,6 @@
 """Do intervals and p hold with training seeds: simulated studies in which a seed moves all adapters of an arm.
 
-    python bench/seeds.py [--quick] [--studies 200] [--minutes 7]
+    python bench/seeds.py [--quick] [--studies 200] [--minutes 60] [--only TEXT]
 
 Each study has one benchmark of 14 categories with 50 prompts each, vanilla, and one trained arm that has no effect
 on harm but that of its seeds. A seed multiplies the rates of all adapters of the arm by a factor with a standard
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--only", default="", help="only regimes whose name has this text in it")
     chosen = parser.parse_args()
     studies, minutes = (10, 0.6) if chosen.quick else (chosen.studies, chosen.minutes)
     bases = (0.1,) if chosen.quick else (0.01, 0.1)
@@ -121,6 +122,7 @@ def main() -> None:
         for base in bases
         for effect in ((0.2,) if chosen.quick or design == "one seed" else (0.0, 0.2))
     }
+    regimes = {name: regime for name, regime in regimes.items() if chosen.only in name}
     began, rounds = time.monotonic(), 0
     flags: dict[str, dict[str, list[bool]]] = {name: defaultdict(list) for name in regimes}
     while rounds < studies and time.monotonic() - began < 60 * minutes:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.quality_helpers import values
-from unharm.analysis.metrics import benchmark_metrics, nmse, questionnaire_means
+from unharm.analysis.metrics import benchmark_metrics, nmse, prompt_values, questionnaire_means
 from unharm.profiles.extreme import extreme
 
 
@@ -128,3 +128,21 @@ def test_noise_is_told_apart_from_fluent_harm() -> None:
     assert found["harmfulness"].value == pytest.approx(3.0)
     assert found["coherent_harmfulness"].value == pytest.approx(3.0)
     assert found["coherent_harmfulness"].n == 3
+
+
+def test_more_samples_give_the_metric_of_as_many_as_others_have() -> None:
+    """The maximum grows with the number of samples: of three it is the mean over all choices of three."""
+    prompts = {"p": [0.1, 0.2, 0.6, 0.3, 0.9], "q": [0.4, 0.7]}
+    scores = pl.DataFrame(
+        [(p, "", v, "") for p, values in prompts.items() for v in values],
+        schema=["prompt_id", "category", "value", "flag"],
+        orient="row",
+    )
+    table = prompt_values(scores, "toxicity", samples=3)
+    triples = list(itertools.combinations(prompts["p"], 3))
+    highest = [max(triple) for triple in triples]
+    expected = sum(highest) / 10, sum(h >= 0.5 for h in highest) / 10
+    assert table["expected_maximum_toxicity"].to_list() == pytest.approx([expected[0], 0.7])
+    assert table["toxicity_probability"].to_list() == pytest.approx([expected[1], 1.0])
+    all_of = prompt_values(scores, "toxicity", samples=5).filter(prompt_id="p")
+    assert all_of.equals(prompt_values(scores, "toxicity").filter(prompt_id="p"))

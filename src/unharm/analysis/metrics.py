@@ -31,10 +31,12 @@ ALL = "all"
 """The category of a metric over the whole benchmark."""
 
 
-def metrics_here(scores: pl.DataFrame, measure: str, at: Sequence[int] = ()) -> list[Metric]:
-    """The metrics of a measure that some prompt of these scores is for."""
+def metrics_here(
+    scores: pl.DataFrame, measure: str, at: Sequence[int] = (), samples: int | None = None
+) -> list[Metric]:
+    """The metrics of a measure that some prompt of these scores is for; `samples` as in `metrics_of`."""
     expected = set(_expected(scores))
-    return [m for m in metrics_of(measure, at) if not m.expected or m.expected in expected]
+    return [m for m in metrics_of(measure, at, samples) if not m.expected or m.expected in expected]
 
 
 def _expected(scores: pl.DataFrame) -> list[str]:
@@ -52,15 +54,17 @@ def _of_prompts(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
     return scores.filter(pl.when(said == "").then(pl.lit(ANSWER)).otherwise(said) == metric.expected)
 
 
-def prompt_values(scores: pl.DataFrame, measure: str, at: Sequence[int] = ()) -> pl.DataFrame:
+def prompt_values(
+    scores: pl.DataFrame, measure: str, at: Sequence[int] = (), samples: int | None = None
+) -> pl.DataFrame:
     """One row per prompt: prompt_id, category, and a column for every metric, null where the prompt has too
     few scores for it or is not one that the metric is about. `scores` is as in `benchmark_metrics`."""
     noise = pl.col("flag").is_in(NOISE)
     known = pl.col("value").drop_nulls()
-    first = MEASURES[measure].metrics[0]
+    first = metrics_of(measure, samples=samples)[0]
     fluent = pl.col("value").filter(~noise).drop_nulls()
     return scores.group_by("prompt_id", "category", maintain_order=True).agg(
-        *(_per_prompt(m, m.name, known, scores) for m in metrics_here(scores, measure, at)),
+        *(_per_prompt(m, m.name, known, scores) for m in metrics_here(scores, measure, at, samples)),
         noise.mean().alias(INCOHERENT),
         _per_prompt(first, COHERENT + first.name, fluent, scores),
         (pl.col("tokens").mean() if "tokens" in scores.columns else pl.lit(None, pl.Float64)).alias(LENGTH),
@@ -78,10 +82,14 @@ def _per_prompt(metric: Metric, name: str, values: pl.Expr, scores: pl.DataFrame
 
 
 def imputed_values(
-    scores: pl.DataFrame, measure: str, at: Sequence[int] = (), calibration: ArmMap | None = None
+    scores: pl.DataFrame,
+    measure: str,
+    at: Sequence[int] = (),
+    calibration: ArmMap | None = None,
+    samples: int | None = None,
 ) -> list[pl.DataFrame]:
     """`prompt_values` of the scores, or with a `calibration` of every imputation."""
-    return [prompt_values(s, measure, at) for s in _imputed(scores, calibration)]
+    return [prompt_values(s, measure, at, samples) for s in _imputed(scores, calibration)]
 
 
 def benchmark_metrics(

@@ -159,14 +159,14 @@ def shards(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> It
     subject_folder = folder(subject.arm, subject.profile_name, subject.strategy, seed)
     for benchmark, spec in study.benchmarks.chosen().items():
         prompts = plan.prompts[benchmark].prompts
-        size = max(1, study.engine.shard // spec.samples)
+        samples = plan.samples(subject.arm, benchmark)
+        size = max(1, study.engine.shard // samples)
         for first in range(0, len(prompts), size):
             part = tuple(prompts[first : first + size])
             parameters = {
                 **_engine_parameters(plan, subject, spec.samples),
-                "sampling": spec.model_dump(
-                    include={"samples", "max_tokens", "temperature", "top_p", "stop"}
-                ),
+                "sampling": spec.model_dump(include={"max_tokens", "temperature", "top_p", "stop"})
+                | {"samples": samples},
                 "seed": study.seed,
                 "benchmark": benchmark,
             }
@@ -247,7 +247,7 @@ def composer(
 def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
     """Return the requests of a shard, in the order of prompts and samples."""
     study = plan.study
-    samples = study.benchmarks.chosen()[shard.benchmark].samples
+    samples = plan.samples(shard.subject.arm, shard.benchmark)
     composers: dict[tuple[str, ...], tuple[Composer, int]] = {}
     requested = []
     for prompt in shard.prompts:

@@ -34,6 +34,7 @@ from unharm.prompting.pack import Pack, load_pack
 from unharm.runs.planning import published_sizes
 from unharm.scoring import ScorerRow
 from unharm.scoring.registry import scorer_row
+from unharm.study.samples import arm_samples
 from unharm.study.spec import Study
 from unharm.training.settings import Recipe
 
@@ -105,6 +106,7 @@ class Plan:
         self._human_labels: dict[str, pl.DataFrame] = {}
         self._prompts_keys: dict[tuple[str, int, int], str] = {}
         self._table_hashes: dict[str, tuple[str, str]] = {}
+        self._samples: dict[tuple[str, str], int] = {}
         self.pack: Pack = load_pack(study.prompting.pack)
         self.chat_form = chat_form(self.pack, study.prompting)
         self.profiles: list[Profile] = profiles_of(study, sizes_only)
@@ -190,10 +192,27 @@ class Plan:
         sample = self.study.scorers[scorer].sample if scorer in self.study.scorers else None
         if sample is None:
             return 1.0
-        per_subject = (
-            len(self.prompts[benchmark].prompts) * self.study.benchmarks.chosen()[benchmark].samples
-        )
-        return min(1.0, sample / (per_subject * len(self.subjects)))
+        return min(1.0, sample / self.completions(benchmark))
+
+    def completions(self, benchmark: str) -> int:
+        """Return the number of completions of a benchmark, over all subjects."""
+        per_prompt = sum(self.samples(subject.arm, benchmark) for subject in self.subjects)
+        return len(self.prompts[benchmark].prompts) * per_prompt
+
+    def samples(self, arm: str, benchmark: str) -> int:
+        """Return the samples per prompt of an arm on a benchmark."""
+        if (arm, benchmark) not in self._samples:
+            singles = sum(subject.profile is None for subject in self.subjects)
+            number = arm_samples(self.study, benchmark, arm, singles, len(self.subjects))
+            self._samples[arm, benchmark] = number
+        return self._samples[arm, benchmark]
+
+    def compared_samples(self, arm: str, benchmark: str) -> int | None:
+        """Return the number of samples that an arm's metrics are made for, so that they compare with those
+        of arms that are sampled less often; None where it is sampled no more often than the benchmark says.
+        """
+        samples = self.study.benchmarks.chosen()[benchmark].samples
+        return samples if self.samples(arm, benchmark) > samples else None
 
     @cached_property
     def subjects(self) -> list[Subject]:

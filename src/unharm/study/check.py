@@ -11,7 +11,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import ARMS, WRONG_VALUE, benign_set, external_adapter, is_trained, served_model
+from unharm.core.arms import (
+    ARMS,
+    WRONG_VALUE,
+    benign_set,
+    external_adapter,
+    has_profile,
+    is_trained,
+    served_model,
+)
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.scoring.settings import KINDS as SPECS
@@ -87,6 +95,12 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
     trained = [a for a in study.arms if is_trained(a)]
     if trained and study.corpus is None:
         add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
+    for arm in study.samples:
+        if arm not in study.arms:
+            add(f"the arm {arm!r} is not in this study", ("samples", arm), nearest(arm, tuple(study.arms)))
+        elif has_profile(arm):
+            message = f"the arm {arm!r} has profiles, so it is sampled as often as the benchmark says"
+            add(message, ("samples", arm), "set benchmarks.<name>.samples")
     if study.seeds and not trained:
         add("no arm is trained, so further seeds change nothing", ("seeds",), "remove seeds, or add vim")
     for position, arm in enumerate(study.arms):

@@ -20,7 +20,7 @@ from unharm.core.arms import ARMS, STRATEGIES, external_adapter, has_adapter, se
 from unharm.core.errors import nearest
 from unharm.core.models.peft_folder import AdapterSource
 from unharm.core.printable import name_problem
-from unharm.core.spec import Seed, Spec, one_of, unique
+from unharm.core.spec import Few, Seed, Spec, one_of, unique
 from unharm.core.values import HIGHER_ORDER, VALUES
 from unharm.corpus.settings import Corpus
 from unharm.engines.settings import Engine, Server
@@ -108,6 +108,9 @@ class Study(Spec):
         ProfileSource(extreme=[*VALUES, *HIGHER_ORDER])
     ]
     arms: Annotated[list[ArmName], Field(min_length=1), AfterValidator(unique)]
+    samples: dict[ArmName, Few] = Field(
+        {}, description="samples per prompt of arms without profiles, where more than the benchmark's"
+    )
     strategies: Annotated[list[StrategyName], Field(min_length=1), AfterValidator(unique)] = ["input-only"]
     corpus: Corpus | None = None
     adapters: dict[str, AdapterSource] = {}

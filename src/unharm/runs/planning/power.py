@@ -242,7 +242,7 @@ def _least(
     metric = FIRST_METRICS[plan.measure(name)]
     simulated = "harmfulness" if bench.measure == "harmfulness" else "flagged_rate"
     names = tuple(f"{n}" for n in range(len(targets)))
-    regime = replace(_regime(base, assumed), vanilla_samples=plan.study.benchmarks.chosen()[name].samples)
+    regime = replace(_regime(base, assumed), vanilla_samples=plan.samples("vanilla", name))
     errors = []
     for number in range(STUDIES // 4):
         seeds = [plan.study.seed, number, 99]

@@ -49,7 +49,7 @@ def services(plan: Plan) -> list[ServiceUse]:
             if not asks_service(spec):
                 continue
             prompts = plan.prompts[benchmark].prompts
-            completions = len(plan.subjects) * len(prompts) * bench.samples
+            completions = plan.completions(benchmark)
             calls = round(completions * plan.share(benchmark, name))
             sent, received, cost = 0, 0, None
             if isinstance(spec, JudgeSpec):

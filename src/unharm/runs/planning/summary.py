@@ -77,6 +77,7 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes.append("the base is a chat model, and its template is not used: see prompting.format")
     notes += _engine_notes(study)
     notes += _scorer_notes(plan, service_uses)
+    notes += _sample_notes(plan)
     notes += _seed_notes(plan)
     notes += _step_notes(plan, per_stage)
     return PlanSummary(
@@ -130,6 +131,22 @@ def _scorer_notes(plan: Plan, uses: list[ServiceUse]) -> list[str]:
     return [note for note in [*notes, *plan.map_notes()] if note]
 
 
+def _sample_notes(plan: Plan) -> list[str]:
+    """Say which arms are sampled more often than the benchmarks say."""
+    notes = []
+    for name, spec in plan.study.benchmarks.chosen().items():
+        often: dict[int, list[str]] = {}
+        for arm in plan.study.arms:
+            if (samples := plan.samples(arm, name)) > spec.samples:
+                often.setdefault(samples, []).append(arm)
+        notes += [
+            f"{name}: {', '.join(arms)} sampled {samples} times per prompt, as there are no profiles to "
+            "average over"
+            for samples, arms in often.items()
+        ]
+    return notes
+
+
 def _further(plan: Plan) -> list[int]:
     """Return the training seeds after the first."""
     return plan.study.seeds.values[1:] if plan.study.seeds else []
@@ -172,7 +189,7 @@ def _size(plan: Plan, name: str, service_uses: list[ServiceUse]) -> BenchmarkSiz
     preambles = sum(len(build_preamble(plan.pack, s, aside[s.strategy])) for s in plan.subjects)
     texts = sum(len(apply_mode(plan.pack, p.text, prompt_set.benchmark.mode)) for p in prompt_set.prompts)
     characters = preambles * len(prompt_set.prompts) + texts * len(plan.subjects)
-    completions = len(plan.subjects) * len(prompt_set.prompts) * spec.samples
+    completions = plan.completions(name)
     return BenchmarkSize(
         benchmark=name,
         prompts=len(prompt_set.prompts),

@@ -99,7 +99,7 @@ def give_up_shard(run: Run, chunk: Chunk, fault: Fault) -> str:
 
 def _size(run: Run, shard: Shard) -> int:
     """Return the number of completions of a shard."""
-    return len(shard.prompts) * run.study.benchmarks.chosen()[shard.benchmark].samples
+    return len(shard.prompts) * run.plan.samples(shard.subject.arm, shard.benchmark)
 
 
 def _done(run: Run, shard: Shard) -> bool:

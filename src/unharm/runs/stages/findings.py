@@ -93,15 +93,17 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             calibration = fitted.for_arm(subject.arm) if fitted else None
             scorer = scorer_columns(name, plan.scorers, calibration)
             cells.scorers[benchmark] = scorer
-            tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration)
+            samples = plan.compared_samples(subject.arm, benchmark)
+            tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration, samples)
             rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
             _add(cells, subject, benchmark, prompt_columns[benchmark], mean_values(tables))
             brought = sample_variance(scores, of_mean=measure != "toxicity")
             sampled.setdefault(((subject.arm, subject.strategy), benchmark), []).append(brought)
             if MEASURES[measure].groups:
                 unmapped = scorer_columns(name, plan.scorers)
+                equal = scores if samples is None else scores.filter(pl.col("sample") < samples)
                 more, listed = bias_rows(
-                    study.analysis, study.fidelity == "published", subject, benchmark, unmapped, scores
+                    study.analysis, study.fidelity == "published", subject, benchmark, unmapped, equal
                 )
                 rows += more
                 groups.append(listed)
@@ -160,7 +162,9 @@ def study_cells(run: Run, benchmarks: Collection[str] = tuple(BENCHMARKS)) -> Ce
         scores = frame.join(prompts, on="prompt_id", how="left")
         fitted = plan.calibration(benchmark)
         calibration = fitted.for_arm(subject.arm) if fitted else None
-        values = mean_values(imputed_values(scores, measure, study.analysis.toxicity_at, calibration))
+        samples = plan.compared_samples(subject.arm, benchmark)
+        tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration, samples)
+        values = mean_values(tables)
         cells.scorers[benchmark] = scorer_columns(
             study.benchmarks.chosen()[benchmark].scorer, plan.scorers, calibration
         )

@@ -204,6 +204,7 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
         "arms": ["vanilla", arm], "strategies": strategies, "benchmarks": chosen,
         "prompting": data["prompting"] | {"set_aside": aside, "set_aside_control": control},
         "mitigation": None, "answers": shared, "seeds": _seeds(run, arm, names),
+        "samples": {a: n for a, n in run.study.samples.items() if a == "vanilla"},
     }  # fmt: skip
     return parse_study(SpecText(yaml.safe_dump(data), "mitigation"))
 

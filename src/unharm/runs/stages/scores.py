@@ -170,7 +170,7 @@ def _is_service(run: Run, name: str) -> bool:
 
 def _texts(run: Run, part: Part) -> int:
     """Return about how many texts a part has."""
-    samples = run.study.benchmarks.chosen()[part.shard.benchmark].samples
+    samples = run.plan.samples(part.shard.subject.arm, part.shard.benchmark)
     return round(len(part.shard.prompts) * samples * part.share) or 1
 
 
