@@ -118,11 +118,11 @@ def rows_of(study: Study, arm: int) -> Callable[[Callable[[Array], Array]], Rows
 
 def corrected_arms(study: Study) -> list[Corrected]:
     """The corrected rates of both arms, as the project's tables make them."""
-    found = []
+    results = []
     for arm in (0, 1):
         rate = corrected_rate(rows_of(study, arm), study.labels[arm], bins_of(study.labels[arm], GROUPS))
         assert rate is not None
-        found.append(rate)
+        results.append(rate)
     return found
 
 
@@ -180,18 +180,18 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     studies = 60 if options.quick else options.studies
-    rates = (0.01, 0.1) if options.quick else (0.01, 0.03, 0.1, 0.3)
+    rates: tuple[float, ...] = (0.01, 0.1) if options.quick else (0.01, 0.03, 0.1, 0.3)
     rates = (options.base,) if options.base else rates
     print(
         f"{'base':>5}{'labels':>8}{'specificity':>13}{'vanilla':>9}{'aligned':>9}{'diff.':>8}"
         f"{'false':>8}{'raw':>8}{'RG':>8}{'sens.≠':>8}{'spec.≠':>8}{'width':>8}"
     )
-    found = []
+    results = []
     for base in rates:
         for labels in (400,) if options.quick else (200, 400):
             for specificity in ((0.98, 0.94), (0.98, 0.98)):
                 r = line(Regime(base, labels, specificity=specificity), studies)
-                found.append((base, labels, specificity, r))
+                results.append((base, labels, specificity, r))
                 print(
                     f"{base:5.0%}{labels:8}{'{:.2f}, {:.2f}'.format(*specificity):>13}"
                     + "".join(
@@ -204,14 +204,14 @@ def main() -> None:
                     + f"{r['width']:8.2f}",
                     flush=True,
                 )  # fmt: skip
-    covered = [r[k] for *_, r in found for k in ("vanilla", "vim", "difference")]
+    covered = [r[k] for *_, r in results for k in ("vanilla", "vim", "difference")]
     print(
         json.dumps(
             {
                 "coverage_low": round(min(covered), 4),
                 "coverage_high": round(max(covered), 4),
-                "worst_false_difference": round(max(r["false"] for *_, r in found), 4),
-                "worst_false_difference_of_the_judge": round(max(r["false_raw"] for *_, r in found), 4),
+                "worst_false_difference": round(max(r["false"] for *_, r in results), 4),
+                "worst_false_difference_of_the_judge": round(max(r["false_raw"] for *_, r in results), 4),
                 "studies": studies,
                 "seconds": round(time.monotonic() - began),
             }
