@@ -123,7 +123,7 @@ def corrected_arms(study: Study) -> list[Corrected]:
         rate = corrected_rate(rows_of(study, arm), study.labels[arm], bins_of(study.labels[arm], GROUPS))
         assert rate is not None
         results.append(rate)
-    return found
+    return results
 
 
 def width_of_labels_alone(study: Study, seed: int, arm: int) -> float:
