@@ -41,7 +41,7 @@ def test_plan_runs_dry_from_the_command_line(tmp_path: Path) -> None:
 def test_a_plan_tells_what_would_be_found(tiny_study: dict[str, Any], tmp_path: Path) -> None:
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(tiny_study | {"profiles": ["extreme", "reverse"]}))
-    result = unharm("plan", str(spec), "--power", "--json")
+    result = unharm("plan", str(spec), "--power", "--json", "--assume", "base=0.3")
     assert result.exit_code == 0, result.output
     power = json.loads(result.stdout.splitlines()[-1])["power"]
     found = [row["found"] for row in power["correlations"]]
@@ -50,7 +50,14 @@ def test_a_plan_tells_what_would_be_found(tiny_study: dict[str, Any], tmp_path: 
     assert {row["benchmark"] for row in power["differences"]} == {"rtp", "hbr", "hexphi", "beavertails"}
     few = json.loads(
         unharm(
-            "plan", str(spec), "--power", "--json", "--set", "profiles=[{extreme: [power]}]"
+            "plan",
+            str(spec),
+            "--power",
+            "--json",
+            "--set",
+            "profiles=[{extreme: [power]}]",
+            "--assume",
+            "base=0.3",
         ).stdout.splitlines()[-1]
     )["power"]
     assert few["correlations"] == []
