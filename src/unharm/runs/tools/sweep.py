@@ -195,7 +195,7 @@ def sweep_data(study: Study, arm: str, store: Store) -> dict[str, Any]:
         "name": f"{study.name[:60]}-sweep", "output": store.location, "arms": ["vanilla", arm],
         "profiles": [{"file": str(folder / "profiles.csv")}], "strategies": ["input-only"],
         "benchmarks": chosen, "mitigation": None, "adapters": {}, "served": {}, "scorers": {},
-        "analysis": {},
+        "analysis": {}, "seeds": None,
     }  # fmt: skip
 
 
