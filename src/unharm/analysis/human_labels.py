@@ -74,14 +74,14 @@ def _rows(path: Path, measure: str, seen: set[tuple[str, str]]) -> list[dict[str
                 row.line, f"{CONTENT}: {row['value']!r} is no number", "leave it empty where unsure"
             )
             continue
-        if wrong := off_scale(value, measure):
-            reader.wrong(row.line, f"{CONTENT}: {row['value']!r} is out of scale", wrong)
-        elif (row["completion_id"], rater) in seen:
+        if (row["completion_id"], rater) in seen:
             reader.wrong(
                 row.line,
                 f"{CONTENT}: a second label of this completion by the same rater",
                 "do two raters have one name? Tell them apart in the column rater",
             )
+        elif wrong := off_scale(value, measure):
+            reader.wrong(row.line, f"{CONTENT}: {row['value']!r} is out of scale", wrong)
         seen.add((row["completion_id"], rater))
         rows.append({"completion_id": row["completion_id"], "rater": rater, "value": value})
     reader.finish()

@@ -32,7 +32,7 @@ from unharm.cli.inputs import corpus, profiles
 from unharm.cli.mitigate import mitigate
 from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
-from unharm.cli.scores import batch, calibrate, labels, pilot, rescore
+from unharm.cli.scores import batch, calibrate, labels, pilot, rescore, scorers
 from unharm.cli.show import show
 from unharm.core import interrupt
 from unharm.core.environment import missing_defaults
@@ -215,7 +215,7 @@ for _group, _verbs in {
         app.command(rich_help_panel=_group)(_verb)
 for _group, _folders in {
     INPUTS: {"profiles": profiles, "corpus": corpus, "prompts": prompts, "data": data},
-    TOOLS: {"batch": batch, "demo": demo},
+    TOOLS: {"scorers": scorers, "batch": batch, "demo": demo},
 }.items():
     for _name, _folder in _folders.items():
         app.add_typer(_folder, name=_name, rich_help_panel=_group)

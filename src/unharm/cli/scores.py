@@ -12,6 +12,7 @@ from unharm.cli.common import JsonOption, RunArg, SetOption, StudyArg, report_ou
 from unharm.core.errors import UserError
 from unharm.core.terminal import tell
 
+scorers = typer.Typer(help="Test scorers on labelled completions.", no_args_is_help=True)
 batch = typer.Typer(help="Judge through batch files, at half price.", no_args_is_help=True)
 
 JudgeOption = Annotated[
@@ -143,6 +144,20 @@ def labels(
         files = [str(f) for f in sheets.files]
         written = {"sheet": files[0], "sheets": files, "completions": sheets.completions}
         tell(json.dumps(written | {"verdicts": sheets.verdicts}))
+
+
+@scorers.command("test")
+def scorer_on_truth(
+    name: Annotated[str, typer.Argument(help="A built-in scorer, one of the study, or 'coherence'.")],
+    study: Annotated[str, typer.Option(help="The study that defines the scorer.")] = "quickstart",
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Test a scorer on 300 labelled completions: its sensitivity and specificity on such text."""
+    from unharm.runs.tools.scorer_test import check_scorer, check_text
+
+    result = check_scorer(name, study, set_)
+    tell(json.dumps(result) if as_json else check_text(result))
 
 
 @batch.command("write")
