@@ -90,6 +90,16 @@ def test_the_tables_carry_the_seed(finished: tuple[Run, dict[str, Any]]) -> None
     assert set(moved["n"]) == {2}
 
 
+def test_the_report_says_what_scores_vary_with(finished: tuple[Run, dict[str, Any]]) -> None:
+    run, _ = finished
+    variance = open_handle(run.store.root).table("variance").filter(benchmark="hexphi")
+    assert {"prompt", "profile", "seed"} <= set(variance.filter(arm="vim-ag")["source"])
+    assert variance.filter(arm="vanilla")["source"].to_list() == ["prompt"]
+    page = (run.store.root / "report.html").read_text(encoding="utf-8")
+    assert "What the scores of each arm vary with" in page
+    assert "One training seed" not in page
+
+
 def test_the_library_gives_the_completions_of_a_seed(finished: tuple[Run, dict[str, Any]]) -> None:
     run, _ = finished
     handle = open_handle(run.store.root)

@@ -86,10 +86,12 @@ CATEGORY_VERDICTS = {
 }
 
 
-def _in_seeds(row: dict[str, Any]) -> str:
+def _in_seeds(row: dict[str, Any], before: str = "") -> str:
+    """In how many seeds a discovery holds alone, in brackets or after a text."""
     if (row["seeds"] or 1) < 2:
         return ""
-    return f" (in {row['seeds_hold']} of {row['seeds']} seeds)"
+    text = f"in {row['seeds_hold']} of {row['seeds']} seeds"
+    return before + text if before else f" ({text})"
 
 
 def _categories(comparisons: pl.DataFrame, arm: str, strategy: str) -> str:
@@ -231,7 +233,7 @@ def _values(study: ReportedStudy, associations: pl.DataFrame) -> list[str]:
         if strongest:
             named = [
                 f"{r['schwartz_value']} with {harm_name(r['benchmark'], r['category'])} "
-                f"(r = {r['value']:+.2f})"
+                f"(r = {r['value']:+.2f}{_in_seeds(r, ', ')})"
                 for r in strongest
             ]
             text += ": " + "; ".join(named)

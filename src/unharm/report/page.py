@@ -31,6 +31,7 @@ from unharm.report.labels import labels_section
 from unharm.report.published import other_definitions, published_figures
 from unharm.report.quality import quality_section
 from unharm.report.runtime import vega_runtime
+from unharm.report.variance import SOURCES, variance_rows
 from unharm.report.words import (
     category_name,
     difference_interval,
@@ -64,6 +65,8 @@ def render(inputs: ReportInputs) -> str:
         detectable=sections.detectable_effects(tables["associations"], study),
         on_axes=sections.axes(tables["regressions"]),
         value_shifts=sections.value_shifts(tables["moved"], study),
+        varied=variance_rows(tables["variance"], study.strategies[0]),
+        sources=SOURCES,
         script=script,
         published=published_figures(study),
         other_definitions=other_definitions(study),
