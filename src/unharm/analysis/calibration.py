@@ -227,13 +227,29 @@ def calibration_from(data: dict[str, Any]) -> Calibration:
 
 
 def pooled(
-    means: Sequence[float], variances: Sequence[float], n: int, confidence: float
+    means: Sequence[float],
+    variances: Sequence[float],
+    n: int,
+    confidence: float,
+    noise: float = 0.0,
 ) -> tuple[float, float | None, float | None]:
-    """Rubin's rules: the mean over imputations, and its t interval from the variance within and between
-    them, with the degrees of freedom of Barnard and Rubin (1999)."""
+    """Return the mean over imputations, and its t interval from the variance within and between them.
+
+    Rubin's rules, with the degrees of freedom of Barnard and Rubin (1999). They are for data of which some
+    are imputed. Where every value is drawn, the draws' own variance counts in both parts without being an
+    error of the mean (Raghunathan, Reiter and Rubin, 2003), and is taken out of both.
+
+    Args:
+        means: The mean of each imputation.
+        variances: The squared standard error of each.
+        n: Units.
+        confidence: Of the interval.
+        noise: The part of a squared standard error that the draws within a unit make.
+    """
     m = len(means)
     value = float(np.mean(means))
-    within, between = float(np.mean(variances)), float(np.var(means, ddof=1))
+    within = max(0.0, float(np.mean(variances)) - noise) + noise / m
+    between = max(0.0, float(np.var(means, ddof=1)) - noise)
     total = within + (1 + 1 / m) * between
     if n < 2 or total <= 0:
         return value, None, None

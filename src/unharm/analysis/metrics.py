@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from unharm.analysis.calibration import IMPUTATIONS, pooled
@@ -174,11 +175,35 @@ def _estimate(
         return Estimate(None, None, None, 0, "prompt", unscored)
     means = [float(v.mean()) for v in several]
     variances = [float(v.var(ddof=1)) / n if n > 1 else 0.0 for v in several]
-    value, low, high = pooled(means, variances, n, confidence)
+    noise = float(np.stack(several).var(axis=0, ddof=1).mean()) / n  # of the draws of a prompt
+    value, low, high = pooled(means, variances, n, confidence, noise)
     if low is None or high is None:
         return Estimate(value, None, None, n, "prompt", unscored)
     low, high = max(low, metric.bounds[0]), min(high, metric.bounds[1])
     return Estimate(value, low, high, n, "prompt", unscored)
+
+
+def map_variances(tables: list[pl.DataFrame]) -> dict[tuple[str, str], float]:
+    """Return the squared error that a map brings into each metric's mean, by category and metric.
+
+    It is the variance of the mean between imputations, without that of the draws. Tables are those of
+    `imputed_values`; of a single one, which has no map, the result is empty.
+    """
+    if len(tables) < 2:
+        return {}
+    errors = {}
+    categories = tables[0]["category"]
+    for category in [ALL, *_categories(tables[0])]:
+        here = [t if category == ALL else t.filter(categories == category) for t in tables]
+        for metric in tables[0].columns:
+            if metric in ("prompt_id", "category"):
+                continue
+            values = np.stack([t[metric].drop_nulls().to_numpy() for t in here])
+            if values.shape[1] > 1:
+                between = float(values.mean(axis=1).var(ddof=1))
+                draws = float(values.var(axis=0, ddof=1).mean()) / values.shape[1]
+                errors[category, metric] = (1 + 1 / len(here)) * max(0.0, between - draws)
+    return errors
 
 
 def questionnaire_means(scores: pl.DataFrame) -> dict[str, tuple[float | None, int, int]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from unharm.analysis.alignment import LEAST_MASS, UNKNOWN, by_target, fit
 from unharm.analysis.bias import PUBLISHED_BASELINE, PUBLISHED_CONFIDENCE, bias_score
@@ -116,12 +118,19 @@ def mean_values(tables: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(tables).group_by("prompt_id", "category", maintain_order=True).agg(pl.all().mean())
 
 
-def arms_table(subjects: pl.DataFrame, cells: Cells, confidence: float) -> pl.DataFrame:
+MapErrors = Mapping[tuple[str, str, str, str, str], Sequence[float]]
+"""By arm, strategy, benchmark, category and metric: the squared error of the map in each subject's mean."""
+
+
+def arms_table(
+    subjects: pl.DataFrame, cells: Cells, confidence: float, map_errors: MapErrors | None = None
+) -> pl.DataFrame:
     """The metrics of each arm: the mean over its profiles, seeds and prompts.
 
     The interval carries the variance of all of them. `n` and `unit` name profiles for an arm with
     profiles, else prompts. `unscored` is the sum over subjects. Scores that went through a map keep the
-    interval of the subject, which carries the map's error.
+    interval of the subject, which carries the map's error; for an arm with profiles the error, which all of
+    them share, is added to the interval over profiles.
     """
     rows = []
     intervals: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -144,8 +153,20 @@ def arms_table(subjects: pl.DataFrame, cells: Cells, confidence: float) -> pl.Da
             more = intervals[at][category]
             mapped = ", map " in first["scorer_version"] and not has_profile(arm)
             row |= {k: v for k, v in more.items() if not (mapped and k in ("value", "low", "high"))}
+        errors = (map_errors or {}).get((arm, strategy, benchmark, category, metric))
+        if has_profile(arm) and errors and row["low"] is not None:
+            row |= _widened(row, float(np.mean(errors)), confidence, bounds_of(metric))
         rows.append(row)
     return pl.DataFrame(rows, schema=ARMS_SCHEMA)
+
+
+def _widened(
+    row: dict[str, Any], error: float, confidence: float, bounds: tuple[float, float]
+) -> dict[str, float]:
+    """Return the interval of a row with another squared error added to each half of it."""
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    below, above = (math.hypot(row["value"] - row[end], z * math.sqrt(error)) for end in ("low", "high"))
+    return {"low": max(row["value"] - below, bounds[0]), "high": min(row["value"] + above, bounds[1])}
 
 
 def _arm_intervals(

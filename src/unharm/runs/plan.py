@@ -184,7 +184,7 @@ class Plan:
         if files and benchmark not in self._human_labels:
             from unharm.analysis.human_labels import read_labels
 
-            self._human_labels[benchmark] = read_labels(files, BENCHMARKS[benchmark].measure)
+            self._human_labels[benchmark] = read_labels(files, self.measure(benchmark))
         return self._human_labels.get(benchmark)
 
     def share(self, benchmark: str, scorer: str) -> float:

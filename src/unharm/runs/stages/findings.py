@@ -23,7 +23,7 @@ from unharm.analysis.bias import group_name
 from unharm.analysis.comparisons import Cells, Made, comparisons_table
 from unharm.analysis.expressed_values import expression_table
 from unharm.analysis.measures import MEASURES
-from unharm.analysis.metrics import imputed_values
+from unharm.analysis.metrics import imputed_values, map_variances
 from unharm.analysis.quality import agreement_rows, scorer_rows
 from unharm.analysis.schemas import (
     AGREEMENT_SCHEMA,
@@ -69,6 +69,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
     cells = Cells()
     by_labels = LabelFindings(study, plan, store, shards)
+    map_errors: dict[tuple[str, str, str, str, str], list[float]] = {}
     labels: dict[tuple[Subject, str, str], pl.DataFrame] = {}
     sampled: dict[tuple[Made, str], list[float | None]] = {}
     for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
@@ -96,6 +97,9 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             samples = plan.compared_samples(subject.arm, benchmark)
             tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration, samples)
             rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
+            for (category, metric), error in map_variances(tables).items():
+                at = subject.arm, subject.strategy, benchmark, category, metric
+                map_errors.setdefault(at, []).append(error)
             _add(cells, subject, benchmark, prompt_columns[benchmark], mean_values(tables))
             brought = sample_variance(scores, of_mean=measure != "toxicity")
             sampled.setdefault(((subject.arm, subject.strategy), benchmark), []).append(brought)
@@ -116,7 +120,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     over_profiles = list(harms(subjects, plan.profiles))
     return {
         "subjects": subjects,
-        "arms": arms_table(subjects, cells, confidence),
+        "arms": arms_table(subjects, cells, confidence, map_errors),
         "comparisons": comparisons_table(cells, study.arms, study.strategies, study.analysis),
         "variance": variance_table(cells, sampled, [arm for arm in study.arms if is_trained(arm)]),
         "alignment": alignment,

@@ -8,7 +8,6 @@ from unharm.analysis.label_tables import ScoredLabels, corrected_tables, scorer_
 from unharm.analysis.measures import MEASURES
 from unharm.analysis.tables import scorer_columns
 from unharm.analysis.worst_case import worst_case_table
-from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.records import Subject
 from unharm.runs.keys import Shard
 from unharm.runs.label_draws import settled_labels
@@ -23,8 +22,7 @@ class LabelFindings:
     def __init__(self, study: Study, plan: Plan, store: Store, shards: list[Shard]):
         self._study, self._plan = study, plan
         self._labels = {
-            name: settled_labels(plan, store, name, BENCHMARKS[name].measure, shards)
-            for name in plan.prompts
+            name: settled_labels(plan, store, name, plan.measure(name), shards) for name in plan.prompts
         }
         self._main = ScoredLabels()
         self._others: dict[str, ScoredLabels] = {}
@@ -33,7 +31,7 @@ class LabelFindings:
         self, subject: Subject, benchmark: str, scorer: str, prompts: pl.DataFrame, scores: pl.DataFrame
     ) -> None:
         """Count the scores of one subject, with completion_id, prompt_id, value, reason."""
-        measure = BENCHMARKS[benchmark].measure
+        measure = self._plan.measure(benchmark)
         main = scorer == self._study.benchmarks.chosen()[benchmark].scorer
         labels = self._labels[benchmark]
         if measure not in MEASURES or self._plan.scorers[scorer].measures != measure:
