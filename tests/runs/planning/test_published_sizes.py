@@ -11,7 +11,7 @@ from unharm.study.check import load_study
 
 
 def test_the_papers_plan_has_its_size_without_its_data() -> None:
-    plan = Plan(paper("arms=[vanilla, vim]"), sizes_only=True)
+    plan = Plan(paper("arms=[vanilla, vim]", "samples={vanilla: 1}"), sizes_only=True)
     summary = summary_of(plan)
     assert summary.profiles == 154
     assert len({p.name for p in plan.profiles}) == 154
