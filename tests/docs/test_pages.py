@@ -45,6 +45,8 @@ def smaller(words: list[str], tiny_base: Path) -> list[str]:
     """The same command on a small scale: what it writes and where stays as documented."""
     if words[0] in ("run", "plan", "train", "generate"):
         extra = SMALL + ([*QUICK, f"base={tiny_base}"] if words[1] == "quickstart" else [])
+        if "--sweep" in words:  # its questionnaire is made of arguments about every value
+            extra = [*extra, "corpus.limit=400"]
         return words + [w for change in extra for w in ("--set", change)]
     if words[:2] == ["demo", "base"]:
         return [*words, "--steps", "2", "--hidden", "32", "--layers", "1", "--vocabulary", "500"]
