@@ -47,6 +47,8 @@ def smaller(words: list[str], tiny_base: Path) -> list[str]:
         extra = SMALL + ([*QUICK, f"base={tiny_base}"] if words[1] == "quickstart" else [])
         if "--sweep" in words:  # its questionnaire is made of arguments about every value
             extra = [*extra, "corpus.limit=400"]
+        if "ray" in words or "executor.workers=2" in words:  # mitigation would start all workers again
+            extra = [*extra, "mitigation=null"]
         return words + [w for change in extra for w in ("--set", change)]
     if words[:2] == ["demo", "base"]:
         return [*words, "--steps", "2", "--hidden", "32", "--layers", "1", "--vocabulary", "500"]

@@ -40,7 +40,16 @@ def test_the_worked_session_gives_what_the_page_says(
     assert arms["arm"].to_list() == ["vanilla", "icl", "vim"]
     assert set(tokens["profile"]) == {"power", "benevolence", "security"}
     assert set(means["arm"]) == {"vanilla", "icl", "vim"}
-    assert columns == ["arm", "profile", "strategy", "seed", "sample", "text", "status", "offline-harmfulness"]
+    assert columns == [
+        "arm",
+        "profile",
+        "strategy",
+        "seed",
+        "sample",
+        "text",
+        "status",
+        "offline-harmfulness",
+    ]
     assert verdict_columns == ["arm", "strategy", "benchmark", "metric", "category"]
     assert rate == 5e-3
     assert (tmp_path / "runs" / "first" / "report.html").is_file()

@@ -35,6 +35,15 @@ def workers_of(leader: int) -> list[psutil.Process]:
     ]
 
 
+def the_worker_of(leader: int) -> psutil.Process:
+    """The worker of a process, once it has begun: a fork shows the leader's command line at first."""
+    until = time.monotonic() + 60
+    while not (workers := workers_of(leader)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return workers[0]
+
+
 def test_a_worker_that_dies_is_replaced_and_ends_with_its_leader(
     tiny_study: dict[str, Any], load: Any, tmp_path: Path
 ) -> None:
@@ -123,7 +132,7 @@ def test_a_worker_that_ends_leaves_no_process_behind(
     pool = Processes(Job(NoContext, (str(tmp_path),), 1), 1, [])
     try:
         pool.give(CHUNK, start_a_child)
-        worker = workers_of(os.getpid())[0]
+        worker = the_worker_of(os.getpid())
         child = child_of(worker, tmp_path)
         assert psutil.pid_exists(child)
         if end == "killed":

@@ -39,11 +39,7 @@ class Lora(Spec):
     def _preset(cls, data: Any) -> Any:
         if isinstance(data, str):
             data = {"targets": data}
-        if isinstance(data, dict) and isinstance(data.get("targets"), str):
-            if data["targets"] != ALL_LINEAR:
-                raise ValueError(
-                    f"unknown targets {data['targets']!r}: give a list of module names, or {ALL_LINEAR}"
-                )
+        if isinstance(data, dict) and data.get("targets") == ALL_LINEAR:
             data = data | {"targets": [ALL_LINEAR]}
         return data
 
