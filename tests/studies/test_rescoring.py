@@ -263,7 +263,8 @@ def test_mistakes_of_labelling_are_told(made: Path, tmp_path: Path, words: list[
 
 
 def test_labels_of_another_study_stop_the_findings(made: Path, tmp_path: Path) -> None:
-    known = next(iter(csv.DictReader((made / "labels" / "rtp.csv").open())))["completion_id"]
+    shard = next((made / "completions").glob("*/rtp/*.parquet"))
+    known = pl.read_parquet(shard)["completion_id"][0]
     for ids, message in (
         (["0123"], "of another study"),
         (["0123", known], "1 of 2 completions are not in this run ('0123')"),
