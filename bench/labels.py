@@ -28,13 +28,12 @@ from unharm.analysis.corrected import (
     Corrected,
     corrected_difference,
     corrected_rate,
-    p_equal,
     rogan_gladen,
-    scorer_errors,
 )
 from unharm.analysis.label_design import HARMFUL, HARMLESS, allocation, deviation
 from unharm.analysis.labelled_rates import Labelled, bins_of
 from unharm.analysis.paired import Rows, differences
+from unharm.analysis.scorer_errors import p_equal, scorer_errors
 
 Array = np.ndarray
 

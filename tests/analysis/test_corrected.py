@@ -10,12 +10,11 @@ from unharm.analysis.corrected import (
     Corrected,
     corrected_difference,
     corrected_rate,
-    p_equal,
     rogan_gladen,
-    scorer_errors,
 )
 from unharm.analysis.labelled_rates import Labelled, beta_limits, bins_of
 from unharm.analysis.paired import Rows
+from unharm.analysis.scorer_errors import p_equal, scorer_errors
 
 GROUPS = ((0,), (1,))
 

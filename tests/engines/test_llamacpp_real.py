@@ -9,22 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from support.real_bases import OPTIONS
-from support.real_servers import free_port, python_with, running
+from support.real_servers import free_port, llamacpp_command, python_with, running
 from unharm.core.errors import UserError
 from unharm.engines.openai import OpenAIEngine
 from unharm.engines.requests import Request, Sampling, generate
 from unharm.engines.settings import Server
 
-PROGRAM = """
-import sys
-import xllamacpp
-settings = xllamacpp.CommonParams()
-settings.model.path, settings.port = sys.argv[1], int(sys.argv[2])
-settings.model_alias = {"smollm2"}
-settings.hostnames, settings.n_ctx, settings.n_parallel = ["127.0.0.1"], 2048, 4
-server = xllamacpp.Server(settings)
-sys.stdin.read()
-"""
 PLAIN = Sampling(8, 0.0, 1.0)
 
 
@@ -38,10 +28,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     model = subprocess.run([python, "-c", find], capture_output=True, text=True, check=True).stdout.strip()
     folder, port = tmp_path_factory.mktemp("llamacpp"), free_port()
-    program = folder / "serve.py"
-    program.write_text(PROGRAM)
     url = f"http://127.0.0.1:{port}/v1"
-    with running([python, str(program), model, str(port)], f"{url}/models", folder / "log"):
+    with running(llamacpp_command(python, folder, model, port, 2048), f"{url}/models", folder / "log"):
         yield url
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.real_servers import free_port, python_with, running
+from support.real_servers import free_port, llamacpp_command, python_with, running
 from unharm.core.errors import UserError
 from unharm.scoring.answer_store import Answers
 from unharm.scoring.judge import Judge
@@ -25,16 +25,6 @@ from unharm.study.demo.smollm2 import smollm2_file
 from unharm.study.demo.world import documents
 
 TEXTS = int(os.environ.get("UNHARM_JUDGED_TEXTS", "200"))
-LLAMACPP = """
-import sys
-import xllamacpp
-settings = xllamacpp.CommonParams()
-settings.model.path, settings.port = sys.argv[1], int(sys.argv[2])
-settings.model_alias = {"smollm2"}
-settings.hostnames, settings.n_ctx, settings.n_parallel = ["127.0.0.1"], 4096, 4
-server = xllamacpp.Server(settings)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture(scope="module", params=["vllm", "llamacpp"])
@@ -56,8 +46,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             model = str(smollm2_file())
         except UserError as error:
             pytest.skip(str(error))
-        (folder / "serve.py").write_text(LLAMACPP)
-        command = [python, str(folder / "serve.py"), model, str(port)]
+        command = llamacpp_command(python, folder, model, port, 4096)
     settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
     with running(command, f"{url}/models", folder / "log", **settings):
         yield url

@@ -71,3 +71,22 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+LLAMACPP = """
+import sys
+import xllamacpp
+settings = xllamacpp.CommonParams()
+settings.model.path, settings.port = sys.argv[1], int(sys.argv[2])
+settings.model_alias = {"smollm2"}
+settings.hostnames, settings.n_ctx, settings.n_parallel = ["127.0.0.1"], int(sys.argv[3]), 4
+server = xllamacpp.Server(settings)
+sys.stdin.read()
+"""
+
+
+def llamacpp_command(python: str, folder: Path, model: str, port: int, context: int) -> list[str]:
+    """Return the command that serves a GGUF file as `smollm2`, until its standard input ends."""
+    program = folder / "serve.py"
+    program.write_text(LLAMACPP)
+    return [python, str(program), model, str(port), str(context)]

@@ -163,6 +163,27 @@ class Bridge:
         return [arm for arm in arms if arm not in self.donors]
 
 
+@dataclass(frozen=True)
+class ScoredTwice:
+    """The texts that both scorers have scored.
+
+    Attributes:
+        centres: Means of the bins of the scorer that stays [bins].
+        bins: The bin of each text [texts].
+        x: The score of the scorer that stays [texts].
+        y: The score of the other one [texts].
+        groups: The prompt of each text, numbered from 0 [texts].
+        base: Whether a text is of the reference arm [texts].
+    """
+
+    centres: Array
+    bins: Array
+    x: Array
+    y: Array
+    groups: Array
+    base: Array
+
+
 def fit_bridge(
     pairs: pl.DataFrame,
     one: tuple[str, str],
@@ -210,7 +231,7 @@ def fit_bridge(
             f"the two scorers {what} on {reference}", where, "is one of them turned around? raise --n"
         )
     centres, edges = _bins(x[base])
-    bins = np.searchsorted(edges, x, side="left")
+    texts = ScoredTwice(centres, np.searchsorted(edges, x, side="left"), x, y, groups, base)
     count = int(groups.max()) + 1
     draw = np.random.default_rng(seed)
     resampled = draw.multinomial(count, np.full(count, 1 / count), size=IMPUTATIONS)
@@ -222,11 +243,11 @@ def fit_bridge(
         )
         enough = here.sum() >= FEWEST and len(set(groups[here])) >= FEWEST_PROMPTS
         if arm != reference and enough:
-            shift, low, high, p, detectable = _shift(centres, bins, x, y, groups, base, here, confidence)
+            shift, low, high, p, detectable = _shift(texts, here, confidence)
             test = replace(test, shift=shift, low=low, high=high, p=p, detectable=detectable)
         tests[arm] = test
         if enough:
-            donors[arm] = _donors(centres, bins, x, y, groups, base, here, resampled)
+            donors[arm] = _donors(texts, here, resampled)
     return Bridge(
         *one, *other, measures, reference, seed, confidence, count, round(rank, 4),
         [float(c) for c in centres], donors, tests,
@@ -269,33 +290,28 @@ def _shares(centres: Array, x: Array, weights: Array) -> Array:
     return np.asarray(sums / max(weights.sum(), 1e-12))
 
 
-def _shift(
-    centres: Array,
-    bins: Array,
-    x: Array,
-    y: Array,
-    groups: Array,
-    base: Array,
-    here: Array,
-    confidence: float,
-) -> tuple[float, float, float, float, float]:
+def _shift(texts: ScoredTwice, here: Array, confidence: float) -> tuple[float, float, float, float, float]:
     """Return the mean residual of an arm from vanilla's map, its t interval, p, and what would be found.
 
     The standard error is that of the influence of each prompt, on the arm's residuals and on the map.
     """
-    sizes = np.bincount(bins[base], minlength=len(centres))
-    means = np.bincount(bins[base], y[base], len(centres)) / np.maximum(sizes, 1)
-    low, upper = _places(centres, x[here])
-    mapped = means[low] * (1 - upper) + means[np.minimum(low + 1, len(centres) - 1)] * upper
-    residual = y[here] - mapped
+    sizes = np.bincount(texts.bins[texts.base], minlength=len(texts.centres))
+    means = np.bincount(texts.bins[texts.base], texts.y[texts.base], len(texts.centres)) / np.maximum(
+        sizes, 1
+    )
+    low, upper = _places(texts.centres, texts.x[here])
+    mapped = means[low] * (1 - upper) + means[np.minimum(low + 1, len(texts.centres) - 1)] * upper
+    residual = texts.y[here] - mapped
     shift = float(residual.mean())
-    shares = _shares(centres, x[here], np.ones(int(here.sum())))
-    own = bins[base]
+    shares = _shares(texts.centres, texts.x[here], np.ones(int(here.sum())))
+    own = texts.bins[texts.base]
     spread = np.sqrt(sizes[own] / np.maximum(sizes[own] - 1, 1))  # the means are those of the same texts
-    pull = -shares[own] * (y[base] - means[own]) * spread / sizes[own]
-    influence = np.bincount(groups[here], (residual - shift) / len(residual), int(groups.max()) + 1)
-    influence += np.bincount(groups[base], pull, len(influence))
-    used = len(set(groups[here | base]))
+    pull = -shares[own] * (texts.y[texts.base] - means[own]) * spread / sizes[own]
+    influence = np.bincount(
+        texts.groups[here], (residual - shift) / len(residual), int(texts.groups.max()) + 1
+    )
+    influence += np.bincount(texts.groups[texts.base], pull, len(influence))
+    used = len(set(texts.groups[here | texts.base]))
     error = math.sqrt(float((influence**2).sum()) * used / (used - 1))
     quantile = float(stats.t.ppf(0.5 + confidence / 2, used - 1))
     p = float(2 * stats.t.sf(abs(shift) / error, used - 1)) if error else float(shift == 0)
@@ -303,21 +319,12 @@ def _shift(
     return shift, shift - quantile * error, shift + quantile * error, p, needed * error
 
 
-def _donors(
-    centres: Array,
-    bins: Array,
-    x: Array,
-    y: Array,
-    groups: Array,
-    base: Array,
-    here: Array,
-    resampled: Array,
-) -> Donors:
+def _donors(texts: ScoredTwice, here: Array, resampled: Array) -> Donors:
     """Return the donors of an arm: vanilla's texts and its own."""
-    pool = base | here
-    order = np.lexsort((y[pool], bins[pool]))
-    sorted_bins, values, owners = bins[pool][order], y[pool][order], groups[pool][order]
-    every = [sorted_bins == b for b in range(len(centres))]
+    pool = texts.base | here
+    order = np.lexsort((texts.y[pool], texts.bins[pool]))
+    sorted_bins, values, owners = texts.bins[pool][order], texts.y[pool][order], texts.groups[pool][order]
+    every = [sorted_bins == b for b in range(len(texts.centres))]
     weights, tilts = [], []
     for times in resampled:
         times_of = times[owners]
@@ -326,12 +333,12 @@ def _donors(
             counts = times_of[inside]
             table.append([int(c) for c in (counts if counts.any() else np.ones_like(counts))])
         weights.append(table)
-        drawn = times[groups[here]].astype(float)
-        if (here == base).all() or not drawn.any():
+        drawn = times[texts.groups[here]].astype(float)
+        if (here == texts.base).all() or not drawn.any():
             tilts.append(0.0)
             continue
-        shares = _shares(centres, x[here], drawn)
-        goal = float((y[here] * drawn).sum() / drawn.sum())
+        shares = _shares(texts.centres, texts.x[here], drawn)
+        goal = float((texts.y[here] * drawn).sum() / drawn.sum())
         tilts.append(_tilt([values[inside] for inside in every], table, shares, goal))
     return Donors([[round(float(v), 6) for v in values[inside]] for inside in every], weights, tilts)
 

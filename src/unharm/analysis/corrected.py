@@ -17,9 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
 
-from unharm.analysis.labelled_rates import Bin, Labelled, beta_limits
+from unharm.analysis.labelled_rates import Bin, Labelled
 from unharm.analysis.paired import Rows, matched
 from unharm.analysis.score_intervals import (
     LEAST_PROMPTS,
@@ -185,8 +184,8 @@ def corrected_difference(one: Corrected, other: Corrected, confidence: float) ->
         other = _with_variance(other.bins, other.shares, second, added[1])
     r = correlations([one.of_verdicts], [other.of_verdicts], shared)[0]
     for arm in (one, other):
-        total = _of_subjects(arm.side) + arm.variance_of_labels
-        r *= math.sqrt(_of_subjects(arm.of_verdicts) / total) if total > 0 else 0.0
+        total = part_of_subjects(arm.side) + arm.variance_of_labels
+        r *= math.sqrt(part_of_subjects(arm.of_verdicts) / total) if total > 0 else 0.0
     r = float(np.clip(r, -MOST_CORRELATED, MOST_CORRELATED))
     value = one.value - other.value
 
@@ -200,7 +199,8 @@ def corrected_difference(one: Corrected, other: Corrected, confidence: float) ->
     return CorrectedDifference(value, max(low, -1.0), min(high, 1.0), p_of(interval, value))
 
 
-def _of_subjects(side: Side) -> float:
+def part_of_subjects(side: Side) -> float:
+    """The variance of a mean that prompts, profiles and seeds bring."""
     return side.prompt_part + side.parts.clusters + side.parts.seeds
 
 
@@ -214,12 +214,15 @@ def p_of(interval: Callable[[float], tuple[float, float]], value: float, null: f
         low, high = interval(1 - p)
         return low > null if value > null else high < null
 
+    return LEAST_P if outside(LEAST_P) else least_holding(outside)
+
+
+def least_holding(holds: Callable[[float], bool]) -> float:
+    """The least p of which `holds` is true, by bisection of its logarithm; 1 if there is none below."""
     low, high = math.log(LEAST_P), 0.0
-    if outside(LEAST_P):
-        return LEAST_P
     for _ in range(25):
         middle = (low + high) / 2
-        low, high = (low, middle) if outside(math.exp(middle)) else (middle, high)
+        low, high = (low, middle) if holds(math.exp(middle)) else (middle, high)
     return math.exp(high)
 
 
@@ -252,7 +255,7 @@ def rogan_gladen(arms: list[Corrected], confidence: float, seed: int) -> list[Ro
             draw.beta(one.size * one.mean + 0.5, one.size * (1 - one.mean) + 0.5, DRAWS) for one in arm.bins
         ]
         truth.append(np.concatenate([means, np.array(parts)], axis=1))
-        share, size = arm.shares[1], _size_of_share(arm)
+        share, size = arm.shares[1], size_of_share(arm)
         drawn = draw.beta(size * share + 0.5, size * (1 - share) + 0.5, DRAWS)
         flagged.append(np.concatenate([[share], drawn]))
     p, w = np.array(truth), np.array(flagged)
@@ -263,141 +266,21 @@ def rogan_gladen(arms: list[Corrected], confidence: float, seed: int) -> list[Ro
     with np.errstate(invalid="ignore", divide="ignore"):
         sensitivity, specificity = hits / (hits + misses), rejections / (rejections + alarms)
         rates = np.clip((w + specificity - 1) / (sensitivity + specificity - 1), 0.0, 1.0)
-    found = []
+    intervals = []
     for row in rates:
         if not np.isfinite(row[0]) or sensitivity[0] + specificity[0] <= 1:
-            found.append(RoganGladen(None, None, None))
+            intervals.append(RoganGladen(None, None, None))
             continue
         tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
         low, high = np.quantile(row[1:][np.isfinite(row[1:])], tails)
-        found.append(RoganGladen(float(row[0]), float(low), float(high)))
-    return found
+        intervals.append(RoganGladen(float(row[0]), float(low), float(high)))
+    return intervals
 
 
-def _size_of_share(arm: Corrected) -> float:
+def size_of_share(arm: Corrected) -> float:
     """How many independent verdicts the share of the second bin is worth."""
     share, slope = arm.shares[1], arm.bins[1].mean - arm.bins[0].mean
-    variance = _of_subjects(arm.of_verdicts)
+    variance = part_of_subjects(arm.of_verdicts)
     if abs(slope) < 1e-9 or variance <= 0 or not 0 < share < 1:
         return float(max(arm.side.parts.counts[0], 1))
     return share * (1 - share) * slope**2 / variance
-
-
-# ---- the scorer's errors -----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ScorerErrors:
-    """Sensitivity or specificity of a scorer on one arm, as log odds: a sum of independent parts, each an
-    estimate with a function of the confidence that gives its interval."""
-
-    value: float
-    parts: tuple[tuple[float, Callable[[float], tuple[float, float]]], ...]
-
-    @property
-    def share(self) -> float:
-        return float(special.expit(self.value))
-
-    def distances(self, confidence: float) -> tuple[float, float]:
-        """How far the limits lie below and above, in log odds."""
-        below = above = 0.0
-        for value, interval in self.parts:
-            low, high = interval(confidence)
-            below += 0.0 if value == low else (value - low) ** 2
-            above += 0.0 if value == high else (high - value) ** 2
-        return math.sqrt(below), math.sqrt(above)
-
-    def limits(self, confidence: float) -> tuple[float, float]:
-        """The interval of the share."""
-        below, above = self.distances(confidence)
-        if not math.isfinite(self.value):
-            return self._one_sided(confidence)
-        return float(special.expit(self.value - below)), float(special.expit(self.value + above))
-
-    def _one_sided(self, confidence: float) -> tuple[float, float]:
-        """The interval where no miss (or no hit) is among the labels: the other limits taken together."""
-        near = [interval(confidence) for _, interval in self.parts]
-        if self.value > 0:
-            return float(special.expit(sum(low for low, _ in near))), 1.0
-        return 0.0, float(special.expit(sum(high for _, high in near)))
-
-
-def scorer_errors(arm: Corrected) -> tuple[ScorerErrors, ScorerErrors] | None:
-    """Sensitivity and specificity on an arm with two verdicts; None where it has others.
-
-    sensitivity: log odds = logit(share flagged) + log truth[flagged] − log truth[not flagged];
-    specificity: log odds = −logit(share flagged) + log(1 − truth[not]) − log(1 − truth[flagged]).
-    """
-    if len(arm.bins) != 2:
-        return None
-    flagged = arm.shares[1]
-    size = _size_of_share(arm)
-
-    def of_share(sign: float) -> tuple[float, Callable[[float], tuple[float, float]]]:
-        def interval(confidence: float) -> tuple[float, float]:
-            low, high = (_logit(x) for x in beta_limits(flagged, size, confidence))
-            return (low, high) if sign > 0 else (-high, -low)
-
-        return sign * _logit(flagged), interval
-
-    no, yes = arm.bins
-    sensitivity = (of_share(1.0), _log(yes, 1.0, False), _log(no, -1.0, False))
-    specificity = (of_share(-1.0), _log(no, 1.0, True), _log(yes, -1.0, True))
-    return _summed(sensitivity), _summed(specificity)
-
-
-Part = tuple[float, Callable[[float], tuple[float, float]]]
-
-
-def _summed(parts: tuple[Part, ...]) -> ScorerErrors:
-    values = [value for value, _ in parts]
-    both = math.inf in values and -math.inf in values
-    return ScorerErrors(math.nan if both else sum(values), parts)
-
-
-def _log(one: Bin, sign: float, harmless: bool) -> Part:
-    """± log of the truth of a bin, or of 1 less it."""
-
-    def value(x: float) -> float:
-        x = 1 - x if harmless else x
-        return sign * (math.log(x) if x > 0 else -math.inf)
-
-    def interval(confidence: float) -> tuple[float, float]:
-        first, second = (value(x) for x in one.limits(confidence))
-        return min(first, second), max(first, second)
-
-    return value(one.mean), interval
-
-
-def _logit(x: float) -> float:
-    return math.inf if x >= 1 else -math.inf if x <= 0 else math.log(x / (1 - x))
-
-
-def p_equal(one: ScorerErrors, other: ScorerErrors) -> float | None:
-    """The two-sided p of the hypothesis that a scorer errs alike on two arms; None where one arm's errors
-    cannot be placed (no miss, or no false alarm, among its labels, on both)."""
-    if not math.isfinite(one.value) and not math.isfinite(other.value):
-        return None
-    if not (math.isfinite(one.value) and math.isfinite(other.value)):
-        return _p_of_limits(one, other)
-    value = one.value - other.value
-
-    def interval(confidence: float) -> tuple[float, float]:
-        (below_a, above_a), (below_b, above_b) = one.distances(confidence), other.distances(confidence)
-        return value - math.hypot(below_a, above_b), value + math.hypot(above_a, below_b)
-
-    return p_of(interval, value)
-
-
-def _p_of_limits(one: ScorerErrors, other: ScorerErrors) -> float:
-    """p where one side is at 0 or 1: 1 minus the confidence at which both intervals cease to overlap."""
-
-    def apart(p: float) -> bool:
-        (low_a, high_a), (low_b, high_b) = one.limits(1 - p), other.limits(1 - p)
-        return low_a > high_b or low_b > high_a
-
-    low, high = math.log(LEAST_P), 0.0
-    for _ in range(25):
-        middle = (low + high) / 2
-        low, high = (low, middle) if apart(math.exp(middle)) else (middle, high)
-    return math.exp(high)

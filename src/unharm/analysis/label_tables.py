@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,24 +13,22 @@ from unharm.analysis.comparisons import DIFFERS, NO_SEED, NOT_TESTED, UNDECIDED,
 from unharm.analysis.corrected import (
     Corrected,
     RoganGladen,
-    ScorerErrors,
     corrected_difference,
     corrected_rate,
     enough,
-    p_equal,
     rogan_gladen,
-    scorer_errors,
 )
 from unharm.analysis.intervals import adjust_rows, holm
 from unharm.analysis.labelled_rates import LEAST_LABELS, Groups, Labelled, bins_of
 from unharm.analysis.metrics import ALL
-from unharm.analysis.paired import means
+from unharm.analysis.paired import Rows, means
 from unharm.analysis.schemas import (
     CORRECTED_DIFFERENCES_SCHEMA,
     CORRECTED_SCHEMA,
     SCORER_ERRORS_SCHEMA,
 )
 from unharm.analysis.score_intervals import LEAST_PROMPTS
+from unharm.analysis.scorer_errors import ScorerErrors, p_equal, scorer_errors
 from unharm.analysis.settings import Analysis
 from unharm.analysis.verdicts import LEVELS, LINEAR, LinearMetric, Verdicts, levels_of
 from unharm.analysis.worst_case import values_of
@@ -74,12 +72,12 @@ class ScoredLabels:
         self.verdicts.add(subject, benchmark, measure, prompts, scores)
         if labels is None:
             return
-        found = scores.select("completion_id", "prompt_id", "value").join(labels, on="completion_id")
-        if found.height:
+        joined = scores.select("completion_id", "prompt_id", "value").join(labels, on="completion_id")
+        if joined.height:
             seed = NO_SEED if subject.seed is None else subject.seed
-            found = found.with_columns(profile=pl.lit(subject.profile_name), seed=pl.lit(seed))
+            joined = joined.with_columns(profile=pl.lit(subject.profile_name), seed=pl.lit(seed))
             at = (subject.arm, subject.strategy), benchmark
-            self.rows.setdefault(at, []).append(found)
+            self.rows.setdefault(at, []).append(joined)
 
     def benchmarks(self) -> list[str]:
         """The benchmarks with labels."""
@@ -123,14 +121,30 @@ def verdict_groups(measure: str) -> Groups:
     return tuple((n,) for n in range(len(LEVELS[measure])))
 
 
+@dataclass(frozen=True)
+class ArmRate:
+    """The corrected rate of an arm on some prompts, or None with a `note` that says why; and how many
+    completions were drawn and labelled."""
+
+    rate: Corrected | None
+    note: str
+    drawn: int
+
+    @property
+    def left_out(self) -> int:
+        """How many labelled completions without a score the rate leaves out."""
+        return 0 if self.rate is None else self.drawn - self.rate.labels
+
+
 def arm_rate(
     scored: ScoredLabels, made: Made, benchmark: str, metric: LinearMetric, mask: Array
-) -> tuple[Corrected | None, str]:
-    """The corrected rate of an arm on some prompts, or None; and a note."""
+) -> ArmRate:
+    """Correct the rate of an arm on some prompts."""
     measure = scored.verdicts.measures[benchmark]
     labelled = scored.labelled(made, benchmark, metric.of_level, mask)
-    if not len(labelled.levels):
-        return None, NOT_DRAWN
+    drawn = len(labelled.levels)
+    if not drawn:
+        return ArmRate(None, NOT_DRAWN, 0)
     groups, note = verdict_groups(measure), ""
     without = int((labelled.levels == len(LEVELS[measure])).sum())
     missing = scored.verdicts.stacked(made, benchmark)[:, mask, -2]
@@ -140,20 +154,17 @@ def arm_rate(
     elif np.nansum(missing) > 0:
         note = WITHOUT_UNSCORED
     if not bins:
-        return None, TOO_FEW_LABELS
+        return ArmRate(None, TOO_FEW_LABELS, drawn)
 
-    def rows(make: Any) -> Any:
-        found = scored.verdicts.rows(made, benchmark, make)
-        return type(found)(found.values[:, mask], found.targets, found.profiles, found.seeds)
+    def rows(make: Any) -> Rows:
+        every = scored.verdicts.rows(made, benchmark, make)
+        return replace(every, values=every.values[:, mask])
 
     position = np.cumsum(mask) - 1
-    here = Labelled(
-        labelled.levels, labelled.rows, position[labelled.prompts], labelled.truth, labelled.weights
-    )
-    rate = corrected_rate(rows, here, bins)
+    rate = corrected_rate(rows, replace(labelled, prompts=position[labelled.prompts]), bins)
     if rate is not None and not enough(rate):
-        return None, TOO_FEW_PROMPTS
-    return rate, note
+        return ArmRate(None, TOO_FEW_PROMPTS, drawn)
+    return ArmRate(rate, note, drawn)
 
 
 def corrected_tables(
@@ -170,17 +181,17 @@ def corrected_tables(
             whole = {
                 m: arm_rate(scored, m, benchmark, metric, mask) for m in scored.verdicts.arms(benchmark)
             }
-            known = {made: rate for made, (rate, _) in whole.items() if rate is not None}
+            known = {made: one.rate for made, one in whole.items() if one.rate is not None}
             alike = dict(
                 zip(known, rogan_gladen([*known.values()], analysis.confidence, seed), strict=True)
             )
-            for made, (rate, note) in whole.items():
+            for made, of_all in whole.items():
                 at = scored, made, benchmark, metric
-                rates.append(_rate_row(*at, ALL, mask, rate, note, alike.get(made), analysis))
+                rates.append(_rate_row(*at, ALL, mask, of_all, alike.get(made), analysis))
                 for category in scored.verdicts.categories(benchmark, metric.expected):
                     part = scored.verdicts.mask(benchmark, metric.expected, category)
-                    found = arm_rate(scored, made, benchmark, metric, part)
-                    rates.append(_rate_row(*at, category, part, *found, None, analysis))
+                    of_part = arm_rate(scored, made, benchmark, metric, part)
+                    rates.append(_rate_row(*at, category, part, of_part, None, analysis))
             raw = {(r["arm"], r["strategy"]): r["raw"] for r in rates if _is(r, benchmark, metric)}
             for kind, one, other in pairs(arms, strategies):
                 if one in whole and other in whole:
@@ -211,14 +222,14 @@ def _rate_row(
     metric: LinearMetric,
     category: str,
     mask: Array,
-    rate: Corrected | None,
-    note: str,
+    corrected: ArmRate,
     alike: RoganGladen | None,
     analysis: Analysis,
 ) -> dict[str, Any]:
     least, width = metric.scale
     rows = scored.verdicts.rows(made, benchmark, lambda shares: values_of(shares, metric))
     raw = means(rows, [mask], (0.0, 1.0), analysis.confidence)[0]
+    rate = corrected.rate
     low, high = rate.limits(analysis.confidence) if rate else (None, None)
 
     def scaled(value: float | None) -> float | None:
@@ -228,20 +239,12 @@ def _rate_row(
         "arm": made[0], "strategy": made[1], "benchmark": benchmark, "category": category,
         "metric": metric.name, "raw": scaled(raw.value), "raw_low": scaled(raw.low),
         "raw_high": scaled(raw.high), "value": scaled(rate.value if rate else None), "low": scaled(low),
-        "high": scaled(high),
-        "n": len(scored.labelled(made, benchmark, metric.of_level, mask).levels), "unit": "label",
-        "unscored": 0 if rate is None else _left_out(scored, made, benchmark, mask, rate),
+        "high": scaled(high), "n": corrected.drawn, "unit": "label", "unscored": corrected.left_out,
         "same_errors": scaled(alike.value) if alike else None,
         "same_errors_low": scaled(alike.low) if alike else None,
         "same_errors_high": scaled(alike.high) if alike else None,
-        "note": note, **scored.scorers[benchmark],
+        "note": corrected.note, **scored.scorers[benchmark],
     }  # fmt: skip
-
-
-def _left_out(scored: ScoredLabels, made: Made, benchmark: str, mask: Array, rate: Corrected) -> int:
-    """How many labelled completions without a score the estimate leaves out."""
-    levels = scored.labelled(made, benchmark, LINEAR[scored.verdicts.measures[benchmark]][0].of_level, mask)
-    return len(levels.levels) - rate.labels
 
 
 def _difference_row(
@@ -266,9 +269,9 @@ def _difference_row(
     }  # fmt: skip
     if one not in known or other not in known:
         return row | {"note": "one of the arms has no corrected rate"}
-    found = corrected_difference(known[one], known[other], analysis.confidence)
+    apart = corrected_difference(known[one], known[other], analysis.confidence)
     return row | {
-        "value": found.value * width, "low": found.low * width, "high": found.high * width, "p": found.p,
+        "value": apart.value * width, "low": apart.low * width, "high": apart.high * width, "p": apart.p,
         "n": known[one].labels + known[other].labels,
     }  # fmt: skip
 
@@ -283,9 +286,9 @@ def scorer_errors_table(every: Mapping[str, ScoredLabels], fdr: float, confidenc
     rows: list[dict[str, Any]] = []
     for scored in every.values():
         for benchmark in scored.benchmarks():
-            found = {made: arm_errors(scored, made, benchmark) for made in scored.verdicts.arms(benchmark)}
+            errors = {made: arm_errors(scored, made, benchmark) for made in scored.verdicts.arms(benchmark)}
             part = [
-                row for made in found for row in _error_rows(found, made, scored, benchmark, confidence)
+                row for made in errors for row in _error_rows(errors, made, scored, benchmark, confidence)
             ]
             adjust_rows(part, holm)
             rows += part
@@ -310,9 +313,7 @@ def arm_errors(scored: ScoredLabels, made: Made, benchmark: str) -> ArmErrors:
     of_level = tuple(float(level >= start) for level in LEVELS[measure])
     mask = np.ones(scored.verdicts.prompts[benchmark].height, dtype=bool)
     labelled = scored.labelled(made, benchmark, of_level, mask)
-    labelled = Labelled(
-        labelled.levels, labelled.rows, labelled.prompts, np.rint(labelled.truth), labelled.weights
-    )
+    labelled = replace(labelled, truth=np.rint(labelled.truth))
     scored_ones = labelled.of(labelled.levels < len(LEVELS[measure]))
     harmful = int(scored_ones.truth.sum())
     counts = harmful, len(scored_ones.truth) - harmful
@@ -327,20 +328,20 @@ def arm_errors(scored: ScoredLabels, made: Made, benchmark: str) -> ArmErrors:
 
 
 def _error_rows(
-    found: Mapping[Made, ArmErrors], made: Made, scored: ScoredLabels, benchmark: str, confidence: float
+    errors: Mapping[Made, ArmErrors], made: Made, scored: ScoredLabels, benchmark: str, confidence: float
 ) -> Iterator[dict[str, Any]]:
     reference = ("vanilla", made[1])
-    here, there = found[made].errors, found[reference].errors if reference in found else None
+    here, vanilla = errors[made].errors, errors[reference].errors if reference in errors else None
     for place, name in enumerate(("sensitivity", "specificity")):
         row: dict[str, Any] = {
             "arm": made[0], "strategy": made[1], "benchmark": benchmark, "measure": name, "value": None,
-            "low": None, "high": None, "n": found[made].labels[place], "unit": "label", "unscored": 0,
-            "reference": "vanilla" if there and made != reference else "", "p": None, "p_adjusted": None,
+            "low": None, "high": None, "n": errors[made].labels[place], "unit": "label", "unscored": 0,
+            "reference": "vanilla" if vanilla and made != reference else "", "p": None, "p_adjusted": None,
             "note": "", **scored.scorers[benchmark],
         }  # fmt: skip
         if here is None or not np.isfinite(here[place].share):
             yield row | {"note": f"fewer than {LEAST_LABELS} labels of harmless or of harmful verdicts"}
             continue
         low, high = here[place].limits(confidence)
-        p = p_equal(here[place], there[place]) if there and made != reference else None
+        p = p_equal(here[place], vanilla[place]) if vanilla and made != reference else None
         yield row | {"value": here[place].share, "low": low, "high": high, "p": p}

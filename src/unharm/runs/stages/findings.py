@@ -90,21 +90,17 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
                     expected = expected.join(prompt_columns[benchmark], on="prompt_id", how="left")
                     ratings[subject, "distribution"] = expected
                 continue
-            fitted = plan.calibration(benchmark)
-            calibration = fitted.for_arm(subject.arm) if fitted else None
-            scorer = scorer_columns(name, plan.scorers, calibration)
-            cells.scorers[benchmark] = scorer
-            samples = plan.compared_samples(subject.arm, benchmark)
-            tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration, samples)
+            tables = _add_values(cells, plan, subject, benchmark, name, prompt_columns[benchmark], scores)
+            scorer = cells.scorers[benchmark]
             rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
             for (category, metric), error in map_variances(tables).items():
                 at = subject.arm, subject.strategy, benchmark, category, metric
                 map_errors.setdefault(at, []).append(error)
-            _add(cells, subject, benchmark, prompt_columns[benchmark], mean_values(tables))
             brought = sample_variance(scores, of_mean=measure != "toxicity")
             sampled.setdefault(((subject.arm, subject.strategy), benchmark), []).append(brought)
             if MEASURES[measure].groups:
                 unmapped = scorer_columns(name, plan.scorers)
+                samples = plan.compared_samples(subject.arm, benchmark)
                 equal = scores if samples is None else scores.filter(pl.col("sample") < samples)
                 more, listed = bias_rows(
                     study.analysis, study.fidelity == "published", subject, benchmark, unmapped, equal
@@ -140,10 +136,27 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     }
 
 
-def _add(
-    cells: Cells, subject: Subject, benchmark: str, prompts: pl.DataFrame, values: pl.DataFrame
-) -> None:
-    """Add the values of a subject, in the order of the benchmark's prompts."""
+def _add_values(
+    cells: Cells,
+    plan: Plan,
+    subject: Subject,
+    benchmark: str,
+    scorer: str,
+    prompts: pl.DataFrame,
+    scores: pl.DataFrame,
+) -> list[pl.DataFrame]:
+    """Add the values of a subject by metric, in the order of the benchmark's prompts, and its scorer.
+
+    Returns:
+        The values of `imputed_values`: one table, or one per draw of the map that scores go through.
+    """
+    fitted = plan.calibration(benchmark)
+    calibration = fitted.for_arm(subject.arm) if fitted else None
+    cells.scorers[benchmark] = scorer_columns(scorer, plan.scorers, calibration)
+    samples = plan.compared_samples(subject.arm, benchmark)
+    measure = plan.measure(benchmark)
+    tables = imputed_values(scores, measure, plan.study.analysis.toxicity_at, calibration, samples)
+    values = mean_values(tables)
     ordered = prompts.select("prompt_id", "category").join(
         values.drop("category"), on="prompt_id", how="left", maintain_order="left"
     )
@@ -151,6 +164,7 @@ def _add(
         if metric not in ("prompt_id", "category"):
             column = ordered.select(id="prompt_id", category="category", value=metric)
             cells.add(subject, benchmark, metric, column)
+    return tables
 
 
 def study_cells(run: Run, benchmarks: Collection[str] = tuple(BENCHMARKS)) -> Cells:
@@ -158,21 +172,13 @@ def study_cells(run: Run, benchmarks: Collection[str] = tuple(BENCHMARKS)) -> Ce
     cells = Cells()
     study, plan = run.study, run.plan
     for (subject, benchmark), several in groupby(all_shards(run), key=lambda s: (s.subject, s.benchmark)):
-        measure = plan.measure(benchmark)
-        if benchmark not in benchmarks or measure not in MEASURES:
+        if benchmark not in benchmarks or plan.measure(benchmark) not in MEASURES:
             continue
         prompts = _prompt_columns(plan, benchmark)
         frame = pl.concat([run.store.scan(s.scores) for s in several]).collect()
         scores = frame.join(prompts, on="prompt_id", how="left")
-        fitted = plan.calibration(benchmark)
-        calibration = fitted.for_arm(subject.arm) if fitted else None
-        samples = plan.compared_samples(subject.arm, benchmark)
-        tables = imputed_values(scores, measure, study.analysis.toxicity_at, calibration, samples)
-        values = mean_values(tables)
-        cells.scorers[benchmark] = scorer_columns(
-            study.benchmarks.chosen()[benchmark].scorer, plan.scorers, calibration
-        )
-        _add(cells, subject, benchmark, prompts, values)
+        scorer = study.benchmarks.chosen()[benchmark].scorer
+        _add_values(cells, plan, subject, benchmark, scorer, prompts, scores)
     return cells
 
 
