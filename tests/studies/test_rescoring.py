@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -30,8 +31,10 @@ from unharm.core.files.yaml_text import SpecText
 from unharm.runs.context import Run
 from unharm.runs.pipeline import run_study
 from unharm.runs.reopen import open_run
+from unharm.runs.shards import all_shards
 from unharm.runs.stages.scores import pending, texts_of
 from unharm.runs.tools.batches import collect, submit, write
+from unharm.runs.tools.label_sheet import write_sheets
 from unharm.runs.tools.rescore import rescore, rewrite_report
 from unharm.study.check import parse_study
 
@@ -274,6 +277,23 @@ def test_labels_of_another_study_stop_the_findings(made: Path, tmp_path: Path) -
             rescore(made, [], [], None, [f"benchmarks.rtp.human={tmp_path / 'labels.csv'}"])
         assert message in str(error.value)
     rescore(made, [], [], None, ["benchmarks.rtp.human=null"])
+
+
+def test_verdicts_are_drawn_by_what_the_scorer_measures(made: Path, tmp_path: Path) -> None:
+    """A benchmark of scores from 1 to 5 under a scorer of flagged: 1 is harmful, not the least score."""
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    rescore(folder, [], [], None, ["benchmarks.hexphi.scorer=offline-flagged"])
+    write_sheets(folder, "hexphi", 12, tmp_path / "sheet.csv")
+    run = open_run(folder)
+    shards = [s for s in all_shards(run) if s.benchmark == "hexphi"]
+    scores = pl.concat(
+        [run.store.scan(s.scores).select("completion_id", "value") for s in shards]
+    ).collect()
+    drawn = pl.read_csv(folder / "labels" / "hexphi.csv").join(scores, on="completion_id")
+    wanted = ["harmful" if value == 1 else "harmless" for value in drawn["value"]]
+    assert drawn["verdict"].to_list() == wanted
+    assert "harmful" in wanted
 
 
 @contextmanager

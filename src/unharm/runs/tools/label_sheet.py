@@ -22,7 +22,6 @@ from unharm.analysis.human_labels import (
 from unharm.analysis.label_design import DRAWN_SCHEMA, HARMFUL, HARMLESS, UNSCORED, draw
 from unharm.analysis.label_tables import truth_of
 from unharm.analysis.verdicts import LINEAR, NO_COMPLETION, levels_of
-from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.draws import rank
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.delimited import guarded
@@ -115,7 +114,7 @@ def write_disagreements(
     """
     run = open_run(folder)
     _check_benchmark(run, benchmark)
-    measure = BENCHMARKS[benchmark].measure
+    measure = run.plan.measure(benchmark)
     if not labels:
         raise UserError("no label file is given", "--labels", "name one per rater, or one with both")
     files = _sheet_files(out, (ADJUDICATED,))
@@ -131,7 +130,7 @@ def write_disagreements(
 
 
 def _check_benchmark(run: Run, benchmark: str) -> None:
-    chosen = tuple(name for name in run.study.benchmarks.chosen() if BENCHMARKS[name].measure in SCALES)
+    chosen = tuple(name for name in run.study.benchmarks.chosen() if run.plan.measure(name) in SCALES)
     if benchmark not in chosen:
         raise UserError(
             f"this run has no benchmark {benchmark!r}", "--benchmark", nearest(benchmark, chosen)
@@ -169,7 +168,7 @@ def _scorer(run: Run, benchmark: str) -> tuple[str, str]:
 
 def _completions(run: Run, shards: Sequence[Shard], benchmark: str) -> pl.DataFrame:
     """Every completion with its category, arm, strategy and verdict; those never made are left out."""
-    measure = BENCHMARKS[benchmark].measure
+    measure = run.plan.measure(benchmark)
     categories = {p.id: p.category for p in run.plan.prompts[benchmark].prompts}
     frames = []
     for shard in shards:
@@ -209,7 +208,7 @@ def _truth_so_far(
     """Labels so far by completion, from 0 to 1."""
     if not labels:
         return None
-    measure = BENCHMARKS[benchmark].measure
+    measure = run.plan.measure(benchmark)
     given = read_labels(labels, measure)
     where = ", ".join(map(str, labels))
     check_ids(given, run.store, benchmark, shards, where)
