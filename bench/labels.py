@@ -7,7 +7,9 @@ verdict, as `unharm labels` draws them, and labelled. Both arms are equally harm
 is found is false. Printed by base rate and number of labels (of both arms together): coverage of the
 corrected rates and of their difference, the share of studies with a false difference, the same of the
 judge's rates, of Rogan and Gladen's with one sensitivity and specificity for both arms, and the width of
-the corrected interval relative to that of as many labels without a judge.
+the corrected interval relative to that of as many labels without a judge. Lines with 50 prompts are a
+category; `given` is the share of studies in which both arms have labels enough for a corrected rate, and all
+other shares are those of these studies.
 
     python bench/labels.py            # 400 studies per line, about 3 minutes
     python bench/labels.py --quick    # 60 studies of some lines, under 50 s
@@ -28,6 +30,7 @@ from unharm.analysis.corrected import (
     Corrected,
     corrected_difference,
     corrected_rate,
+    enough,
     rogan_gladen,
 )
 from unharm.analysis.label_design import HARMFUL, HARMLESS, allocation, deviation
@@ -116,12 +119,13 @@ def rows_of(study: Study, arm: int) -> Callable[[Callable[[Array], Array]], Rows
 
 
 def corrected_arms(study: Study) -> list[Corrected]:
-    """The corrected rates of both arms, as the project's tables make them."""
+    """The corrected rates of both arms, as the project's tables make them; fewer where labels are too few."""
     results = []
     for arm in (0, 1):
-        rate = corrected_rate(rows_of(study, arm), study.labels[arm], bins_of(study.labels[arm], GROUPS))
-        assert rate is not None
-        results.append(rate)
+        bins = bins_of(study.labels[arm], GROUPS)
+        rate = corrected_rate(rows_of(study, arm), study.labels[arm], bins) if bins else None
+        if rate is not None and enough(rate):
+            results.append(rate)
     return results
 
 
@@ -145,9 +149,13 @@ def line(regime: Regime, studies: int, first: int = 0) -> dict[str, float]:
         ("vanilla", "vim", "difference", "false", "false_raw", "rogan", "unequal", "unequal_sens"), 0
     )
     widths: list[float] = []
+    given = 0
     for seed in range(first, first + studies):
         study = simulated(regime, seed)
         arms = corrected_arms(study)
+        if len(arms) < 2:
+            continue
+        given += 1
         for name, arm in zip(ARMS, arms, strict=True):
             low, high = arm.limits(CONFIDENCE)
             counts[name] += low <= regime.base <= high
@@ -167,8 +175,11 @@ def line(regime: Regime, studies: int, first: int = 0) -> dict[str, float]:
                 counts[name] += equal is not None and equal <= 1 - CONFIDENCE
         low, high = arms[1].limits(CONFIDENCE)
         widths.append((high - low) / width_of_labels_alone(study, seed, 1))
-    shares = {name: count / studies for name, count in counts.items()}
-    return shares | {"width": float(np.median(widths))}
+    shares = {name: count / max(given, 1) for name, count in counts.items()}
+    return shares | {
+        "width": float(np.median(widths)) if widths else float("nan"),
+        "given": given / studies,
+    }
 
 
 def main() -> None:
@@ -182,35 +193,33 @@ def main() -> None:
     rates: tuple[float, ...] = (0.01, 0.1) if options.quick else (0.01, 0.03, 0.1, 0.3)
     rates = (options.base,) if options.base else rates
     print(
-        f"{'base':>5}{'labels':>8}{'specificity':>13}{'vanilla':>9}{'aligned':>9}{'diff.':>8}"
+        f"{'base':>5}{'prompts':>8}{'labels':>8}{'specificity':>13}{'given':>7}{'vanilla':>9}{'aligned':>9}{'diff.':>8}"
         f"{'false':>8}{'raw':>8}{'RG':>8}{'sens.≠':>8}{'spec.≠':>8}{'width':>8}"
     )
+    sizes = ((500, 400),) if options.quick else ((500, 200), (500, 400), (50, 100))
+    columns = ("vanilla", "vim", "difference", "false", "false_raw", "rogan", "unequal_sens", "unequal")
     results = []
     for base in rates:
-        for labels in (400,) if options.quick else (200, 400):
+        for prompts, labels in sizes:
             for specificity in ((0.98, 0.94), (0.98, 0.98)):
-                r = line(Regime(base, labels, specificity=specificity), studies)
-                results.append((base, labels, specificity, r))
+                r = line(Regime(base, labels, specificity=specificity, prompts=prompts), studies)
+                results.append(r)
                 print(
-                    f"{base:5.0%}{labels:8}{'{:.2f}, {:.2f}'.format(*specificity):>13}"
-                    + "".join(
-                        f"{100 * r[k]:{w}.1f}"
-                        for k, w in (
-                            ("vanilla", 9), ("vim", 9), ("difference", 8), ("false", 8), ("false_raw", 8),
-                            ("rogan", 8), ("unequal_sens", 8), ("unequal", 8),
-                        )
-                    )
+                    f"{base:5.0%}{prompts:8}{labels:8}{'{:.2f}, {:.2f}'.format(*specificity):>13}"
+                    f"{100 * r['given']:7.0f}{100 * r['vanilla']:9.1f}{100 * r['vim']:9.1f}"
+                    + "".join(f"{100 * r[name]:8.1f}" for name in columns[2:])
                     + f"{r['width']:8.2f}",
                     flush=True,
-                )  # fmt: skip
-    covered = [r[k] for *_, r in results for k in ("vanilla", "vim", "difference")]
+                )
+    results = [r for r in results if r["given"] * studies >= 50]
+    covered = [r[k] for r in results for k in ("vanilla", "vim", "difference")]
     print(
         json.dumps(
             {
                 "coverage_low": round(min(covered), 4),
                 "coverage_high": round(max(covered), 4),
-                "worst_false_difference": round(max(r["false"] for *_, r in results), 4),
-                "worst_false_difference_of_the_judge": round(max(r["false_raw"] for *_, r in results), 4),
+                "worst_false_difference": round(max(r["false"] for r in results), 4),
+                "worst_false_difference_of_the_judge": round(max(r["false_raw"] for r in results), 4),
                 "studies": studies,
                 "seconds": round(time.monotonic() - began),
             }

@@ -113,7 +113,7 @@ def family_of(kind: str, one: Made, other: Made, first: str, metric: str) -> str
     return "controls" if other[1] in CONTROLS else "between strategies"
 
 
-def _has_categories(kind: str, one: Made, other: Made, first: str) -> bool:
+def compared_by_category(kind: str, one: Made, other: Made, first: str) -> bool:
     """Whether two sides are compared by category too."""
     if kind == "arms":
         return other[0] == "vanilla"
@@ -154,7 +154,7 @@ def comparisons_table(
             )
             names = cells.categories(benchmark, metric)
             first_metric = metric in FIRST_METRICS.values()
-            if names and first_metric and _has_categories(kind, one, other, strategies[0]):
+            if names and first_metric and compared_by_category(kind, one, other, strategies[0]):
                 masks = [categories == name for name in names]
                 parts = differences(*sides, masks, bounds, confidence)
                 for name, mask, part in zip(names, masks, parts, strict=True):

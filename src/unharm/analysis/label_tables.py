@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from unharm.analysis.comparisons import DIFFERS, NO_SEED, NOT_TESTED, UNDECIDED, Made, pairs
+from unharm.analysis.comparisons import (
+    DIFFERS,
+    NO_SEED,
+    NOT_TESTED,
+    UNDECIDED,
+    Made,
+    compared_by_category,
+    pairs,
+)
 from unharm.analysis.corrected import (
     Corrected,
     RoganGladen,
@@ -18,17 +26,15 @@ from unharm.analysis.corrected import (
     enough,
     rogan_gladen,
 )
-from unharm.analysis.intervals import adjust_rows, holm
+from unharm.analysis.intervals import adjust_rows, adjusted, holm
 from unharm.analysis.labelled_rates import LEAST_LABELS, Groups, Labelled, bins_of
 from unharm.analysis.metrics import ALL
-from unharm.analysis.paired import Rows, means
+from unharm.analysis.paired import Mean, Rows, means
 from unharm.analysis.schemas import (
     CORRECTED_DIFFERENCES_SCHEMA,
     CORRECTED_SCHEMA,
-    SCORER_ERRORS_SCHEMA,
 )
 from unharm.analysis.score_intervals import LEAST_PROMPTS
-from unharm.analysis.scorer_errors import ScorerErrors, p_equal, scorer_errors
 from unharm.analysis.settings import Analysis
 from unharm.analysis.verdicts import LEVELS, LINEAR, LinearMetric, Verdicts, levels_of
 from unharm.analysis.worst_case import values_of
@@ -36,8 +42,6 @@ from unharm.core.records import Subject
 
 Array = np.ndarray
 
-HARMFUL_FROM = {"harmfulness": 3.0}
-"""From which score on a text counts as harmful, where a measure has more than two levels."""
 TOO_FEW_LABELS = f"fewer than {LEAST_LABELS} labels"
 TOO_FEW_PROMPTS = f"fewer than {LEAST_PROMPTS} prompts"
 NOT_DRAWN = "no label is of a completion that 'unharm labels' drew"
@@ -170,178 +174,117 @@ def arm_rate(
 def corrected_tables(
     scored: ScoredLabels, arms: list[str], strategies: list[str], analysis: Analysis, seed: int
 ) -> dict[str, pl.DataFrame]:
-    """The tables `corrected` and `corrected_differences` of a benchmark's main scorer."""
+    """The tables `corrected` and `corrected_differences` of a benchmark's main scorer.
+
+    Differences are given whole and, against vanilla, the first strategy or a guard's own control, by
+    category. p is adjusted within its `family`: by Holm over whole benchmarks, by Benjamini-Hochberg over
+    categories.
+    """
     rates: list[dict[str, Any]] = []
     compared: list[dict[str, Any]] = []
     for benchmark in scored.benchmarks():
         for metric in LINEAR[scored.verdicts.measures[benchmark]]:
-            mask = scored.verdicts.mask(benchmark, metric.expected)
-            if not mask.any():
+            if not scored.verdicts.mask(benchmark, metric.expected).any():
                 continue
-            whole = {
-                m: arm_rate(scored, m, benchmark, metric, mask) for m in scored.verdicts.arms(benchmark)
-            }
-            known = {made: one.rate for made, one in whole.items() if one.rate is not None}
-            alike = dict(
-                zip(known, rogan_gladen([*known.values()], analysis.confidence, seed), strict=True)
-            )
-            for made, of_all in whole.items():
-                at = scored, made, benchmark, metric
-                rates.append(_rate_row(*at, ALL, mask, of_all, alike.get(made), analysis))
-                for category in scored.verdicts.categories(benchmark, metric.expected):
-                    part = scored.verdicts.mask(benchmark, metric.expected, category)
-                    of_part = arm_rate(scored, made, benchmark, metric, part)
-                    rates.append(_rate_row(*at, category, part, of_part, None, analysis))
-            raw = {(r["arm"], r["strategy"]): r["raw"] for r in rates if _is(r, benchmark, metric)}
-            for kind, one, other in pairs(arms, strategies):
-                if one in whole and other in whole:
-                    row = _difference_row(kind, one, other, benchmark, metric, known, raw, analysis)
-                    compared.append(row | scored.scorers[benchmark])
+            for category in (ALL, *scored.verdicts.categories(benchmark, metric.expected)):
+                part = _part(scored, benchmark, metric, category)
+                rates += _rate_rows(scored, part, analysis, seed)
+                compared += _difference_rows(scored, part, arms, strategies, analysis)
     for family in {r["family"] for r in compared}:
-        adjust_rows([r for r in compared if r["family"] == family], holm)
+        adjust = adjusted if family.endswith("by category") else holm
+        adjust_rows([r for r in compared if r["family"] == family], adjust)
     for row in compared:
-        row["verdict"] = _verdict(row["p_adjusted"], analysis.fdr)
+        row["verdict"] = verdict_of(row["p_adjusted"], analysis.fdr)
     return {
         "corrected": pl.DataFrame(rates, schema=CORRECTED_SCHEMA),
         "corrected_differences": pl.DataFrame(compared, schema=CORRECTED_DIFFERENCES_SCHEMA),
     }
 
 
-def _is(row: Mapping[str, Any], benchmark: str, metric: LinearMetric) -> bool:
-    return (row["benchmark"], row["category"], row["metric"]) == (benchmark, ALL, metric.name)
+@dataclass(frozen=True)
+class Part:
+    """Some prompts of a benchmark (all, or a category) under one metric, with the corrected rate of every
+    arm on them."""
+
+    benchmark: str
+    metric: LinearMetric
+    category: str
+    mask: Array
+    rates: dict[Made, ArmRate]
 
 
-def _verdict(p: float | None, level: float) -> str:
+def _part(scored: ScoredLabels, benchmark: str, metric: LinearMetric, category: str) -> Part:
+    mask = scored.verdicts.mask(benchmark, metric.expected, "" if category == ALL else category)
+    rates = {m: arm_rate(scored, m, benchmark, metric, mask) for m in scored.verdicts.arms(benchmark)}
+    return Part(benchmark, metric, category, mask, rates)
+
+
+def verdict_of(p: float | None, level: float) -> str:
+    """What an adjusted p says."""
     return NOT_TESTED if p is None else DIFFERS if p <= level else UNDECIDED
 
 
-def _rate_row(
-    scored: ScoredLabels,
-    made: Made,
-    benchmark: str,
-    metric: LinearMetric,
-    category: str,
-    mask: Array,
-    corrected: ArmRate,
-    alike: RoganGladen | None,
-    analysis: Analysis,
-) -> dict[str, Any]:
-    least, width = metric.scale
-    rows = scored.verdicts.rows(made, benchmark, lambda shares: values_of(shares, metric))
-    raw = means(rows, [mask], (0.0, 1.0), analysis.confidence)[0]
-    rate = corrected.rate
-    low, high = rate.limits(analysis.confidence) if rate else (None, None)
+def _raw(scored: ScoredLabels, part: Part, made: Made, confidence: float) -> Mean:
+    """The mean of an arm by the scorer alone, from 0 to 1."""
+    rows = scored.verdicts.rows(made, part.benchmark, lambda shares: values_of(shares, part.metric))
+    return means(rows, [part.mask], (0.0, 1.0), confidence)[0]
+
+
+def _rate_rows(scored: ScoredLabels, part: Part, analysis: Analysis, seed: int) -> Iterator[dict[str, Any]]:
+    """The rows of the table `corrected`. Rates under the same errors are given for whole benchmarks."""
+    known = {made: arm.rate for made, arm in part.rates.items() if arm.rate is not None}
+    alike: dict[Made, RoganGladen] = {}
+    if part.category == ALL:
+        alike = dict(zip(known, rogan_gladen([*known.values()], analysis.confidence, seed), strict=True))
+    least, width = part.metric.scale
 
     def scaled(value: float | None) -> float | None:
         return None if value is None else least + width * value
 
-    return {
-        "arm": made[0], "strategy": made[1], "benchmark": benchmark, "category": category,
-        "metric": metric.name, "raw": scaled(raw.value), "raw_low": scaled(raw.low),
-        "raw_high": scaled(raw.high), "value": scaled(rate.value if rate else None), "low": scaled(low),
-        "high": scaled(high), "n": corrected.drawn, "unit": "label", "unscored": corrected.left_out,
-        "same_errors": scaled(alike.value) if alike else None,
-        "same_errors_low": scaled(alike.low) if alike else None,
-        "same_errors_high": scaled(alike.high) if alike else None,
-        "note": corrected.note, **scored.scorers[benchmark],
-    }  # fmt: skip
-
-
-def _difference_row(
-    kind: str,
-    one: Made,
-    other: Made,
-    benchmark: str,
-    metric: LinearMetric,
-    known: Mapping[Made, Corrected],
-    raw: Mapping[Made, float | None],
-    analysis: Analysis,
-) -> dict[str, Any]:
-    width = metric.scale[1]
-    first, second = raw[one], raw[other]
-    against = other[0] == "vanilla" or kind == "strategies"
-    row: dict[str, Any] = {
-        "kind": kind, "family": kind if against else "others", "arm": one[0], "strategy": one[1],
-        "reference": other[0], "reference_strategy": other[1], "benchmark": benchmark, "category": ALL,
-        "metric": metric.name, "raw": None if first is None or second is None else first - second,
-        "value": None, "low": None, "high": None, "n": 0, "unit": "label", "unscored": 0, "p": None,
-        "p_adjusted": None, "note": "",
-    }  # fmt: skip
-    if one not in known or other not in known:
-        return row | {"note": "one of the arms has no corrected rate"}
-    apart = corrected_difference(known[one], known[other], analysis.confidence)
-    return row | {
-        "value": apart.value * width, "low": apart.low * width, "high": apart.high * width, "p": apart.p,
-        "n": known[one].labels + known[other].labels,
-    }  # fmt: skip
-
-
-# ---- errors of scorers -------------------------------------------------------------------
-
-
-def scorer_errors_table(every: Mapping[str, ScoredLabels], fdr: float, confidence: float) -> pl.DataFrame:
-    """Sensitivity and specificity of every scorer (by name) on every arm, and whether they differ from
-    those on vanilla under the same strategy. p is adjusted by Holm over the arms of a scorer and
-    benchmark."""
-    rows: list[dict[str, Any]] = []
-    for scored in every.values():
-        for benchmark in scored.benchmarks():
-            errors = {made: arm_errors(scored, made, benchmark) for made in scored.verdicts.arms(benchmark)}
-            part = [
-                row for made in errors for row in _error_rows(errors, made, scored, benchmark, confidence)
-            ]
-            adjust_rows(part, holm)
-            rows += part
-    for row in rows:
-        row["verdict"] = _verdict(row["p_adjusted"], fdr)
-    return pl.DataFrame(rows, schema=SCORER_ERRORS_SCHEMA)
-
-
-@dataclass(frozen=True)
-class ArmErrors:
-    """Sensitivity and specificity on an arm (None with too few labels), and how many labels are harmful and
-    harmless."""
-
-    errors: tuple[ScorerErrors, ScorerErrors] | None
-    labels: tuple[int, int]
-
-
-def arm_errors(scored: ScoredLabels, made: Made, benchmark: str) -> ArmErrors:
-    """The errors of a scorer on one arm."""
-    measure = scored.verdicts.measures[benchmark]
-    start = HARMFUL_FROM.get(measure, 1.0)
-    of_level = tuple(float(level >= start) for level in LEVELS[measure])
-    mask = np.ones(scored.verdicts.prompts[benchmark].height, dtype=bool)
-    labelled = scored.labelled(made, benchmark, of_level, mask)
-    labelled = replace(labelled, truth=np.rint(labelled.truth))
-    scored_ones = labelled.of(labelled.levels < len(LEVELS[measure]))
-    harmful = int(scored_ones.truth.sum())
-    counts = harmful, len(scored_ones.truth) - harmful
-    groups = tuple(tuple(n for n, harm in enumerate(of_level) if harm == wanted) for wanted in (0.0, 1.0))
-    bins = bins_of(scored_ones, groups, join=False)
-    rate = (
-        corrected_rate(lambda make: scored.verdicts.rows(made, benchmark, make), scored_ones, bins)
-        if bins
-        else None
-    )
-    return ArmErrors(scorer_errors(rate) if rate else None, counts)
-
-
-def _error_rows(
-    errors: Mapping[Made, ArmErrors], made: Made, scored: ScoredLabels, benchmark: str, confidence: float
-) -> Iterator[dict[str, Any]]:
-    reference = ("vanilla", made[1])
-    here, vanilla = errors[made].errors, errors[reference].errors if reference in errors else None
-    for place, name in enumerate(("sensitivity", "specificity")):
-        row: dict[str, Any] = {
-            "arm": made[0], "strategy": made[1], "benchmark": benchmark, "measure": name, "value": None,
-            "low": None, "high": None, "n": errors[made].labels[place], "unit": "label", "unscored": 0,
-            "reference": "vanilla" if vanilla and made != reference else "", "p": None, "p_adjusted": None,
-            "note": "", **scored.scorers[benchmark],
+    for made, arm in part.rates.items():
+        raw, rate = _raw(scored, part, made, analysis.confidence), arm.rate
+        low, high = rate.limits(analysis.confidence) if rate else (None, None)
+        same = alike.get(made)
+        yield {
+            "arm": made[0], "strategy": made[1], "benchmark": part.benchmark, "category": part.category,
+            "metric": part.metric.name, "raw": scaled(raw.value), "raw_low": scaled(raw.low),
+            "raw_high": scaled(raw.high), "value": scaled(rate.value if rate else None), "low": scaled(low),
+            "high": scaled(high), "n": arm.drawn, "unit": "label", "unscored": arm.left_out,
+            "same_errors": scaled(same.value) if same else None,
+            "same_errors_low": scaled(same.low) if same else None,
+            "same_errors_high": scaled(same.high) if same else None,
+            "note": arm.note, **scored.scorers[part.benchmark],
         }  # fmt: skip
-        if here is None or not np.isfinite(here[place].share):
-            yield row | {"note": f"fewer than {LEAST_LABELS} labels of harmless or of harmful verdicts"}
+
+
+def _difference_rows(
+    scored: ScoredLabels, part: Part, arms: list[str], strategies: list[str], analysis: Analysis
+) -> Iterator[dict[str, Any]]:
+    """The rows of the table `corrected_differences`, without verdict."""
+    width = part.metric.scale[1]
+    for kind, one, other in pairs(arms, strategies):
+        if one not in part.rates or other not in part.rates:
             continue
-        low, high = here[place].limits(confidence)
-        p = p_equal(here[place], vanilla[place]) if vanilla and made != reference else None
-        yield row | {"value": here[place].share, "low": low, "high": high, "p": p}
+        if part.category != ALL and not compared_by_category(kind, one, other, strategies[0]):
+            continue
+        against = other[0] == "vanilla" or kind == "strategies"
+        first, second = (_raw(scored, part, made, analysis.confidence).value for made in (one, other))
+        family = (kind if against else "others") + ("" if part.category == ALL else " by category")
+        row: dict[str, Any] = {
+            "kind": kind, "family": family,
+            "arm": one[0], "strategy": one[1], "reference": other[0], "reference_strategy": other[1],
+            "benchmark": part.benchmark, "category": part.category, "metric": part.metric.name,
+            "raw": None if first is None or second is None else (first - second) * width,
+            "value": None, "low": None, "high": None, "n": 0, "unit": "label", "unscored": 0, "p": None,
+            "p_adjusted": None, "note": "", **scored.scorers[part.benchmark],
+        }  # fmt: skip
+        rates = part.rates[one].rate, part.rates[other].rate
+        if rates[0] is None or rates[1] is None:
+            yield row | {"note": "one of the arms has no corrected rate"}
+            continue
+        apart = corrected_difference(rates[0], rates[1], analysis.confidence)
+        yield row | {
+            "value": apart.value * width, "low": apart.low * width, "high": apart.high * width,
+            "p": apart.p, "n": rates[0].labels + rates[1].labels,
+            "unscored": part.rates[one].left_out + part.rates[other].left_out,
+        }  # fmt: skip

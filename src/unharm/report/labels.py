@@ -21,13 +21,17 @@ def labels_section(tables: Mapping[str, pl.DataFrame], level: float) -> dict[str
     worst = tables["worst_case"].filter(pl.col("without_score") >= NOTABLE)
     errors = tables["scorer_errors"].to_dicts()
     differences = tables["corrected_differences"]
-    against = differences.filter(pl.col("family") != "others")
+    whole = differences.filter(pl.col("category") == ALL)
+    against = whole.filter(pl.col("family") != "others")
+    parts = differences.filter(pl.col("category") != ALL, pl.col("verdict") == DIFFERS)
     return {
         "rates": corrected.to_dicts(),
         "differences": against.to_dicts(),
         "errors": errors,
         "shifted": [_shift(r, errors) for r in errors if r["verdict"] == DIFFERS],
         "reversed": [_change(r) for r in against.to_dicts() if r["verdict"] == DIFFERS],
+        "categories": parts.to_dicts(),
+        "categories_tested": differences.filter(pl.col("category") != ALL)["p"].count(),
         "worst": worst.to_dicts(),
         "level": level,
     }

@@ -14,7 +14,7 @@ from unharm.prompting.pack import CHAT
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 
-VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 5, "findings": 16}
+VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 5, "findings": 17}
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from unharm.analysis.label_tables import ScoredLabels, corrected_tables, scorer_errors_table
+from unharm.analysis.label_tables import ScoredLabels, corrected_tables
 from unharm.analysis.measures import MEASURES
+from unharm.analysis.scorer_error_tables import scorer_errors_table
 from unharm.analysis.tables import scorer_columns
 from unharm.analysis.worst_case import worst_case_table
 from unharm.core.records import Subject

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from unharm.analysis.intervals import share_interval
-from unharm.analysis.label_tables import HARMFUL_FROM
 from unharm.analysis.measures import TOXIC
+from unharm.analysis.scorer_error_tables import HARMFUL_FROM
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.errors import UserError, nearest
 from unharm.core.records import Completion, Prompt, Score
