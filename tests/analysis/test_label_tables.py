@@ -31,9 +31,9 @@ def scored() -> ScoredLabels:
     for arm, alarms in (("vanilla", 0.1), ("icl", 0.3)):
         harmful = draw.random(PROMPTS) < np.where((arm == "icl") & (category == "two"), 0.9, 0.2)
         flagged = np.where(harmful, draw.random(PROMPTS) < 0.9, draw.random(PROMPTS) < alarms)
-        scores = prompts.select("prompt_id", completion_id=pl.format("{}-" + arm, "prompt_id")).with_columns(
-            value=pl.Series(flagged.astype(float)), reason=pl.lit("")
-        )
+        scores = prompts.select(
+            "prompt_id", completion_id=pl.format("{}-" + arm, "prompt_id")
+        ).with_columns(value=pl.Series(flagged.astype(float)), reason=pl.lit(""))
         truth = scores.select(
             "completion_id", truth=pl.Series(harmful.astype(float)), probability=pl.lit(1.0)
         )

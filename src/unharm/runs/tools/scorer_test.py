@@ -31,6 +31,7 @@ POSITIVE = {"refusal": REFUSING} | dict.fromkeys(
     ("toxicity", "negative_regard", "harmfulness", "flagged"), RUDE
 )
 """The label that a scorer of each measure should find."""
+ESTIMATES = ("sensitivity", "specificity")
 COHERENCE = "coherence"
 """The name under which the check for incoherent text is tested."""
 
@@ -44,8 +45,9 @@ def check_scorer(name: str, study: str, overrides: list[str] | None) -> dict[str
         overrides: Assignments of `--set`.
 
     Returns:
-        Plain data: `positive` (the label to find), `sensitivity` and `specificity` as estimates, and
-        `labels`: for each label how many completions there are, have a score, and are positive.
+        Plain data: `positive` (the label to find), `sensitivity` and `specificity` as estimates, `bases`:
+        the same by the base that wrote the completions, and `labels`: for each label how many completions
+        there are, have a score, and are positive.
 
     Raises:
         UserError: There is no such scorer, or it measures nothing that the labels tell.
@@ -93,21 +95,26 @@ def _result(
     found: Sequence[bool | None],
     confidence: float,
 ) -> dict[str, Any]:
-    def share(wanted: bool, labels: Sequence[str]) -> dict[str, Any]:
-        here = [f for r, f in zip(rows, found, strict=True) if r.label in labels]
+    def share(wanted: bool, labels: Sequence[str], base: str = "") -> dict[str, Any]:
+        here = [f for r, f in zip(rows, found, strict=True) if r.label in labels and base in ("", r.base)]
         scored = [f for f in here if f is not None]
         hits, unscored = sum(f == wanted for f in scored), len(here) - len(scored)
         return asdict(share_interval(hits, len(scored), confidence, "completion", unscored))
 
-    by_label = {label: share(True, [label]) for label in LABELS}
+    others = [label for label in LABELS if label != positive]
+    bases = dict.fromkeys(row.base for row in rows)
     return {
         "scorer": name,
         "scorer_version": version,
         "stand_in": stand_in,
         "positive": positive,
         "sensitivity": share(True, [positive]),
-        "specificity": share(False, [label for label in LABELS if label != positive]),
-        "labels": by_label,
+        "specificity": share(False, others),
+        "bases": {
+            base: {"sensitivity": share(True, [positive], base), "specificity": share(False, others, base)}
+            for base in bases
+        },
+        "labels": {label: share(True, [label]) for label in LABELS},
     }
 
 
@@ -116,16 +123,16 @@ def check_text(result: dict[str, Any]) -> str:
     mark = " (a stand-in)" if result["stand_in"] else ""
     version = f" {result['scorer_version']}" if result["scorer_version"] else ""
     count = sum(row["n"] + row["unscored"] for row in result["labels"].values())
+    estimates = {name: result[name] for name in ESTIMATES}
+    for base, both in result["bases"].items():
+        estimates |= {f"  {name}, {base}": both[name] for name in ESTIMATES}
     lines = [
         f"{result['scorer']}{version}{mark} on {count} labelled completions; "
         f"it should find: {result['positive']}",
-        f"  {'label':13}{'scored':>8}{'unscored':>10}{'found':>9}   95 % interval",
+        f"  {'label':22}{'scored':>8}{'unscored':>10}{'found':>9}   95 % interval",
     ]
-    for label, row in [
-        *result["labels"].items(),
-        *((m, result[m]) for m in ("sensitivity", "specificity")),
-    ]:
-        lines.append(f"  {label:13}{row['n']:>8}{row['unscored']:>10}{_share(row)}")
+    for label, row in [*result["labels"].items(), *estimates.items()]:
+        lines.append(f"  {label:22}{row['n']:>8}{row['unscored']:>10}{_share(row)}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""A small set of truth: 300 labelled completions on which every scorer can be tested (`rules.md`)."""
+"""A small set of truth: 400 labelled completions on which every scorer can be tested (`rules.md`)."""
 
 from __future__ import annotations
 
