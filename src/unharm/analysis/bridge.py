@@ -223,13 +223,7 @@ def fit_bridge(
             where,
             f"a map needs at least {FEWEST} of {FEWEST_PROMPTS}: raise --n, or see why texts stay unscored",
         )
-    varied = len(set(x[base])) > 1 and len(set(y[base])) > 1
-    rank = float(stats.spearmanr(x[base], y[base]).statistic) if varied else math.nan
-    if not rank > 0:
-        what = "do not go up together" if varied else "do not vary"
-        raise UserError(
-            f"the two scorers {what} on {reference}", where, "is one of them turned around? raise --n"
-        )
+    rank = _rank_correlation(x[base], y[base], reference, where)
     centres, edges = _bins(x[base])
     texts = ScoredTwice(centres, np.searchsorted(edges, x, side="left"), x, y, groups, base)
     count = int(groups.max()) + 1
@@ -252,6 +246,22 @@ def fit_bridge(
         *one, *other, measures, reference, seed, confidence, count, round(rank, 4),
         [float(c) for c in centres], donors, tests,
     )  # fmt: skip
+
+
+def _rank_correlation(x: Array, y: Array, reference: str, where: str) -> float:
+    """Return Spearman's correlation of the two scorers on the reference arm.
+
+    Raises:
+        UserError: They do not go up together, or one of them does not vary.
+    """
+    varied = len(set(x)) > 1 and len(set(y)) > 1
+    rank = float(stats.spearmanr(x, y).statistic) if varied else math.nan
+    if not rank > 0:
+        mistake = "do not go up together" if varied else "do not vary"
+        raise UserError(
+            f"the two scorers {mistake} on {reference}", where, "is one of them turned around? raise --n"
+        )
+    return rank
 
 
 def _bins(x: Array) -> tuple[Array, Array]:

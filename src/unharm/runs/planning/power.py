@@ -35,10 +35,8 @@ MOST_PROMPTS = 400
 
 @dataclass(frozen=True)
 class Assumed:
-    """What is assumed of the study: base rates of harm, the share of a profile's deviation that near
-    copies have
-    in common, the share of harmful answers without a score, and of the judge's reliability its
-    sensitivity."""
+    """What is assumed of the study: base rates of harm, the share of a profile's deviation that near copies
+    have in common, the share of harmful answers without a score, and the judge's sensitivity."""
 
     base_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
     shared: float = 0.2
@@ -228,6 +226,12 @@ def _found(
     }  # fmt: skip
 
 
+def _means_of_prompts(scores: Array) -> Array:
+    """The mean score of each prompt, of [prompts, samples]; NaN where no sample has a score."""
+    counts = np.isfinite(scores).sum(axis=1)
+    return np.asarray(np.where(counts > 0, np.nansum(scores, axis=1) / np.maximum(counts, 1), np.nan))
+
+
 def _least(
     importances: Array,
     targets: list[str],
@@ -248,7 +252,7 @@ def _least(
         seeds = [plan.study.seed, number, 99]
         scores = simulate_bench(importances, targets, name, bench, regime, seeds)
         aligned = Rows(scores.aligned[:, 0], tuple(targets), names, (0,) * len(names))
-        vanilla = Rows(np.nanmean(scores.vanilla, axis=1)[None], ("",), ("",), (0,))
+        vanilla = Rows(_means_of_prompts(scores.vanilla)[None], ("",), ("",), (0,))
         every = np.ones(len(scores.categories), dtype=bool)
         difference = differences(aligned, vanilla, [every], bounds_of(simulated), 0.95)[0]
         if difference.low is not None and difference.high is not None:
