@@ -32,18 +32,6 @@ RATHER = {
 
 MARK = "UNHARM_VLLM_OF"
 """Environment variable that vLLM's processes inherit: it says which of them a watchdog ends."""
-WATCHDOG = """
-import sys
-import psutil
-if sys.stdin.read() == "":  # closed without a word: the parent died
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(sys.argv[1]) == sys.argv[2]:
-                process.kill()
-        except psutil.Error:
-            pass
-"""
-"""A process that waits for the end of this one and then ends those that vLLM started, or was starting."""
 
 
 class VllmProcess:
@@ -249,6 +237,6 @@ def _end(processes: set[psutil.Process]) -> None:
 
 
 def _watch(token: str) -> subprocess.Popen[bytes]:
-    """Start a process that ends those with this token in their environment when this one dies."""
-    command = [sys.executable, "-c", WATCHDOG, MARK, token]
+    """Start a process that ends what vLLM has started here when this one dies."""
+    command = [sys.executable, "-m", "unharm.engines.vllm_watchdog", MARK, token]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # outlives its group
