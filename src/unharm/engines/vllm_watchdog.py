@@ -3,7 +3,7 @@
     python -m unharm.engines.vllm_watchdog VARIABLE TOKEN
 
 Standard input is a pipe from the parent. A word on it ("closed") means that vLLM has ended in order. If it
-closes without a word, the parent was killed. vLLM's processes are found in two ways, since neither finds all:
+closes without a word, the parent was killed. vLLM's processes are found in two ways; neither finds all:
 
 - while the parent lives, its descendants are noted once a second: vLLM's processes give themselves a title,
   which overwrites the environment that others can read;
