@@ -237,7 +237,9 @@ def pooled(
 
     Rubin's rules, with the degrees of freedom of Barnard and Rubin (1999). They are for data of which some
     are imputed. Where every value is drawn, the draws' own variance counts in both parts without being an
-    error of the mean (Raghunathan, Reiter and Rubin, 2003), and is taken out of both.
+    error of the mean (Raghunathan, Reiter and Rubin, 2003), and is taken out of both. What is taken out of
+    the variance between imputations makes it less certain, so the degrees of freedom are those of the
+    variance before (Satterthwaite, 1946).
 
     Args:
         means: The mean of each imputation.
@@ -249,12 +251,13 @@ def pooled(
     m = len(means)
     value = float(np.mean(means))
     within = max(0.0, float(np.mean(variances)) - noise) + noise / m
-    between = max(0.0, float(np.var(means, ddof=1)) - noise)
+    raw = float(np.var(means, ddof=1))
+    between = max(0.0, raw - noise)
     total = within + (1 + 1 / m) * between
     if n < 2 or total <= 0:
         return value, None, None
     share = (1 + 1 / m) * between / total
-    old = (m - 1) / share**2 if share > 0 else math.inf
+    old = (m - 1) * (total / ((1 + 1 / m) * raw)) ** 2 if raw > 0 else math.inf
     seen = n / (n + 2) * (n - 1) * (1 - share)
     freedom = 1 / (1 / old + 1 / seen) if seen > 0 else old
     half = float(stats.t.ppf(0.5 + confidence / 2, max(freedom, 1.0))) * math.sqrt(total)
