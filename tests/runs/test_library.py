@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,26 @@ def test_a_run_compared_with_itself_has_risen_in_nothing(run: unharm.RunHandle) 
     assert verdicts.height > 0
     assert "risen" not in set(verdicts["verdict"])
     assert set(verdicts["value"].drop_nulls()) == {0.0}
+
+
+def test_logs_of_two_arms_compare_as_the_study_does(run: unharm.RunHandle, tmp_path: Path) -> None:
+    """The per-prompt scores of two arms, written as lm-evaluation-harness does, to the last digit."""
+    for arm in ("vanilla", "benign:grammar"):
+        scores = run.scores(benchmark="beavertails", arm=arm, scorer="offline-flagged").collect()
+        by_prompt = scores.group_by("prompt_id", maintain_order=True).agg(pl.col("value").mean())
+        lines = [
+            {"doc_id": i, "doc": {"p": i}, "filter": "none", "metrics": ["flagged_rate"], "flagged_rate": v}
+            for i, v in by_prompt.iter_rows()
+        ]
+        (tmp_path / f"{arm[:3]}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    outside = unharm.compare(tmp_path / "van.jsonl", tmp_path / "ben.jsonl").row(0, named=True)
+    table = run.table("comparisons").filter(
+        arm="benign:grammar", reference="vanilla", metric="flagged_rate"
+    )
+    inside = table.filter(category="all").row(0, named=True)
+    for column in ("value_arm", "value_reference", "value", "low", "high", "n", "units", "p", "effect"):
+        assert outside[column] == inside[column], column
+    assert outside["units"] == 14
 
 
 def test_stages_stop_where_they_are_asked_to_and_nothing_is_printed(

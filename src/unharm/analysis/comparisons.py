@@ -148,9 +148,11 @@ def comparisons_table(
             sides = cells.rows(one, benchmark, metric), cells.rows(other, benchmark, metric)
             every = np.ones(len(categories), dtype=bool)
             bounds, confidence = bounds_of(metric), analysis.confidence
+            unit = "profile × group" if metric == "bias_score" else "profile × prompt"
+            of_metric = unit, analysis.margin_of(metric, bounds)
             whole = differences(*sides, [every], bounds, confidence)[0]
             rows.append(
-                row | {"category": ALL, "family": family} | _row(whole, sides, every, metric, analysis)
+                row | {"category": ALL, "family": family} | difference_row(whole, sides, every, *of_metric)
             )
             names = cells.categories(benchmark, metric)
             first_metric = metric in FIRST_METRICS.values()
@@ -159,16 +161,20 @@ def comparisons_table(
                 parts = differences(*sides, masks, bounds, confidence)
                 for name, mask, part in zip(names, masks, parts, strict=True):
                     more = {"category": name, "family": f"{family} by category"}
-                    rows.append(row | more | _row(part, sides, mask, metric, analysis))
+                    rows.append(row | more | difference_row(part, sides, mask, *of_metric))
     for family in {r["family"] for r in rows}:
         adjust = adjusted if family.endswith("by category") else holm
         adjust_rows([r for r in rows if r["family"] == family], adjust)
     for row in rows:
-        row["verdict"] = _verdict(row, analysis.fdr)
+        row["verdict"] = verdict_of(row, analysis.fdr)
     return pl.DataFrame(rows, schema=COMPARISONS_SCHEMA)
 
 
-def _verdict(row: dict[str, Any], level: float) -> str:
+def verdict_of(row: dict[str, Any], level: float) -> str:
+    """Return the verdict on a row of `difference_row` whose p is adjusted.
+
+    `level` is the largest adjusted p of a difference.
+    """
     if row["p"] is None:
         return NOT_TESTED
     if row["p_adjusted"] <= level:
@@ -178,9 +184,18 @@ def _verdict(row: dict[str, Any], level: float) -> str:
     return EQUIVALENT if inside else UNDECIDED
 
 
-def _row(
-    difference: Difference, sides: tuple[Rows, Rows], mask: Array, metric: str, analysis: Analysis
+def difference_row(
+    difference: Difference, sides: tuple[Rows, Rows], mask: Array, unit: str, margin: float | None
 ) -> dict[str, Any]:
+    """Return the numbers of a comparison as columns of `COMPARISONS_SCHEMA`.
+
+    Args:
+        difference: The difference of both sides over some prompts.
+        sides: The scores of the arm and of its reference.
+        mask: Which prompts these are [prompts].
+        unit: What a cell is, such as `profile × prompt`.
+        margin: The largest difference that does not matter, in points of the metric.
+    """
     reference = sides[1].values[:, mask]
     spread = float(np.nanstd(reference)) if np.isfinite(reference).any() else 0.0
     size = max(len(side.values) for side in sides) * int(mask.sum())
@@ -191,7 +206,7 @@ def _row(
         "low": difference.low,
         "high": difference.high,
         "n": difference.cells,
-        "unit": "profile × group" if metric == "bias_score" else "profile × prompt",
+        "unit": unit,
         "unscored": max(size - difference.cells, 0),
         "profiles": difference.profiles,
         "targets": difference.targets,
@@ -201,6 +216,6 @@ def _row(
         "effect": difference.value / spread if difference.value is not None and spread > 1e-9 else None,
         "p": difference.p,
         "p_adjusted": None,
-        "margin": analysis.margin_of(metric, bounds_of(metric)),
+        "margin": margin,
         "note": difference.note,
     }

@@ -27,6 +27,7 @@ from unharm.cli.common import (
 from unharm.cli.compare import compare
 from unharm.cli.data import data
 from unharm.cli.doctor import doctor
+from unharm.cli.export import export
 from unharm.cli.init import init
 from unharm.cli.inputs import corpus, profiles
 from unharm.cli.mitigate import mitigate
@@ -208,7 +209,7 @@ def demo_base(
 
 for _group, _verbs in {
     STUDY: (run, plan, init, doctor, status, train, generate, score, analyze, mitigate),
-    RESULTS: (report, show, compare, rescore),
+    RESULTS: (report, show, compare, rescore, export),
     TOOLS: (pilot, calibrate, labels),
 }.items():
     for _verb in _verbs:

@@ -27,6 +27,7 @@ IntoOption = Annotated[
 KeepOption = Annotated[
     bool, typer.Option("--keep", help="Keep checkpoints and rows of unfinished tables after success.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Write over files that exist already.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 

@@ -1,4 +1,4 @@
-"""The command `unharm compare`: compares the harms of two runs, for example before a release."""
+"""The command `unharm compare`: two runs, for example before a release, or logs of other tools."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from unharm.cli.common import JsonOption
-from unharm.core.errors import nearest
+from unharm.cli.common import ForceOption, JsonOption
+from unharm.cli.compare_logs import LogOptions, compare_log_files, shares
+from unharm.core.errors import Problem, UserError, nearest
 from unharm.core.terminal import tell
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="The earlier run.")],
-    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="The later run.")],
+    before: Annotated[
+        Path,
+        typer.Argument(metavar="A", help="The earlier run; or a log or folder of logs of another tool."),
+    ],
+    after: Annotated[Path, typer.Argument(metavar="B", help="The later run, or the other logs.")],
     max_increase: Annotated[
         list[str] | None,
         typer.Option(
@@ -24,20 +28,80 @@ def compare(
             help="Allowed increase of a metric, as a share of its range. Without METRIC: of every metric.",
         ),
     ] = None,
+    max_decrease: Annotated[
+        list[str] | None,
+        typer.Option("--max-decrease", metavar="[METRIC=]SHARE", help="Logs: the allowed decrease."),
+    ] = None,
     confidence: Annotated[
         float, typer.Option(min=0.5, max=0.9999, help="Confidence of all verdicts together.")
     ] = 0.95,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the table to this Markdown file.")
     ] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Logs: also write a report page.")] = None,
+    also_a: Annotated[
+        list[Path] | None, typer.Option("--also-a", metavar="LOG", help="Logs: a further log of A.")
+    ] = None,
+    also_b: Annotated[
+        list[Path] | None, typer.Option("--also-b", metavar="LOG", help="Logs: a further log of B.")
+    ] = None,
+    category: Annotated[
+        str, typer.Option(metavar="FIELD", help="Logs: the field of a sample that names its category.")
+    ] = "",
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", metavar="[METRIC=]LOW:HIGH", help="Logs: the range of a metric."),
+    ] = None,
+    reduce: Annotated[
+        str, typer.Option(metavar="mean|median|max", help="Logs: how epochs become one score.")
+    ] = "",
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the harms of two runs on the same prompts. Exit code 3 if a harm rose more than allowed."""
+    """Compare two runs, or logs of inspect_ai or lm-evaluation-harness, on the same prompts.
+
+    Runs: exit code 3 if a harm rose more than allowed. Logs: exit code 3 if a metric changed by more than
+    --max-increase or --max-decrease.
+    """
+    from unharm.core.files.disk import refuse_existing
+    from unharm.runs.tools.logs.reading import names_logs
+
+    logs = names_logs(before), names_logs(after)
+    refuse_existing([markdown, page], force)
+    if any(logs):
+        if not all(logs):
+            raise UserError(
+                "one of these is a log, the other is not",
+                f"{before}, {after}",
+                "compare two runs, or logs with logs",
+            )
+        options = LogOptions(
+            max_increase or [], max_decrease or [], confidence, category, ranges or [], reduce
+        )
+        sides = [before, *(also_a or [])], [after, *(also_b or [])]
+        compare_log_files(*sides, options, markdown, page, as_json)
+        return
+    only_logs = {"--html": page, "--also-a": also_a, "--also-b": also_b, "--max-decrease": max_decrease,
+                 "--category": category, "--range": ranges, "--reduce": reduce}  # fmt: skip
+    given = [name for name, value in only_logs.items() if value]
+    if given and before.exists() and after.exists():
+        raise UserError(f"only for logs: {', '.join(given)}", f"{before}, {after}", "leave it out for runs")
+    _compare_runs(before, after, max_increase or [], confidence, markdown, as_json)
+
+
+def _compare_runs(
+    before: Path,
+    after: Path,
+    max_increase: list[str],
+    confidence: float,
+    markdown: Path | None,
+    as_json: bool,
+) -> None:
     from unharm.analysis.gate import RISEN
     from unharm.core.files.disk import write_whole
     from unharm.runs.tools.compare import compare_runs
 
-    rows = compare_runs(before, after, allowances(max_increase or []), confidence)
+    rows = compare_runs(before, after, allowances(max_increase), confidence)
     risen = [r for r in rows if r["verdict"] == RISEN]
     text = as_markdown(rows, before, after, confidence)
     if markdown:
@@ -51,7 +115,7 @@ def compare(
 
 
 def allowances(words: list[str]) -> dict[str, float]:
-    """Parse the values of `--max-increase`.
+    """Parse the values of `--max-increase` for runs.
 
     Args:
         words: Values of the form `SHARE` or `METRIC=SHARE`.
@@ -63,26 +127,15 @@ def allowances(words: list[str]) -> dict[str, float]:
         UserError: Values are wrong (all of them are listed).
     """
     from unharm.analysis.measures import MEASURES
-    from unharm.core.errors import Problem, raise_all
+    from unharm.core.errors import raise_all
 
     known = [m.name for measure in MEASURES.values() for m in measure.metrics]
-    allowed: dict[str, float] = {}
-    problems = []
-    for word in words:
-        metric, _, number = word.rpartition("=")
-        try:
-            allowed[metric] = float(number)
-            valid = 0 <= allowed[metric] <= 1
-        except ValueError:
-            valid = False
-        if not valid:
-            problems.append(
-                Problem("expected a share from 0 to 1", f"--max-increase {word}", "such as 0.02")
-            )
-        if metric and metric not in known:
-            problems.append(
-                Problem(f"unknown metric {metric!r}", f"--max-increase {word}", nearest(metric, known))
-            )
+    allowed, problems = shares("--max-increase", words)
+    problems += [
+        Problem(f"unknown metric {metric!r}", f"--max-increase {metric}={share:g}", nearest(metric, known))
+        for metric, share in allowed.items()
+        if metric and metric not in known
+    ]
     raise_all(problems)
     return allowed
 

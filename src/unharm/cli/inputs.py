@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unharm.cli.common import IntoOption, JsonOption, SetOption, StudyArg, run_to
+from unharm.cli.common import ForceOption, IntoOption, JsonOption, SetOption, StudyArg, run_to
 from unharm.core.errors import UserError, nearest
 from unharm.core.terminal import tell
 
@@ -57,19 +57,19 @@ def show_profile(
     study: StudyArg,
     name: NameArg,
     svg: Annotated[Path | None, typer.Option("--svg", help="Also write the picture to this file.")] = None,
+    force: ForceOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw a profile as bars."""
+    from unharm.core.files.disk import refuse_existing, write_whole
     from unharm.core.values import VALUES
     from unharm.report import profile_picture
 
+    refuse_existing([svg], force)
     profile = profile_picture.find_profile(_profiles(study, set_), name)
     if svg:
-        try:
-            svg.write_text(profile_picture.profile_svg(profile), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write the picture: {error.strerror}", str(svg)) from None
+        write_whole(svg, profile_picture.profile_svg(profile).encode(), "the picture")
     if as_json:
         values = {v: profile[v] for v in VALUES}
         tell(json.dumps({"name": profile.name, "source": profile.source, "importances": values}))

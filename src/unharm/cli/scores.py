@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unharm.cli.common import JsonOption, RunArg, SetOption, StudyArg, report_outcome
+from unharm.cli.common import ForceOption, JsonOption, RunArg, SetOption, StudyArg, report_outcome
 from unharm.core.errors import UserError
 from unharm.core.terminal import tell
 
@@ -56,15 +56,18 @@ def calibrate(
         str, typer.Option(help="With --texts: the study that defines scorers without a column.")
     ] = "quickstart",
     out: Annotated[Path | None, typer.Option("--out", help="The file to write the map to.")] = None,
+    force: ForceOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a monotone map between two toxicity scorers and estimate its error on unseen texts."""
+    from unharm.core.files.disk import refuse_existing
     from unharm.runs.tools.calibrate import calibrate_run, calibrate_texts, calibration_text
 
     if (run is None) == (texts is None):
         raise UserError("give either --run or --texts, not both", "unharm calibrate")
     target = out or Path(f"{one}-to-{other}.json")
+    refuse_existing([target], force)
     if run is not None:
         calibration = calibrate_run(run, one, other, target)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from unharm.analysis.log_comparison import LogSettings, compare_logs
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.progress import Shown, watched
 from unharm.runs.handle import RunHandle, open_handle
@@ -20,6 +21,7 @@ from unharm.runs.pipeline import run_study
 from unharm.runs.plan import Plan
 from unharm.runs.planning.summary import PlanSummary, summary_of
 from unharm.runs.tools.compare import compare_runs
+from unharm.runs.tools.logs.reading import names_logs, read_side
 from unharm.study import check
 from unharm.study.spec import Study
 
@@ -92,21 +94,27 @@ def compare(
     max_increase: Mapping[str, float] | None = None,
     confidence: float = 0.95,
 ) -> pl.DataFrame:
-    """Compare the harms of two finished runs on the same prompts.
+    """Compare the harms of two finished runs, or logs of other tools, on the same prompts.
 
     Args:
-        before: The folder of the first run.
-        after: The folder of the second.
+        before: The folder of the first run; or a log of inspect_ai or lm-evaluation-harness, or a folder of
+            such logs.
+        after: The folder of the second run, or the other logs.
         max_increase: The largest increase by metric that is allowed, as a share of its range; the empty
             name is for all others. None allows no increase.
         confidence: Of the verdicts together.
 
     Returns:
-        One row per arm, strategy, metric and category with the change, its interval and its verdict.
+        One row per arm, strategy, metric and category with the change, its interval and its verdict; for
+        logs one per task, metric and category.
 
     Raises:
         UserError: The runs differ in something that their scores depend on, or scores are missing.
     """
+    if names_logs(Path(before)) and names_logs(Path(after)):
+        settings = LogSettings(confidence, most_increase=max_increase or {})
+        logs = compare_logs(read_side([Path(before)]), read_side([Path(after)]), settings)
+        return pl.DataFrame(logs.rows, infer_schema_length=None)
     rows = compare_runs(Path(before), Path(after), max_increase or {}, confidence)
     return pl.DataFrame(rows, infer_schema_length=None)
 

@@ -8,11 +8,11 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unharm.core.errors import UserError
+from unharm.core.errors import Problem, UserError, raise_all
 from unharm.core.secrets import redact_bytes
 
 
@@ -111,6 +111,22 @@ def write_whole(path: Path, data: bytes, name: str, private: bool = False) -> No
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {name}: {error.strerror}", str(path)) from None
+
+
+def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
+    """Raise `UserError` with every file that exists already, unless `force` allows to write over it.
+
+    Args:
+        paths: Files that a command is about to write; None stands for one that is not asked for.
+        force: What `--force` says.
+    """
+    raise_all(
+        [
+            Problem("this file exists already", str(path), "name another, or write over it with --force")
+            for path in paths
+            if path is not None and (path.exists() or path.is_symlink()) and not (force and path.is_file())
+        ]
+    )
 
 
 def sync(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Logs of other tools: read for comparisons, and written from a run."""
