@@ -75,6 +75,11 @@ def all_shards(run: Run) -> list[Shard]:
     return _shards(run).every
 
 
+def shards_of(run: Run, subject: Subject) -> list[Shard]:
+    """Return the shards of a subject. Raise `NotDone` if its adapter is not made yet."""
+    return _shards(run).of_subject(subject)
+
+
 def item_of(run: Run, shard: Shard) -> Item:
     """Return the item of a shard: the number of its subject and its path."""
     return _shards(run).numbers[shard.subject], shard.completions.path
