@@ -34,6 +34,7 @@ from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
 from unharm.cli.scores import batch, calibrate, labels, pilot, rescore, scorers
 from unharm.cli.show import show
+from unharm.cli.view import view
 from unharm.core import interrupt
 from unharm.core.environment import missing_defaults
 from unharm.core.errors import UserError
@@ -208,7 +209,7 @@ def demo_base(
 
 for _group, _verbs in {
     STUDY: (run, plan, init, doctor, status, train, generate, score, analyze, mitigate),
-    RESULTS: (report, show, compare, rescore),
+    RESULTS: (report, view, show, compare, rescore),
     TOOLS: (pilot, calibrate, labels),
 }.items():
     for _verb in _verbs:
