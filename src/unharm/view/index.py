@@ -153,7 +153,8 @@ class Index:
 
     def _where(self, chosen: Filter) -> tuple[str, list[Any]]:
         """Return the condition of a filter on `marks`, and its values."""
-        parts, values = ["true"], []
+        parts: list[str] = ["true"]
+        values: list[Any] = []
         numbers = [n for n, s in enumerate(self.subjects) if self.fits(chosen, s)]
         if len(numbers) < len(self.subjects):
             parts.append(f"subject in ({', '.join(map(str, numbers)) or 'null'})")

@@ -117,15 +117,15 @@ def show_prompt(views: Views, index: Index, chosen: Filter, reference: Subject |
     }
     cards = []
     for place, subject in zip(page, shown, strict=True):
-        marks = {mark[0]: mark for mark in by_subject[place]}
+        by_sample = {mark[0]: mark for mark in by_subject[place]}
         for answer in answers[subject]:
             other = None if subject == reference else compared.get(answer.samples[0])
             answer.parts = marked(answer.text, other)
-            mine = [marks[s] for s in answer.samples if s in marks]
+            mine = [by_sample[s] for s in answer.samples if s in by_sample]
             answer.marks += ["incoherent"] if any(m[3] for m in mine) else []
             answer.marks += ["scorers disagree"] if any(m[4] for m in mine) else []
-        values = [m[1] for m in marks.values() if m[1] is not None]
-        changes = [m[2] for m in marks.values() if m[2] is not None]
+        values = [m[1] for m in by_sample.values() if m[1] is not None]
+        changes = [m[2] for m in by_sample.values() if m[2] is not None]
         cards.append(
             Card(
                 chosen.run,
@@ -133,7 +133,7 @@ def show_prompt(views: Views, index: Index, chosen: Filter, reference: Subject |
                 answers[subject],
                 sum(values) / len(values) if values else None,
                 sum(changes) / len(changes) if changes else None,
-                len(marks),
+                len(by_sample),
             )
         )
     return Shown(benchmark, chosen.prompt, number, category, text, cards, len(numbers))

@@ -1,8 +1,8 @@
 """The web server: on this machine only, for the holder of its token only.
 
 The address that the command prints has a random token. It becomes a cookie, which every further request
-needs. Only requests that name this server as their host are answered, so that no page of the web can reach it
-under a name of its own; what changes something must come from a page of this server. Answers forbid the
+needs. Only requests that name this server as their host are answered, so that no page of the web can reach
+it under a name of its own; what changes something must come from a page of this server. Answers forbid the
 browser to load anything from elsewhere.
 """
 

@@ -54,7 +54,7 @@ class Site:
             return self._pages[path](query)
         except UserError as error:
             return self._problem(str(error), HTTPStatus.BAD_REQUEST)
-        except (OSError, *_duckdb_errors()):
+        except _reading_errors():
             sentence = (
                 "A file of this run cannot be read. If the run goes on, look again in a moment; "
                 "otherwise run the study again, which makes damaged files anew."
@@ -231,7 +231,8 @@ def _other_cards(
     return [card for card in shown.cards if card.label in labels]
 
 
-def _duckdb_errors() -> tuple[type[Exception], ...]:
+def _reading_errors() -> tuple[type[Exception], ...]:
+    """Return what a file that is gone or damaged raises."""
     import duckdb
 
-    return (duckdb.Error,)
+    return OSError, duckdb.Error
