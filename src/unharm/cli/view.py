@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unharm.cli.common import JsonOption, RunArg
-from unharm.core.errors import UserError
+from unharm.core.errors import Problem, UserError, raise_all
 from unharm.core.terminal import tell
 
 
@@ -24,6 +24,10 @@ def view(
     at: Annotated[
         str, typer.Option("--at", metavar="PATH", help="The page to open, such as '/prompts?arm=vim'.")
     ] = "/",
+    sheet: Annotated[
+        list[Path] | None,
+        typer.Option("--sheet", help="A sheet of 'unharm labels' to fill in here; give it again for more."),
+    ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +44,9 @@ def view(
     check_duckdb("unharm view")
     if not at.startswith("/"):
         raise UserError(f"{at!r} is no page", "--at", "it begins with /, such as /prompts?arm=vim")
-    site = open_site([folder, other] if other else [folder])
+    missing = [Problem("there is no such sheet", str(path)) for path in sheet or () if not path.is_file()]
+    raise_all(missing)
+    site = open_site([folder, other] if other else [folder], sheets=sheet or ())
     with Server(site.get, site.post, port) as server:
         address = server.address(at)
         tell(json.dumps({"address": address, "port": server.port}) if as_json else address)

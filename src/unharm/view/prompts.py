@@ -181,3 +181,25 @@ def _rows(views: Views, files: Sequence[ShardFile], columns: str, prompt: str) -
         "where prompt_id = ? order by file, sample",
         [prompt],
     )
+
+
+def other_cards(views: Views, index: Index, chosen: Filter, shown: Shown) -> list[Card]:
+    """Return the answers of another run to a prompt, of the subjects that are shown.
+
+    Args:
+        views: The views of the other run.
+        index: Its index.
+        chosen: What is shown, with the number of the other run.
+        shown: The prompt with the answers of this run.
+
+    Returns:
+        No cards where the other run has no prompt of this id and text.
+    """
+    try:
+        _, _, _, text = find_prompt(views, shown.benchmark, shown.prompt_id)
+    except UserError:
+        return []
+    if text != shown.text:
+        return []
+    labels = {card.label for card in shown.cards}
+    return [card for card in show_prompt(views, index, chosen).cards if card.label in labels]

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.errors import Problem, UserError, nearest, raise_all
-from unharm.core.printable import printable
+from unharm.core.errors import UserError
 from unharm.core.records import Subject
+from unharm.core.values import VALUES
 from unharm.runs.context import Run
+from unharm.runs.status import status_text
 from unharm.runs.views import Views
 from unharm.view.answer import Answer, Query, redirect
+from unharm.view.choices import check_names, choices
 from unharm.view.filters import SORTS, Filter, parse_filter
+from unharm.view.findings import TITLES, read_table, table_names
 from unharm.view.index import PAGE, Index
-from unharm.view.numbers import score, signed
-from unharm.view.prompts import CARDS, Card, find_prompt, show_prompt
+from unharm.view.labels import open_sheet, options, save_label, sheet_files, who_and_scores
+from unharm.view.profiles import profile_page, rows_of_values, verdicts
+from unharm.view.prompts import CARDS, Card, find_prompt, other_cards, show_prompt
+from unharm.view.rendering import render
 from unharm.view.source import Source
+from unharm.view.training import DRAWN, lines_of, status_of, training_of
 
 STATIC = {"/view.css": "text/css", "/view.js": "text/javascript"}
 
@@ -31,14 +38,23 @@ class Site:
 
     Args:
         sources: The runs.
+        sheets: Sheets of labels besides those that the studies name.
     """
 
-    def __init__(self, sources: Sequence[Source]):
+    def __init__(self, sources: Sequence[Source], sheets: Sequence[Path] = ()):
         self.sources = list(sources)
+        self._sheets = list(sheets)
         self._pages: dict[str, Callable[[Query], Answer]] = {
             "/": lambda query: redirect("/prompts"),
             "/prompts": self.prompts,
             "/prompt": self.prompt,
+            "/findings": self.findings,
+            "/findings/table": self.table,
+            "/profiles": self.profiles,
+            "/profile": self.profile,
+            "/label": self.label,
+            "/label/sheet": self.sheet,
+            "/training": self.training,
         }
 
     def get(self, path: str, query: Query) -> Answer:
@@ -62,8 +78,17 @@ class Site:
             return self._problem(sentence, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def post(self, path: str, body: bytes) -> Answer:
-        """Answer a request that changes something."""
-        return Answer(b"{}", HTTPStatus.NOT_FOUND, "application/json")
+        """Answer a request that changes something: only labels do."""
+        if path != "/label/save":
+            return _reply({"problem": "There is no such page."}, HTTPStatus.NOT_FOUND)
+        try:
+            return _reply(self._save(body))
+        except UserError as error:
+            return _reply({"problem": str(error)}, HTTPStatus.BAD_REQUEST)
+        except (OSError, TimeoutError) as error:
+            return _reply(
+                {"problem": f"the label is not stored: {error}"}, HTTPStatus.INTERNAL_SERVER_ERROR
+            )
 
     def close(self) -> None:
         """Close the runs."""
@@ -78,7 +103,7 @@ class Site:
         if any(not text.strip() for texts in query.values() for text in texts):
             return redirect(f"/prompts?{chosen.query()}")  # a form sends its empty fields too
         views, index = self._source(chosen).current()
-        _check_names(chosen, views, index)
+        check_names(chosen, views, index)
         rows, prompts, completions = index.prompts(chosen)
         pages = max(1, -(-prompts // PAGE))
         return self.page(
@@ -98,16 +123,16 @@ class Site:
         others: list[Card] = []
         for place, source in enumerate(self.sources, 1):
             if place != chosen.run:
-                others += _other_cards(
-                    source, place, chosen, benchmark, shown.text, [c.subject for c in shown.cards]
-                )
-        before, after = index.neighbours(_listed(chosen), benchmark, number)
+                changed = replace(chosen, benchmark=benchmark, run=place, page=1)
+                others += other_cards(*source.current(), changed, shown)
+        whole = replace(chosen, prompt="", page=1)
+        before, after = index.neighbours(whole, benchmark, number)
         pages = max(1, -(-shown.subjects // CARDS))
         return self.page(
             "prompt.html.j2", "prompts", chosen,
             shown=shown, others=others, before=before, after=after, pages=pages,
             reference=reference.label if reference else "", against=against,
-            references=[s.label for s in index.subjects][:400], back=_listed(chosen),
+            references=[s.label for s in index.subjects][:400], back=whole,
             title=BENCHMARKS[benchmark].title, choices=choices(views, index, chosen),
         )  # fmt: skip
 
@@ -122,6 +147,114 @@ class Site:
         same = [s for s in vanilla if chosen.strategy in ("", s.strategy)]
         return next(iter(same or vanilla), None)
 
+    # ---- findings ----------------------------------------------------------------------
+
+    def findings(self, query: Query) -> Answer:
+        """The list of tables."""
+        chosen = parse_filter(query)
+        views, _ = self._source(chosen).current()
+        counted = {n: views.rows(f'select count(*) from "{n}"')[0][0] for n in table_names(views)}
+        return self.page("findings.html.j2", "findings", chosen, tables=counted, names=TITLES)
+
+    def table(self, query: Query) -> Answer:
+        """A page of a table, its numbers linked to the completions behind them."""
+        chosen = parse_filter(query)
+        if any(not text.strip() for texts in query.values() for text in texts):
+            name = urlencode({"name": query.get("name", [""])[-1]})
+            return redirect(f"/findings/table?{name}&{chosen.query()}")
+        views, index = self._source(chosen).current()
+        table = read_table(views, query.get("name", [""])[-1], chosen)
+        return self.page(
+            "table.html.j2", "findings", chosen,
+            table=table, heading=TITLES[table.name], choices=choices(views, index, chosen),
+        )  # fmt: skip
+
+    # ---- profiles and training ---------------------------------------------------------
+
+    def profiles(self, query: Query) -> Answer:
+        """The list of profiles."""
+        chosen = parse_filter(query)
+        views, _ = self._source(chosen).current()
+        return self.page(
+            "profiles.html.j2", "profiles", chosen,
+            profiles=views.run.plan.profiles, verdicts=verdicts(views), values=VALUES,
+        )  # fmt: skip
+
+    def profile(self, query: Query) -> Answer:
+        """One profile."""
+        chosen = parse_filter(query)
+        views, _ = self._source(chosen).current()
+        page = profile_page(views, query.get("name", [""])[-1], chosen.run)
+        return self.page(
+            "profile.html.j2", "profiles", chosen,
+            shown=page, rows=rows_of_values(page), lines_of=lines_of,
+        )  # fmt: skip
+
+    def training(self, query: Query) -> Answer:
+        """Losses and progress; with `part` only what changes while a run goes on."""
+        chosen = parse_filter(query)
+        source = self._source(chosen)
+        views, _ = source.current()
+        current = status_of(str(source.folder))
+        template = "live.html.j2" if query.get("part") else "training.html.j2"
+        return self.page(
+            template, "training", chosen,
+            current=current, groups=training_of(views.run), lines_of=lines_of,
+            text=status_text(current) if current else "", drawn=DRAWN,
+        )  # fmt: skip
+
+    # ---- labels ------------------------------------------------------------------------
+
+    def label(self, query: Query) -> Answer:
+        """The list of sheets."""
+        chosen = parse_filter(query)
+        views, _ = self._source(chosen).current()
+        sheets, problems = [], []
+        for number, path in enumerate(sheet_files(views, self._sheets)):
+            try:
+                sheets.append((number, open_sheet(views, path)))
+            except UserError as error:
+                problems.append(str(error))
+        return self.page("label.html.j2", "label", chosen, sheets=sheets, problems=problems)
+
+    def sheet(self, query: Query) -> Answer:
+        """One completion of a sheet, to label. Without a row: the first without a label."""
+        chosen = parse_filter(query)
+        views, _ = self._source(chosen).current()
+        number, blind = _number(query, "sheet"), query.get("blind", ["1"])[-1] != "0"
+        sheet = open_sheet(views, self._sheet(views, number))
+        place = _number(query, "row") if "row" in query else sheet.next_open(0) or 0
+        if place >= len(sheet.rows):
+            raise UserError(f"this sheet has {len(sheet.rows)} rows", "row")
+        row = sheet.rows[place]
+        subject, scores = (None, {}) if blind else who_and_scores(views, sheet, row.identity)
+        return self.page(
+            "sheet.html.j2", "label", chosen,
+            sheet=sheet, number=number, place=place, row=row, blind=blind, subject=subject, scores=scores,
+            options=options(sheet.measure), following=sheet.next_open(place + 1),
+        )  # fmt: skip
+
+    def _sheet(self, views: Views, number: int) -> Path:
+        files = sheet_files(views, self._sheets)
+        if number >= len(files):
+            raise UserError("there is no such sheet", "sheet", f"there are {len(files)}")
+        return files[number]
+
+    def _save(self, body: bytes) -> dict[str, Any]:
+        """Store one label; see `save_label`."""
+        try:
+            data = json.loads(body)
+            run, number = int(data.get("run", 1)), int(data["sheet"])
+            identity, value = str(data["id"]), str(data["value"]).strip()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise UserError("this is no label", todo="expected sheet, id and value") from None
+        if number < 0 or run < 1:
+            raise UserError("there is no such sheet", "sheet")
+        views, _ = self._source(Filter(run=run)).current()
+        path = self._sheet(views, number)
+        sheet = open_sheet(views, path)
+        return {"labelled": save_label(path, sheet.measure, identity, value), "of": len(sheet.rows)}
+
     # ---- shared ------------------------------------------------------------------------
 
     def _source(self, chosen: Filter) -> Source:
@@ -131,7 +264,8 @@ class Site:
 
     def page(self, template: str, section: str, chosen: Filter | None = None, **data: Any) -> Answer:
         """Render a page."""
-        html = self._environment.get_template(template).render(
+        html = render(
+            template,
             section=section,
             chosen=chosen or Filter(),
             runs=[source.name for source in self.sources],
@@ -146,89 +280,32 @@ class Site:
         answer = self.page("problem.html.j2", "", sentence=sentence)
         return Answer(answer.body, status)
 
-    @cached_property
-    def _environment(self) -> Any:
-        """The templates. They escape everything; in texts, control characters are spelled out."""
-        import jinja2
-        import markupsafe
 
-        def shown(value: Any) -> Any:
-            plain = isinstance(value, str) and not isinstance(value, markupsafe.Markup)
-            return printable(value) if plain else value
+def open_site(folders: Sequence[Path], run: Run | None = None, sheets: Sequence[Path] = ()) -> Site:
+    """Open the viewer of one run or two.
 
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("unharm.view", "templates"),
-            autoescape=True,
-            finalize=shown,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["score"] = score
-        environment.filters["signed"] = signed
-        return environment
-
-
-def open_site(folders: Sequence[Path], run: Run | None = None) -> Site:
-    """Open the viewer of one run or two; `run` is the first where it is open already.
+    Args:
+        folders: The run folders.
+        run: The first run where it is open already.
+        sheets: Sheets of labels besides those that the studies name.
 
     Raises:
         UserError: A folder is no run, or DuckDB is not installed.
     """
-    return Site([Source(folder, run if place == 0 else None) for place, folder in enumerate(folders)])
+    sources = [Source(folder, run if place == 0 else None) for place, folder in enumerate(folders)]
+    return Site(sources, sheets)
 
 
-def choices(views: Views, index: Index, chosen: Filter) -> dict[str, list[str]]:
-    """Return what each filter can be set to."""
-    categories = views.rows(
-        "select distinct category from prompts where category <> '' and ? in ('', benchmark) order by 1",
-        [chosen.benchmark],
-    )
-    unique: dict[str, list[str]] = {
-        "benchmark": list(views.run.study.benchmarks.chosen()),
-        "category": [str(name) for (name,) in categories],
-        "arm": list(dict.fromkeys(s.arm for s in index.subjects)),
-        "profile": list(dict.fromkeys(s.profile_name for s in index.subjects if s.profile)),
-        "strategy": list(dict.fromkeys(s.strategy for s in index.subjects)),
-        "seed": list(dict.fromkeys(str(s.seed) for s in index.subjects if s.seed is not None)),
-    }
-    return unique
+def _number(query: Query, name: str) -> int:
+    """Return a number of an address. Raise `UserError` for what is none."""
+    given = query.get(name, [""])[-1]
+    if not given.isascii() or not given.isdigit() or len(given) > 9:
+        raise UserError(f"{given!r} is no number", name)
+    return int(given)
 
 
-def _check_names(chosen: Filter, views: Views, index: Index) -> None:
-    """Raise `UserError` for names that the run does not have: an empty list would hide the mistake."""
-    known = choices(views, index, Filter())
-    given = {
-        "benchmark": chosen.benchmark, "category": chosen.category, "profile": chosen.profile,
-        "strategy": chosen.strategy,
-    }  # fmt: skip
-    problems = [
-        Problem(f"this run has no {field} {name!r}", field, nearest(name, tuple(known[field][:40])))
-        for field, name in [*given.items(), *(("arm", arm) for arm in chosen.arm)]
-        if name and name not in known[field]
-    ]
-    raise_all(problems)
-
-
-def _listed(chosen: Filter) -> Filter:
-    """Return the filter of the list that a prompt was chosen from."""
-    return replace(chosen, prompt="", page=1)
-
-
-def _other_cards(
-    source: Source, place: int, chosen: Filter, benchmark: str, text: str, subjects: Sequence[Subject]
-) -> list[Card]:
-    """Return the answers of another run to the same prompt, of the subjects that are shown."""
-    views, index = source.current()
-    try:
-        _, _, _, same = find_prompt(views, benchmark, chosen.prompt)
-    except UserError:
-        return []
-    if same != text:
-        return []
-    labels = {s.label for s in subjects}
-    shown = show_prompt(views, index, replace(chosen, benchmark=benchmark, run=place, page=1))
-    return [card for card in shown.cards if card.label in labels]
+def _reply(data: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Answer:
+    return Answer(json.dumps(data).encode(), status, "application/json")
 
 
 def _reading_errors() -> tuple[type[Exception], ...]:

@@ -52,3 +52,40 @@ document.addEventListener("keydown", event => {
   else return;
   event.preventDefault();
 });
+
+// Labels: a click or the key of a label stores it and leads to the next completion without one.
+const labels = document.querySelector(".labels");
+async function label(button) {
+  const problem = document.getElementById("problem");
+  const body = {sheet: labels.dataset.sheet, run: labels.dataset.run, id: labels.dataset.id, value: button.dataset.value};
+  try {
+    const answer = await fetch("/label/save", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+    const told = await answer.json();
+    if (!answer.ok) throw new Error(told.problem);
+    for (const one of labels.children) one.setAttribute("aria-pressed", String(one === button && button.dataset.value !== ""));
+    document.getElementById("count").textContent = `${told.labelled} of ${told.of} labelled`;
+    problem.textContent = "";
+    if (labels.dataset.following && button.dataset.value !== "") location.assign(labels.dataset.following);
+  } catch (error) { problem.textContent = error.message || "The label is not stored: the server does not answer."; }
+}
+if (labels) {
+  for (const button of labels.children) button.addEventListener("click", () => label(button));
+  document.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.altKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const button = [...labels.children].find(one => one.dataset.labelKey === event.key);
+    if (button) { event.preventDefault(); label(button); }
+  });
+}
+
+// Progress of a run that goes on.
+const live = document.getElementById("live");
+async function refresh() {
+  const state = live.querySelector("[data-state]").dataset.state;
+  if (state !== "running" && state !== "silent") return;
+  try {
+    const answer = await fetch(live.dataset.source);
+    if (answer.ok) live.innerHTML = await answer.text();
+  } catch { /* the server has ended: what is seen stays */ }
+  setTimeout(refresh, 3000);
+}
+if (live) setTimeout(refresh, 3000);
