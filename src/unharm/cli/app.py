@@ -35,6 +35,7 @@ from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
 from unharm.cli.scores import batch, calibrate, labels, pilot, rescore, scorers
 from unharm.cli.show import show
+from unharm.cli.view import view
 from unharm.core import interrupt
 from unharm.core.environment import missing_defaults
 from unharm.core.errors import UserError
@@ -209,7 +210,7 @@ def demo_base(
 
 for _group, _verbs in {
     STUDY: (run, plan, init, doctor, status, train, generate, score, analyze, mitigate),
-    RESULTS: (report, show, compare, rescore, export),
+    RESULTS: (report, view, show, compare, rescore, export),
     TOOLS: (pilot, calibrate, labels),
 }.items():
     for _verb in _verbs:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -18,6 +19,7 @@ from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.core.printable import printable
 from unharm.report import sections
 from unharm.report.answers import answers, preferred_reading
+from unharm.report.done import done_rows, view_command
 from unharm.report.figures import (
     alignment_chart,
     arms_chart,
@@ -60,6 +62,8 @@ def render(inputs: ReportInputs) -> str:
         study=study,
         record=inputs.record,
         answers=answers(study, tables),
+        done=done_rows(study, tables, inputs.curves),
+        view=partial(view_command, inputs.folder),
         compared=sections.comparisons(tables["comparisons"]),
         stated=sections.hypotheses(tables["hypotheses"]),
         detectable=sections.detectable_effects(tables["associations"], study),
@@ -143,7 +147,7 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
     study, tables, curves = inputs.study, inputs.tables, inputs.curves
     charts: dict[str, Any] = {}
     effects = sections.comparisons(tables["comparisons"])["vanilla"]
-    if any(r["effect"] is not None for r in effects):
+    if any(r["effect"] is not None and r["value"] for r in effects):
         charts["effects"] = effects_chart(effects, study.analysis.fdr)
     if tables["arms"].height:
         charts["arms"] = arms_chart(tables["arms"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 
 from unharm.core.hashing import content_key
 from unharm.core.progress import say
 from unharm.store.store import Artefact, Store
-from unharm.training.state import TrainingState
+from unharm.training.state import Curve, TrainingState
 
 FOLDER = "checkpoints"
 KEEP_LAST = 2
@@ -91,3 +92,22 @@ def _read(store: Store, artefact: Artefact, size: int) -> TrainingState | None:
     except ValueError as error:
         say(f"{artefact.path}: this checkpoint is not used ({error}); an older one is, if any")
         return None
+
+
+def checkpointed_curves(store: Store) -> dict[str, Curve]:
+    """Return the losses of every adapter in training by its key, as of its stack's last checkpoint.
+
+    Only the heads of the files are read. A damaged or foreign file is left out.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    curves: dict[str, Curve] = {}
+    for artefact in store.artefacts(FOLDER):  # in the order of their steps
+        try:
+            with safe_open(store.root / artefact.path, framework="pt") as file:
+                state = json.loads((file.metadata() or {})["lockstep"])
+            for key, curve in zip(state["keys"], state["curves"], strict=True):
+                curves[key] = Curve(**curve)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+            continue
+    return curves
