@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unharm.benchmarks.registry import BENCHMARKS, PromptSet, load_prompts, select_half
-from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile, is_trained
+from unharm.core.arms import (
+    Dose,
+    benign_set,
+    dose_of,
+    external_adapter,
+    full_arm,
+    has_profile,
+    is_trained,
+    vim_stages,
+)
 from unharm.core.errors import UserError, nearest
 from unharm.core.hashing import array_hash, content_hash, sha256_of
 from unharm.core.models.adapter_check import check_adapter
@@ -57,6 +66,8 @@ class AdapterPlan:
         parent: The adapter that its training starts from.
         source: Folder or hub id of an external adapter; empty for adapters that the study trains.
         seed: Its training seed where the study names several, else None: the study's seed.
+        full: The adapter that it is a dose of: as it was after `dose.epoch`, or multiplied by `dose.scale`.
+        dose: The dose; None for a full adapter.
     """
 
     arm: str
@@ -65,6 +76,8 @@ class AdapterPlan:
     parent: AdapterPlan | None = None
     source: str = ""
     seed: int | None = None
+    full: AdapterPlan | None = None
+    dose: Dose | None = None
 
     @property
     def profile_name(self) -> str:
@@ -259,20 +272,29 @@ class Plan:
         """Every adapter that the arms need, each after its parent."""
         adapters: dict[AdapterPlan, None] = {}
         for arm in self.study.arms:
-            for seed in self.seeds_of(arm, None) if benign_set(arm) else []:
-                adapters[AdapterPlan(arm, benign_set(arm), None, seed=seed)] = None
-            if name := external_adapter(arm):
-                adapters[AdapterPlan(arm, name, None, source=self.study.adapters[name].source)] = None
-            for profile in self.profiles if arm in VIM_STAGES else []:
-                *before, last = VIM_STAGES[arm]
-                for seed in self.seeds_of(arm, profile):
-                    parent = (
-                        AdapterPlan(f"vim-{before[0]}", before[0], profile, seed=seed) if before else None
-                    )
-                    if parent:
-                        adapters[parent] = None
-                    adapters[AdapterPlan(arm, last, profile, parent, seed=seed)] = None
+            dose = dose_of(arm)
+            for full in self._full_adapters(full_arm(arm)):
+                if full.parent:
+                    adapters[full.parent] = None
+                adapters[full] = None
+                if dose is not None:
+                    part = AdapterPlan(arm, full.stage, full.profile, seed=full.seed, full=full, dose=dose)
+                    adapters[part] = None
         return list(adapters)
+
+    def _full_adapters(self, arm: str) -> list[AdapterPlan]:
+        """Return the adapters of an arm that is no dose, each with its parent."""
+        if name := external_adapter(arm):
+            return [AdapterPlan(arm, name, None, source=self.study.adapters[name].source)]
+        if benign_set(arm):
+            return [AdapterPlan(arm, benign_set(arm), None, seed=s) for s in self.seeds_of(arm, None)]
+        adapters = []
+        for profile in self.profiles if vim_stages(arm) else []:
+            *before, last = vim_stages(arm)
+            for seed in self.seeds_of(arm, profile):
+                parent = AdapterPlan(f"vim-{before[0]}", before[0], profile, seed=seed) if before else None
+                adapters.append(AdapterPlan(arm, last, profile, parent, seed=seed))
+        return adapters
 
     def training_seed(self, adapter: AdapterPlan) -> int:
         """Return the seed of an adapter's first weights, order of examples and dropout."""
@@ -280,8 +302,8 @@ class Plan:
 
     @property
     def trained(self) -> list[AdapterPlan]:
-        """The adapters that this study trains."""
-        return [a for a in self.adapters if not a.source]
+        """The adapters that this study trains. Doses come from them."""
+        return [a for a in self.adapters if not a.source and a.full is None]
 
     @cached_property
     def arguments(self) -> list[Argument]:

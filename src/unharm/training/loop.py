@@ -46,6 +46,7 @@ class TrainingCallbacks:
         save: Called with the state whenever it may be stored and `save_due` says so.
         save_due: Returns whether to call `save`. The losses up to then are read first, which makes the
             processor wait for an accelerator.
+        epoch: Called after every epoch with the state; `state.epoch` counts the epochs done.
         point: Called with the adapter's number, `train` or `valid`, the optimiser steps done, and a loss.
         say: Called with messages for the user.
     """
@@ -53,6 +54,7 @@ class TrainingCallbacks:
     step: Callable[[int, int], None] = lambda examples, tokens: None
     save: Callable[[TrainingState], None] | None = None
     save_due: Callable[[], bool] = lambda: True
+    epoch: Callable[[TrainingState], None] = lambda state: None
     point: Callable[[int, str, int, float], None] = lambda adapter, curve, steps, loss: None
     say: Callable[[str], None] = lambda text: None
 
@@ -102,6 +104,7 @@ def train_stack(
                     training.save_if_due()
         within_memory(training, training.end_epoch)
         state.epoch, state.step = epoch + 1, 0
+        callbacks.epoch(state)
         training.save_if_due()
 
 

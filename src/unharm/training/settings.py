@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from unharm.core.models.peft_folder import Lora
 from unharm.core.spec import Amount, AmountOrZero, Count, Few, Spec, one_of, unique
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 Tracker = Annotated[str, one_of(TRACKERS)]
+
+
+def _rising(epochs: tuple[int, ...]) -> tuple[int, ...]:
+    """Check that the epochs rise."""
+    if list(epochs) != sorted(set(epochs)):
+        raise ValueError("give the epochs in rising order, each once")
+    return epochs
 
 
 class Recipe(Spec):
@@ -28,6 +35,20 @@ class Recipe(Spec):
     order: Literal["example", "argument"] = Field(
         "example", description="'argument' keeps the examples of one argument together in a batch"
     )
+    keep: Annotated[tuple[Few, ...], AfterValidator(_rising)] = Field(
+        (), description="epochs after which the adapter is kept as a dose of its arm, such as [1, 3]"
+    )
+
+    @model_validator(mode="after")
+    def _within_epochs(self) -> Recipe:
+        beyond = [epoch for epoch in self.keep if epoch > self.epochs]
+        if beyond:
+            raise ValueError(f"give epochs of 'keep' up to {self.epochs}, not {beyond[0]}")
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what decides the weights of the adapter: all fields but `keep`."""
+        return self.model_dump(exclude={"keep"})
 
 
 class BenignRecipe(Recipe):

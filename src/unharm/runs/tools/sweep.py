@@ -45,6 +45,7 @@ from unharm.scoring.coherence import coherence_flag
 from unharm.store.store import Store
 from unharm.store.tables import csv_bytes
 from unharm.study.check import parse_study
+from unharm.study.doses import without_doses
 from unharm.study.spec import Study
 from unharm.training.loss_fall import fall_of
 
@@ -191,7 +192,7 @@ def sweep_data(study: Study, arm: str, store: Store) -> dict[str, Any]:
         spec = data["benchmarks"][first]
         kept = {k: v for k, v in spec.items() if k not in SCORING}
         chosen[first] = kept | {"limit": TEXTS, "samples": 1, "max_tokens": TEXT_TOKENS}
-    return data | {
+    return without_doses(data) | {
         "name": f"{study.name[:60]}-sweep", "output": store.location, "arms": ["vanilla", arm],
         "profiles": [{"file": str(folder / "profiles.csv")}], "strategies": ["input-only"],
         "benchmarks": chosen, "mitigation": None, "adapters": {}, "served": {}, "scorers": {},
