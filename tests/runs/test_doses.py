@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from support.studies import study_data
+from unharm.core.errors import UserError
 from unharm.core.files.yaml_text import SpecText
 from unharm.runs import keys
 from unharm.runs.adapters import adapter_tasks
@@ -51,6 +52,21 @@ def test_a_dose_alone_needs_the_full_adapter(tiny_study: dict[str, Any], load: A
     assert [s.arm for s in plan.subjects] == ["vanilla", *["vim@epoch2"] * 3]
     assert {a.arm for a in plan.trained} == {"vim-ag", "vim"}
     assert {a.full.arm for a in plan.adapters if a.full} == {"vim"}
+
+
+def test_preferences_share_the_table_of_stage_1_and_are_checked_before_work(
+    tiny_study: dict[str, Any], load: Any
+) -> None:
+    wide = tiny_study["corpus"] | {"limit": 200}
+    plan = Plan(load(tiny_study | {"arms": ["vanilla", "vim-ag", "dpo"], "corpus": wide}))
+    plan.check_inputs()
+    by_arm = {a.arm: a for a in plan.adapters}
+    tables = {arm: keys.examples_artefact(plan, adapter) for arm, adapter in by_arm.items()}
+    assert tables["dpo"] == tables["vim-ag"]
+    assert keys.examples_key(plan, by_arm["dpo"]) != keys.examples_key(plan, by_arm["vim-ag"])
+    few = Plan(load(tiny_study | {"arms": ["vanilla", "dpo"]}))
+    with pytest.raises(UserError, match="no conclusion on which benevolence would say one argument"):
+        few.check_inputs()
 
 
 def small(base: Path, output: Path) -> dict[str, Any]:

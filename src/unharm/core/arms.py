@@ -10,9 +10,10 @@ VIM_STAGES: dict[str, tuple[str, ...]] = {
     "vim": ("ag", "qa"),
     "vim-ag": ("ag",),
     "vim-qa": ("qa",),
+    "dpo": ("dpo",),
 }
-"""Training stages of each value-injection arm, in order. AG: argument generation; QA: question
-answering."""
+"""Training stages of each value-injection arm, in order. AG: argument generation; QA: question answering;
+DPO: direct preference optimisation on what the person would and would not say."""
 
 BENIGN_SETS: tuple[str, ...] = ("alpaca", "dolly", "grammar", "samsum")
 

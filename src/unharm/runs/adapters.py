@@ -14,6 +14,7 @@ import polars as pl
 from unharm.core.hashing import content_key
 from unharm.core.models.peft_folder import ADAPTER_FILES
 from unharm.core.records import Example, Profile, Split, Subject
+from unharm.corpus.preferences import preference_examples, preference_pairs
 from unharm.corpus.vim import ag_example, qa_example
 from unharm.runs import keys
 from unharm.runs.context import Run
@@ -167,6 +168,12 @@ def examples_of(run: Run, task: AdapterTask, split: str) -> list[Example]:
         return [Example(**row) for row in rows.collect().to_dicts()]
     label = keys.label_column(profile.name)
     part: Split = _split(split)
+    if task.plan.stage == "dpo":
+        says = dict(rows.select("argument", label).collect().rows())
+        arguments = [plan.argument(a) for a in says]
+        splits: dict[str, Split] = dict.fromkeys(says, part)
+        pairs = preference_pairs(arguments, list(says.values()), splits, plan.study.seed)
+        return preference_examples(pairs, splits, plan.pack)
     if task.plan.stage == "ag":
         labels = rows.select("argument", label).collect().rows()
         return [ag_example(plan.argument(a), part, would, plan.pack) for a, would in labels]
@@ -175,7 +182,9 @@ def examples_of(run: Run, task: AdapterTask, split: str) -> list[Example]:
 
 
 def example_count(run: Run, task: AdapterTask, split: str) -> int:
-    """Return how many stored examples of a split an adapter has."""
+    """Return how many stored examples of a split an adapter has: texts, where they are pairs."""
+    if task.plan.stage == "dpo":
+        return len(examples_of(run, task, split))
     count: int = _example_rows(run, task, split).select(pl.len()).collect().item()
     return count
 

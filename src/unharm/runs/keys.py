@@ -51,11 +51,12 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
         content = plan.benign(adapter.stage).key
         name = f"examples/{folder(adapter.arm)}.parquet"
         return Artefact(name, content_key("examples", VERSIONS["examples"], {}, content))
+    stage = "ag" if adapter.stage == "dpo" else adapter.stage  # preferences are made of the same labels
     key = content_key(
-        "examples", VERSIONS["examples"], _example_parameters(plan, adapter), plan.arguments_key,
-        *plan.table_hashes(adapter.stage),
+        "examples", VERSIONS["examples"], _example_parameters(plan, adapter) | {"stage": stage},
+        plan.arguments_key, *plan.table_hashes(stage),
     )  # fmt: skip
-    return Artefact(f"examples/{adapter.stage}.parquet", key)
+    return Artefact(f"examples/{stage}.parquet", key)
 
 
 def examples_key(plan: Plan, adapter: AdapterPlan) -> str:

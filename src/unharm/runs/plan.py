@@ -35,6 +35,7 @@ from unharm.corpus.labels import (
     rating_matrix,
     would_say_matrix,
 )
+from unharm.corpus.preferences import Pair, preference_examples, preference_pairs
 from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
 from unharm.corpus.vim import ag_example, qa_example
 from unharm.profiles.select import SurveyFiles, select_profiles
@@ -43,6 +44,7 @@ from unharm.prompting.pack import Pack, load_pack
 from unharm.runs.planning import published_sizes
 from unharm.scoring import ScorerRow
 from unharm.scoring.registry import scorer_row
+from unharm.study.doses import recipe_of
 from unharm.study.samples import arm_samples
 from unharm.study.spec import Study
 from unharm.training.settings import Recipe
@@ -363,6 +365,8 @@ class Plan:
             return self.benign(adapter.stage).examples
         arguments, splits = self.arguments, self.splits
         labels = self.labels(adapter).tolist()
+        if adapter.stage == "dpo":
+            return preference_examples(self._pairs(adapter), splits, self.pack)
         if adapter.stage == "ag":
             return [
                 ag_example(a, splits[a.id], would, self.pack)
@@ -374,12 +378,25 @@ class Plan:
             for (a, v), rating in zip(pairs, labels, strict=True)
         ]
 
+    def _pairs(self, adapter: AdapterPlan) -> list[Pair]:
+        """Return the preferences of an adapter, all splits."""
+        return preference_pairs(self.arguments, self.labels(adapter).tolist(), self.splits, self.study.seed)
+
+    def _check_pairs(self, adapter: AdapterPlan) -> None:
+        """Raise `UserError` if an adapter has no preference to learn from."""
+        if not any(self.splits[said.id] == "train" for said, _ in self._pairs(adapter)):
+            raise UserError(
+                f"no conclusion on which {adapter.profile_name} would say one argument and not another",
+                "corpus",
+                "raise corpus.limit, or leave the arm dpo out",
+            )
+
     def labels(self, adapter: AdapterPlan) -> Flags | Ratings:
         """Return what a value-injected adapter is taught: whether the person would say each argument
-        (stage 1), or the rating of each of `rated_pairs` (stage 2)."""
+        (stage 1 and preferences), or the rating of each of `rated_pairs` (stage 2)."""
         assert adapter.profile is not None
         row = self._profile_numbers[adapter.profile]
-        labels: Flags | Ratings = self.would_say[row] if adapter.stage == "ag" else self.ratings[row]
+        labels: Flags | Ratings = self.ratings[row] if adapter.stage == "qa" else self.would_say[row]
         return labels
 
     @cached_property
@@ -413,9 +430,8 @@ class Plan:
         return {profile: number for number, profile in enumerate(self.profiles)}
 
     def recipe(self, adapter: AdapterPlan) -> Recipe:
-        """Return the training recipe of an adapter: that of value injection or that of benign sets."""
-        training = self.study.training
-        return training.vim if adapter.profile else training.benign
+        """Return the training recipe of an adapter: of value injection, preferences or benign sets."""
+        return recipe_of(self.study.training, full_arm(adapter.arm))
 
     def external_adapter(self, name: str) -> tuple[Path, str]:
         """Return the folder of an external adapter and the content hash of its files."""
@@ -454,5 +470,7 @@ class Plan:
             self.external_adapter(name)
         for adapter in self.trained:
             first = adapter.profile is None or adapter.profile == self.profiles[0]
-            if first and not any(e.split == "train" for e in self.examples(adapter)):
+            if adapter.stage == "dpo":
+                self._check_pairs(adapter)
+            elif first and not any(e.split == "train" for e in self.examples(adapter)):
                 raise UserError(f"no example to train {adapter.label} on", "corpus")

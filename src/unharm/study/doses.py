@@ -64,7 +64,7 @@ def without_doses(study: dict[str, Any]) -> dict[str, Any]:
     """Return a study as plain data without `keep` and `doses`; doses among its arms stay."""
     training = dict(study.get("training") or {})
     recipes = {
-        name: dict(training[name]) | {"keep": []} for name in ("vim", "benign") if training.get(name)
+        name: dict(training[name]) | {"keep": []} for name in ("vim", "dpo", "benign") if training.get(name)
     }
     return study | {"training": training | recipes, "doses": {}}
 
@@ -94,4 +94,6 @@ def dose_problem(arm: str, training: Training) -> tuple[str, str]:
 
 def recipe_of(training: Training, arm: str) -> Recipe:
     """Return the recipe of a trained arm."""
+    if arm == "dpo":
+        return training.dpo
     return training.vim if vim_stages(arm) else training.benign

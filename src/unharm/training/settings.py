@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -46,6 +47,15 @@ class Recipe(Spec):
             raise ValueError(f"give epochs of 'keep' up to {self.epochs}, not {beyond[0]}")
         return self
 
+    @property
+    def texts(self) -> int:
+        """The texts of one example of a batch: two where examples are pairs."""
+        return 1
+
+    def steps(self, texts: int) -> int:
+        """Return the optimiser steps of one epoch over so many texts; the last may have fewer examples."""
+        return math.ceil(math.ceil(texts / self.texts / self.batch) / self.accumulate)
+
     def parameters(self) -> dict[str, Any]:
         """Return what decides the weights of the adapter: all fields but `keep`."""
         return self.model_dump(exclude={"keep"})
@@ -60,11 +70,25 @@ class BenignRecipe(Recipe):
     max_length: Count = 2048
 
 
+class PreferenceRecipe(Recipe):
+    """The recipe of direct preference optimisation; a batch counts pairs.
+
+    `beta` is the strength of the pull towards the base (Rafailov et al., 2023).
+    """
+
+    beta: Amount = 0.1
+
+    @property
+    def texts(self) -> int:
+        return 2
+
+
 class Training(Spec):
-    """How adapters are trained. Only `lora`, `vim` and `benign` change the resulting adapters."""
+    """How adapters are trained. Only `lora`, `vim`, `dpo` and `benign` change the resulting adapters."""
 
     lora: Lora = Lora()
     vim: Recipe = Recipe()
+    dpo: PreferenceRecipe = PreferenceRecipe()
     benign: BenignRecipe = BenignRecipe()
     stack: Literal["auto"] | Count = Field("auto", description="adapters trained at a time")
     row_tokens: Count = Field(

@@ -24,8 +24,8 @@ from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, 
 from unharm.training.settings import Recipe
 from unharm.training.stack_size import StackSizes, bound, measure, peak_of
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import AdapterJob, Curve, TrainingState, steps_per_epoch
-from unharm.training.tokens import Tokenizer
+from unharm.training.state import AdapterJob, Curve, TrainingState
+from unharm.training.tokens import Tokenizer, whole_pairs
 from unharm.training.trackers import Trackers
 
 
@@ -146,10 +146,12 @@ class Session:
     def _job(self, task: AdapterTask, shape: Stack, tokenize: Tokenizer) -> AdapterJob:
         """Return the tokenized examples and initial weights of an adapter."""
         run = self.run
-        parts, dropped = {}, 0
+        parts, dropped, recipe = {}, 0, run.plan.recipe(task.plan)
         for split in ("train", "valid"):
             examples = examples_of(run, task, split)
             parts[split], too_long = tokenize(examples)
+            if recipe.texts == 2:
+                parts[split] = whole_pairs(parts[split])
             dropped += len(too_long)
             if split == "train" and not any(e.positive for e in examples):
                 say(f"{task.label}: no argument in the training split fits this profile (stage 1)")
@@ -317,7 +319,7 @@ class Session:
             epoch: The epoch that the weights are from; the best one if None.
         """
         run, recipe = self.run, self.run.plan.recipe(task.plan)
-        epoch_steps = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
+        epoch_steps = recipe.steps(len(job.train))
         if run.store.done(task.artefact):
             return
 
@@ -340,6 +342,8 @@ class Session:
 
 def _seen(state: TrainingState, job: AdapterJob, recipe: Recipe) -> int:
     """Return how many examples an adapter has been trained on so far."""
-    epoch_steps = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
-    part = min(len(job.train), min(state.step, epoch_steps) * recipe.batch * recipe.accumulate)
+    epoch_steps = recipe.steps(len(job.train))
+    part = min(
+        len(job.train), min(state.step, epoch_steps) * recipe.batch * recipe.accumulate * recipe.texts
+    )
     return state.epoch * len(job.train) + part

@@ -55,6 +55,8 @@ TEXTS, TEXT_TOKENS = 16, 40
 """Prompts whose texts are checked for coherence, and the most tokens of a text."""
 SCORING = ("scorer", "also", "human", "mapped", "half", "limit", "samples", "max_tokens")
 """Settings of a benchmark that a sweep does not take over."""
+SWEEPABLE = tuple(arm for arm in VIM_STAGES if arm != "dpo")
+"""Arms that `training.vim` trains."""
 SWEPT = ("lr", "epochs", "batch", "accumulate", "weight_decay")
 """Fields of the recipe that can be swept."""
 
@@ -88,10 +90,10 @@ def _number(text: str) -> float | int:
 
 def swept_arm(study: Study) -> str:
     """Return the arm to sweep: the first value-injected one. Raise `UserError` if there is none."""
-    arm = next((a for a in study.arms if a in VIM_STAGES), None)
+    arm = next((a for a in study.arms if a in SWEEPABLE), None)
     if arm is None:
         raise UserError(
-            "a sweep needs a value-injected arm", "arms", f"expected one of: {', '.join(VIM_STAGES)}"
+            "a sweep needs a value-injected arm", "arms", f"expected one of: {', '.join(SWEEPABLE)}"
         )
     return arm
 
