@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 from support.engine_helpers import GREEDY, TEXTS, never, requests
 from support.stacks import configs
 from unharm.core.errors import UserError
+from unharm.core.models.peft_folder import CONFIG, configuration, scaled_configuration
 from unharm.engines.hf import HfEngine
 from unharm.engines.requests import Sampling, Task, generate
 from unharm.engines.rows import Rows
@@ -57,6 +61,29 @@ def test_mixed_adapters_equal_peft(
     assert len({made[n, "0"] for n in names}) > 3
     plain = [plainly(*parts, text, 12) for text in TEXTS]
     assert [c.text for c in generate(engine, requests(), GREEDY)] == plain  # the base is as it was
+
+
+@pytest.mark.parametrize("name", ["plain", "stable", "pattern"])
+def test_multiples_of_an_adapter_in_one_batch_equal_peft_with_its_layers_scaled(
+    name: str, parts: tuple[Any, Any], adapters: dict[str, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    scales = {0.05: tmp_path / "little", 1.0: adapters[name], 1.5: tmp_path / "more"}
+    for scale in (0.05, 1.5):
+        shutil.copytree(adapters[name], scales[scale])
+        config = scaled_configuration(configuration(adapters[name]), scale)
+        (scales[scale] / CONFIG).write_text(json.dumps(config))
+    tasks = [Task(str(s), tuple(requests(subject=str(s))), GREEDY, f) for s, f in scales.items()]
+    engine = HfEngine(*parts, "base", 64)
+    made = {(t.name, c.prompt_id): c.text for t, c in engine.complete(tasks, never)}
+    model = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
+    adapted = PeftModel.from_pretrained(model, adapters[name]).eval()
+    for scale in scales:
+        layers = [m for m in adapted.modules() if isinstance(m, LoraLayer)]
+        for layer in layers:
+            layer.set_scale("default", scale)
+        expected = [plainly(adapted, parts[1], text, 12) for text in TEXTS]
+        assert [made[str(scale), str(n)] for n in range(len(TEXTS))] == expected, scale
+    assert len({made[str(s), str(n)] for s in scales for n in range(len(TEXTS))}) > 3
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -43,15 +43,17 @@ def test_stacked_adapters_equal_those_trained_alone(dropout: float, accelerator:
         assert together.curves[k].valid == pytest.approx(alone.curves[0].valid, rel=1e-5)
 
 
-def plain_peft(model: Any, own: Any, stack: Stack, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Plain PEFT and torch.optim.AdamW on the same batches."""
+def plain_peft(
+    model: Any, own: Any, stack: Stack, recipe: Recipe, epochs: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Plain PEFT and torch.optim.AdamW on the same batches; stopped after `epochs`, if given."""
     adapted = peft_of(model, stack, stack.initial_weights(own.seed))
     weights = [p for p in adapted.parameters() if p.requires_grad]
     steps_per_epoch = -(-len(own.train) // (recipe.batch * recipe.accumulate))
     total = recipe.epochs * steps_per_epoch
     optimiser = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / total)
-    for epoch in range(recipe.epochs):
+    for epoch in range(epochs or recipe.epochs):
         for group in steps_of(own, recipe, epoch):
             for batch in group:
                 (padded_loss(adapted, batch) / len(group)).backward()
@@ -76,6 +78,19 @@ def test_our_adapter_equals_plain_peft(batch: int, accumulate: int, row_tokens: 
     assert float((ours_flat - theirs_flat).norm() / theirs_flat.norm()) < 1e-4
 
 
+def test_an_epoch_equals_plain_peft_that_stops_there() -> None:
+    """The learning rate falls towards the end of all epochs, not towards that of the one that is kept."""
+    recipe = RECIPE.model_copy(update={"epochs": 6})
+    model, lora, own = model_of("llama"), Lora(r=4, dropout=0.0), job(1, valid=0)
+    weights: dict[int, torch.Tensor] = {}
+    watch = TrainingCallbacks(epoch=lambda s: weights.update({s.epoch: s.weights[0].clone()}))
+    stack, _ = trained(model, [own], lora, recipe, watch)
+    theirs = plain_peft(model, own, stack, recipe, epochs=4)
+    ours = stack.peft_tensors(weights[4])
+    ours_flat, theirs_flat = (torch.cat([x[n].flatten() for n in sorted(x)]) for x in (ours, theirs))
+    assert float((ours_flat - theirs_flat).norm() / theirs_flat.norm()) < 1e-4
+
+
 def test_resumed_equals_uninterrupted_bit_by_bit(tmp_path: Path) -> None:
     model, lora, jobs = model_of("gemma2"), Lora(r=4, dropout=0.3), [job(1), job(2, count=27)]
     states: list[bytes] = []
@@ -89,6 +104,41 @@ def test_resumed_equals_uninterrupted_bit_by_bit(tmp_path: Path) -> None:
         assert torch.equal(resumed.weights, whole.weights)
         assert torch.equal(resumed.best, whole.best)
         assert resumed.curves == whole.curves
+
+
+class Ended(Exception):
+    """Ends a training where it stands."""
+
+
+def test_an_epoch_is_that_of_a_run_that_stopped_there(tmp_path: Path) -> None:
+    """Bit by bit, with the schedule of all epochs; also where it is resumed in between."""
+    model, lora, jobs = model_of("llama"), Lora(r=4, dropout=0.2), [job(1), job(2, count=27)]
+    recipe = Recipe(lr=1e-3, epochs=5, batch=8)
+    weights: dict[int, torch.Tensor] = {}
+    saved: dict[tuple[int, int], bytes] = {}
+    watch = TrainingCallbacks(
+        save=lambda s: saved.update({(s.epoch, s.step): s.to_bytes()}),
+        epoch=lambda s: weights.update({s.epoch: s.weights.clone()}),
+    )
+    stack, whole = trained(model, jobs, lora, recipe, watch)
+    assert list(weights) == [1, 2, 3, 4, 5]
+    assert torch.equal(weights[5], whole.weights)
+    last: list[torch.Tensor] = []
+
+    def stop(state: TrainingState) -> None:
+        if state.epoch == 3:
+            last.append(state.weights.clone())
+            raise Ended
+
+    with pytest.raises(Ended):
+        trained(model, jobs, lora, recipe, TrainingCallbacks(epoch=stop))
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(saved[2, 1])
+    with pytest.raises(Ended):
+        state = TrainingState.read(path, stack.size)
+        trained(model, jobs, lora, recipe, TrainingCallbacks(epoch=stop), state=state)
+    assert [torch.equal(weights[3], w) for w in last] == [True, True]
+    assert not torch.equal(weights[3], weights[2])
 
 
 def test_a_diverging_adapter_stops_and_spares_the_rest() -> None:

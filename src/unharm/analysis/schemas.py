@@ -191,6 +191,20 @@ SCORER_ERRORS_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("verdict", "note"), pl.String),
     **SCORER,
 }
+DOSE_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "kind"), pl.String),
+    "level": pl.Float64,
+    "strategy": pl.String,
+    **METRIC,
+    **ESTIMATE,
+    **dict.fromkeys(("excess", "excess_low", "excess_high"), pl.Float64),
+    **dict.fromkeys(("alignment", "alignment_low", "alignment_high"), pl.Float64),
+    "alignment_n": pl.Int64,
+    "reading": pl.String,
+    **dict.fromkeys(("share_alignment", "share_excess"), pl.Float64),
+    **dict.fromkeys(("mark", "note"), pl.String),
+    **SCORER,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "subjects": SUBJECTS_SCHEMA,
     "arms": ARMS_SCHEMA,
@@ -202,6 +216,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "hypotheses": HYPOTHESES_SCHEMA,
     "moved": MOVED_SCHEMA,
     "expression": EXPRESSION_SCHEMA,
+    "dose": DOSE_SCHEMA,
     "bias": BIAS_SCHEMA,
     "unscored": UNSCORED_SCHEMA,
     "scorers": SCORERS_SCHEMA,

@@ -31,6 +31,9 @@ class Analysis(Spec):
     bias_baseline: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="the negative rate that the bias score compares groups with; else that of all"
     )
+    keep_alignment: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="the share of an arm's alignment that stopping early is to keep"
+    )
     margins: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         {},
         description="differences that do not matter, as a share of a metric's range, by metric ('all' for "

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 VIM_STAGES: dict[str, tuple[str, ...]] = {
     "vim": ("ag", "qa"),
     "vim-ag": ("ag",),
     "vim-qa": ("qa",),
+    "dpo": ("dpo",),
 }
-"""Training stages of each value-injection arm, in order. AG: argument generation; QA: question
-answering."""
+"""Training stages of each value-injection arm, in order. AG: argument generation; QA: question answering;
+DPO: direct preference optimisation on what the person would and would not say."""
 
 BENIGN_SETS: tuple[str, ...] = ("alpaca", "dolly", "grammar", "samsum")
 
@@ -28,19 +33,66 @@ MATCHED_CONTROLS: dict[str, str] = {"safety": NEUTRAL, "value": WRONG_VALUE, "du
 STRATEGIES: tuple[str, ...] = ("input-only", *GUARDS, *CONTROLS)
 
 
+@dataclass(frozen=True)
+class Dose:
+    """How much of an arm a model has: its adapter after `epoch` epochs, or multiplied by `scale`.
+
+    Exactly one of the two is given.
+    """
+
+    epoch: int | None = None
+    scale: float | None = None
+
+    def __str__(self) -> str:
+        return f"epoch{self.epoch}" if self.epoch is not None else f"{self.scale:.12g}"
+
+
+DOSE = re.compile(r"@(?:epoch([1-9]\d{0,4})|(\d{1,3}(?:\.\d{1,6})?))$")
+"""The end of the name of an arm that is a dose: `vim@epoch3`, `vim@0.5`."""
+
+
+def dose_of(arm: str) -> Dose | None:
+    """Return the dose that an arm's name ends with, or None. Served models have none."""
+    match = None if arm.startswith("served:") else DOSE.search(arm)
+    if match is None:
+        return None
+    return Dose(epoch=int(match[1])) if match[1] else Dose(scale=float(match[2]))
+
+
+def full_arm(arm: str) -> str:
+    """Return the arm without its dose: `vim` for `vim@epoch3`, and any other arm unchanged."""
+    return arm if dose_of(arm) is None else DOSE.sub("", arm)
+
+
+def without_doses(arms: Iterable[str]) -> list[str]:
+    """Return the arms that are no doses. Only they are compared and tested: doses have their own table, so
+    that a study with more doses makes no more tests."""
+    return [arm for arm in arms if dose_of(arm) is None]
+
+
+def dosed(arm: str, dose: Dose) -> str:
+    """Return the name of a dose of an arm."""
+    return f"{arm}@{dose}"
+
+
+def vim_stages(arm: str) -> tuple[str, ...]:
+    """Return the training stages of a value-injected arm or of a dose of it, in order; empty for others."""
+    return VIM_STAGES.get(full_arm(arm), ())
+
+
 def has_profile(arm: str) -> bool:
     """Return whether an arm has one model per profile (value injection, in-context)."""
-    return arm == "icl" or arm in VIM_STAGES
+    return full_arm(arm) == "icl" or bool(vim_stages(arm))
 
 
 def benign_set(arm: str) -> str:
     """Return the instruction set of a `benign:<set>` arm, or an empty string for other arms."""
-    return arm.partition(":")[2] if arm.startswith("benign:") else ""
+    return full_arm(arm).partition(":")[2] if arm.startswith("benign:") else ""
 
 
 def external_adapter(arm: str) -> str:
     """Return the adapter name of an `adapter:<name>` arm, or an empty string for other arms."""
-    return arm.partition(":")[2] if arm.startswith("adapter:") else ""
+    return full_arm(arm).partition(":")[2] if arm.startswith("adapter:") else ""
 
 
 def served_model(arm: str) -> str:
@@ -50,7 +102,7 @@ def served_model(arm: str) -> str:
 
 def is_trained(arm: str) -> bool:
     """Return whether a study trains the adapters of an arm."""
-    return arm in VIM_STAGES or bool(benign_set(arm))
+    return bool(vim_stages(arm) or benign_set(arm))
 
 
 def has_adapter(arm: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from unharm.core.values import VALUES
 
 NEAR = re.compile(r"-near-\d+$")
+STRENGTH = re.compile(r"-strength-(\d+(?:\.\d+)?)$")
 
 Split = Literal["train", "valid", "test"]
 
@@ -36,7 +37,14 @@ class Profile:
 
         Profiles of one target are alike, so the statistics treat them as one cluster.
         """
-        return NEAR.sub("", self.name)
+        return NEAR.sub("", STRENGTH.sub("", self.name))
+
+    @property
+    def strength(self) -> float:
+        """How far the importances lie from their mean, as a share of the full profile's (`0.5` for
+        `power-strength-0.5`); 1 for a full profile."""
+        match = STRENGTH.search(self.name)
+        return float(match[1]) if match else 1.0
 
 
 @dataclass(frozen=True)

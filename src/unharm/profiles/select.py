@@ -38,7 +38,8 @@ def select_profiles(sources: Sequence[ProfileSource], surveys: SurveyFiles) -> l
     """Return all profiles, in the order of their sources. Raises `UserError` if a name is used twice."""
     profiles: dict[str, Profile] = {}
     for source in sources:
-        for profile in _profiles_of(source, surveys):
+        full = _profiles_of(source, surveys)
+        for profile in [weakened(profile, s) for profile in full for s in source.strength]:
             where = source.file or source.survey or "profiles"
             if problem := name_problem(profile.name):
                 raise UserError(problem, where, "rename the group in the survey")
@@ -50,6 +51,15 @@ def select_profiles(sources: Sequence[ProfileSource], surveys: SurveyFiles) -> l
                 )
             profiles[profile.name] = profile
     return list(profiles.values())
+
+
+def weakened(profile: Profile, strength: float) -> Profile:
+    """Return a profile with importances drawn towards their mean: mean + strength × (importance − mean)."""
+    if strength == 1:
+        return profile
+    mean = sum(profile.importances) / len(profile.importances)
+    importances = tuple(mean + strength * (x - mean) for x in profile.importances)
+    return Profile(f"{profile.name}-strength-{strength:.6g}", importances, profile.source)
 
 
 def _profiles_of(source: ProfileSource, surveys: SurveyFiles) -> list[Profile]:

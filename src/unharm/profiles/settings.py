@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from unharm.core.spec import Positive, Spec, one_of, unique
+from unharm.core.spec import NUMBER, Positive, Spec, one_of, unique
 from unharm.core.values import HIGHER_ORDER, VALUES, canonical
 
 ValueName = Annotated[str, BeforeValidator(lambda v: canonical(str(v))), one_of(VALUES)]
@@ -25,12 +25,15 @@ def _expand_all(names: Any) -> Any:
 
 Extremes = Annotated[list[ExtremeName], BeforeValidator(_expand_all), AfterValidator(unique)]
 
+Strength = Annotated[float, NUMBER, Field(ge=0.01, le=1)]
+
 
 class ProfileSource(Spec):
     """One source of profiles: exactly one of `extreme`, `reverse`, `survey`, `file`.
 
     A `survey` needs either `nearest` (the number of respondents nearest to each extreme in `to`) or
-    `groups` (a column: one profile per group, its mean).
+    `groups` (a column: one profile per group, its mean). A `strength` below 1 gives every profile a weaker
+    copy, named `power-strength-0.5`.
     """
 
     extreme: Extremes | None = None
@@ -43,6 +46,9 @@ class ProfileSource(Spec):
     ipsatise: bool = False
     file: str | None = None
     names: list[str] | None = Field(None, description="use only these profiles of the file")
+    strength: Annotated[tuple[Strength, ...], Field(min_length=1)] = Field(
+        (1,), description="draw the importances towards their mean: 0.5 halves a profile's differences"
+    )
 
     @model_validator(mode="before")
     @classmethod

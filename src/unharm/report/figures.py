@@ -42,7 +42,7 @@ def arms_chart(arms: pl.DataFrame) -> dict[str, Any]:
                         header=alt.Header(labelFontSize=12, labelFontWeight="bold")),
         columns=3,
     ).resolve_scale(x="independent")  # fmt: skip
-    return _spec(faceted)
+    return chart_spec(faceted)
 
 
 def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def effects_chart(rows: list[dict[str, Any]], fdr: float) -> dict[str, Any]:
     zero = zero.encode(x="zero:Q")
     metrics = len({r["metric"] for r in points})
     height = 18 * max(1, len(subjects)) * max(1, metrics) + 10
-    return _spec((zero + bars + dots).properties(width="container", height=height))
+    return chart_spec((zero + bars + dots).properties(width="container", height=height))
 
 
 def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def associations_chart(associations: pl.DataFrame, fdr: float) -> dict[str, Any]
         .mark_point(size=90, stroke="black", strokeWidth=2, filled=False)
         .encode()
     )
-    return _spec((cells + rings).properties(width=alt.Step(44), height=alt.Step(20)))
+    return chart_spec((cells + rings).properties(width=alt.Step(44), height=alt.Step(20)))
 
 
 def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def alignment_chart(alignment: pl.DataFrame, arm: str) -> dict[str, Any]:
         .mark_point(size=90, stroke="black", strokeWidth=2, filled=False)
         .encode()
     )
-    return _spec((cells + rings).properties(width=alt.Step(44), height=alt.Step(20)))
+    return chart_spec((cells + rings).properties(width=alt.Step(44), height=alt.Step(20)))
 
 
 def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def training_chart(curves: pl.DataFrame) -> dict[str, Any]:
     chart = (lines + points).properties(width=300, height=190)
     parts = list(dict.fromkeys(r["part"] for r in rows))
     faceted = chart.facet(facet=alt.Facet("part:N", title=None, sort=parts), columns=3)
-    return _spec(faceted.resolve_scale(x="independent", y="independent"))
+    return chart_spec(faceted.resolve_scale(x="independent", y="independent"))
 
 
 def harm_name(benchmark: str, category: str) -> str:
@@ -221,7 +221,7 @@ def harm_name(benchmark: str, category: str) -> str:
     return title if category == "all" else f"{title}: {category_name(category)}"
 
 
-def _spec(chart: Any) -> dict[str, Any]:
+def chart_spec(chart: Any) -> dict[str, Any]:
     configured = chart.configure(background="transparent").configure_view(stroke=None)
     spec: dict[str, Any] = json.loads(configured.to_json())
     return spec

@@ -12,14 +12,16 @@ from typing import Any
 
 import polars as pl
 
+from unharm.analysis.dose import NONE
 from unharm.analysis.measures import of_quality
 from unharm.analysis.over_seeds import alignment_over_seeds
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import VIM_STAGES, has_profile
+from unharm.core.arms import VIM_STAGES, has_profile, without_doses
 from unharm.core.printable import printable
 from unharm.report import sections
 from unharm.report.answers import answers, preferred_reading
 from unharm.report.done import done_rows, view_command
+from unharm.report.doses import dose_chart, doses_section
 from unharm.report.figures import (
     alignment_chart,
     arms_chart,
@@ -51,6 +53,7 @@ from unharm.report.words import (
 
 def render(inputs: ReportInputs) -> str:
     """Render the page as HTML. The templates escape everything that comes from data or models."""
+    inputs = _full_doses(inputs)
     alignment = alignment_over_seeds(inputs.tables["alignment"])
     inputs = replace(inputs, tables={**inputs.tables, "alignment": alignment})
     study, tables = inputs.study, inputs.tables
@@ -69,6 +72,7 @@ def render(inputs: ReportInputs) -> str:
         detectable=sections.detectable_effects(tables["associations"], study),
         on_axes=sections.axes(tables["regressions"]),
         value_shifts=sections.value_shifts(tables["moved"], study),
+        doses=doses_section(tables["dose"], study.analysis.keep_alignment),
         varied=variance_rows(tables["variance"], study.strategies[0]),
         sources=SOURCES,
         script=script,
@@ -99,6 +103,14 @@ def render(inputs: ReportInputs) -> str:
         settings=json.dumps(study.settings, indent=2),
     )
     return page
+
+
+def _full_doses(inputs: ReportInputs) -> ReportInputs:
+    """Return the inputs without doses of arms, but for the table of doses, which has its own section."""
+    full = without_doses(inputs.study.arms)
+    names = ("arms", "alignment", "moved", "variance", "expression")
+    shown = {name: inputs.tables[name].filter(pl.col("arm").is_in(full)) for name in names}
+    return replace(inputs, study=replace(inputs.study, arms=full), tables={**inputs.tables, **shown})
 
 
 def _completions(scorers: pl.DataFrame) -> int:
@@ -157,6 +169,9 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
         if tables["alignment"].filter(pl.col("arm") == arm).height:
             rows = tables["alignment"].filter(pl.col("strategy") == study.strategies[0])
             charts[f"alignment-{arm}"] = alignment_chart(preferred_reading(rows, arm), arm)
+    doses = doses_section(tables["dose"], study.analysis.keep_alignment)["rows"]
+    if any(r["kind"] != NONE and r["alignment"] is not None for r in doses):
+        charts["dose"] = dose_chart(doses)
     if curves.height:
         charts["training"] = training_chart(curves)
     return charts

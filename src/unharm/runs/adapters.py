@@ -14,6 +14,7 @@ import polars as pl
 from unharm.core.hashing import content_key
 from unharm.core.models.peft_folder import ADAPTER_FILES
 from unharm.core.records import Example, Profile, Split, Subject
+from unharm.corpus.preferences import preference_examples, preference_pairs
 from unharm.corpus.vim import ag_example, qa_example
 from unharm.runs import keys
 from unharm.runs.context import Run
@@ -44,8 +45,9 @@ class AdapterTask:
         plan: Its arm, stage and profile.
         artefact: Its folder and key in the run.
         failed: The file that records a failure.
-        examples: Its training examples; None for an external adapter.
+        examples: Its training examples; None for an external adapter and for a dose.
         parent: The adapter that its training starts from.
+        full: The adapter that it is a dose of.
     """
 
     plan: AdapterPlan
@@ -53,6 +55,7 @@ class AdapterTask:
     failed: Artefact
     examples: Artefact | None
     parent: AdapterTask | None
+    full: AdapterTask | None = None
 
     @property
     def key(self) -> str:
@@ -76,11 +79,13 @@ class AdapterTasks:
                 plan,
                 artefact,
                 Artefact(f"failed/{artefact.path}.json", artefact.key),
-                None if plan.source else keys.examples_artefact(run.plan, plan),
+                None if plan.source or plan.full else keys.examples_artefact(run.plan, plan),
                 by_plan[plan.parent] if plan.parent else None,
+                by_plan[plan.full] if plan.full else None,
             )
         self.every: list[AdapterTask] = list(by_plan.values())
-        self.trained: list[AdapterTask] = [t for t in self.every if not t.plan.source]
+        self.trained: list[AdapterTask] = [t for t in self.every if not t.plan.source and not t.full]
+        self.doses: list[AdapterTask] = [t for t in self.every if t.full]
 
     @cached_property
     def _by_subject(self) -> dict[tuple[str, Profile | None, int | None], AdapterTask]:
@@ -89,6 +94,19 @@ class AdapterTasks:
     def of_subject(self, subject: Subject) -> AdapterTask | None:
         """Return the adapter of a subject, or None."""
         return self._by_subject.get((subject.arm, subject.profile, subject.seed))
+
+    def kept_epochs(self, task: AdapterTask) -> dict[int, AdapterTask]:
+        """Return the epochs of a trained adapter that are kept as doses, each with the dose."""
+        doses = self._by_full.get(task, [])
+        return {t.plan.dose.epoch: t for t in doses if t.plan.dose and t.plan.dose.epoch is not None}
+
+    @cached_property
+    def _by_full(self) -> dict[AdapterTask, list[AdapterTask]]:
+        by_full: dict[AdapterTask, list[AdapterTask]] = {}
+        for dose in self.doses:
+            if dose.full:
+                by_full.setdefault(dose.full, []).append(dose)
+        return by_full
 
     def with_key(self, key: str) -> list[AdapterTask]:
         """Return the trained adapters with a content key."""
@@ -111,6 +129,12 @@ def record_failure(run: Run, task: AdapterTask, reason: str, temporary: bool = F
     record = {"arm": task.plan.arm, "profile": task.plan.profile_name, "why": reason, "again": temporary}
     record |= {} if task.plan.seed is None else {"seed": task.plan.seed}
     run.store.put_text(task.failed, json.dumps(record))
+
+
+def is_over(run: Run, task: AdapterTask) -> bool:
+    """Return whether a trained adapter and the epochs of it that are kept are stored, or have failed."""
+    tasks = [task, *adapter_tasks(run).kept_epochs(task).values()]
+    return all(run.store.done(t.artefact) or failure_reason(run, t) for t in tasks)
 
 
 def failed_temporarily(run: Run, task: AdapterTask) -> bool:
@@ -144,6 +168,12 @@ def examples_of(run: Run, task: AdapterTask, split: str) -> list[Example]:
         return [Example(**row) for row in rows.collect().to_dicts()]
     label = keys.label_column(profile.name)
     part: Split = _split(split)
+    if task.plan.stage == "dpo":
+        says = dict(rows.select("argument", label).collect().rows())
+        arguments = [plan.argument(a) for a in says]
+        splits: dict[str, Split] = dict.fromkeys(says, part)
+        pairs = preference_pairs(arguments, list(says.values()), splits, plan.study.seed)
+        return preference_examples(pairs, splits, plan.pack)
     if task.plan.stage == "ag":
         labels = rows.select("argument", label).collect().rows()
         return [ag_example(plan.argument(a), part, would, plan.pack) for a, would in labels]
@@ -152,7 +182,9 @@ def examples_of(run: Run, task: AdapterTask, split: str) -> list[Example]:
 
 
 def example_count(run: Run, task: AdapterTask, split: str) -> int:
-    """Return how many stored examples of a split an adapter has."""
+    """Return how many stored examples of a split an adapter has: texts, where they are pairs."""
+    if task.plan.stage == "dpo":
+        return len(examples_of(run, task, split))
     count: int = _example_rows(run, task, split).select(pl.len()).collect().item()
     return count
 
@@ -196,6 +228,8 @@ def too_long_counts(run: Run) -> dict[str, int]:
     """Return how many examples were too long, for each adapter with at least one."""
     counts = {}
     for task in adapter_tasks(run).every:
+        if task.full:
+            continue
         marker = run.store.marker(task.artefact)
         if marker and marker["left_out_too_long"]:
             counts[f"{task.label} · {task.plan.stage}"] = int(marker["left_out_too_long"])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from unharm.core.arms import Dose
 from unharm.core.hashing import array_hash, content_hash, content_key, slug
 from unharm.core.records import Prompt, Subject
 from unharm.engines.requests import Request, identify
@@ -50,11 +51,12 @@ def examples_artefact(plan: Plan, adapter: AdapterPlan) -> Artefact:
         content = plan.benign(adapter.stage).key
         name = f"examples/{folder(adapter.arm)}.parquet"
         return Artefact(name, content_key("examples", VERSIONS["examples"], {}, content))
+    stage = "ag" if adapter.stage == "dpo" else adapter.stage  # preferences are made of the same labels
     key = content_key(
-        "examples", VERSIONS["examples"], _example_parameters(plan, adapter), plan.arguments_key,
-        *plan.table_hashes(adapter.stage),
+        "examples", VERSIONS["examples"], _example_parameters(plan, adapter) | {"stage": stage},
+        plan.arguments_key, *plan.table_hashes(stage),
     )  # fmt: skip
-    return Artefact(f"examples/{adapter.stage}.parquet", key)
+    return Artefact(f"examples/{stage}.parquet", key)
 
 
 def examples_key(plan: Plan, adapter: AdapterPlan) -> str:
@@ -88,18 +90,31 @@ def _example_parameters(plan: Plan, adapter: AdapterPlan) -> dict[str, Any]:
 
 def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefact:
     """Return the folder of an adapter. The key depends on base, examples, recipe and parent."""
-    study = plan.study
     seed = named_seed(plan, adapter.seed)
     details = {"arm": adapter.arm, "profile": adapter.profile_name}
     details |= {} if seed is None else {"seed": str(seed)}
+    if adapter.full and adapter.dose:
+        parameters, inputs = _dose_parts(plan, adapter.full, adapter.dose, base_key)
+        key = content_key("adapters", VERSIONS["adapters"], parameters, *inputs)
+        name = folder(adapter.arm, adapter.profile_name, seed=seed)
+        return Artefact(f"adapters/{name}.{key[:12]}", key, details)
     if adapter.source:
         key = content_key(
             "adapters", VERSIONS["adapters"], {}, plan.external_adapter(adapter.stage)[1], base_key
         )
         return Artefact(f"adapters/{folder(adapter.arm)}.{key[:12]}", key, details)
+    parameters, inputs = _training_parts(plan, adapter, base_key)
+    key = content_key("adapters", VERSIONS["adapters"], parameters, *inputs)
+    name = folder(adapter.arm, adapter.profile_name, seed=seed)
+    return Artefact(f"adapters/{name}.{key[:12]}", key, details)
+
+
+def _training_parts(plan: Plan, adapter: AdapterPlan, base_key: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the parameters of an adapter's training, and the keys of its inputs."""
+    study = plan.study
     parameters: dict[str, Any] = {
         "lora": study.training.lora.model_dump(),
-        "recipe": plan.recipe(adapter).model_dump(),
+        "recipe": plan.recipe(adapter).parameters(),
         "dtype": study.engine.dtype,
         "format": study.prompting.format,
         "seed": plan.training_seed(adapter),
@@ -107,10 +122,20 @@ def adapter_artefact(plan: Plan, adapter: AdapterPlan, base_key: str) -> Artefac
     if study.prompting.format == "chat":
         parameters["chat"] = [plan.chat_form.system, dict(plan.chat_form.template)]
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
-    examples = examples_key(plan, adapter)
-    key = content_key("adapters", VERSIONS["adapters"], parameters, base_key, examples, parent)
-    name = folder(adapter.arm, adapter.profile_name, seed=seed)
-    return Artefact(f"adapters/{name}.{key[:12]}", key, details)
+    return parameters, [base_key, examples_key(plan, adapter), parent]
+
+
+def _dose_parts(
+    plan: Plan, full: AdapterPlan, dose: Dose, base_key: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the parameters of a dose and the keys of its inputs.
+
+    A kept epoch depends on the training that it is part of; which other epochs are kept changes nothing.
+    """
+    if dose.epoch is not None:
+        parameters, inputs = _training_parts(plan, full, base_key)
+        return parameters | {"epoch": str(dose)}, inputs
+    return {"scale": str(dose)}, [adapter_artefact(plan, full, base_key).key]
 
 
 READING = 2

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unharm.benchmarks.registry import BENCHMARKS, PromptSet, load_prompts, select_half
-from unharm.core.arms import VIM_STAGES, benign_set, external_adapter, has_profile, is_trained
+from unharm.core.arms import (
+    Dose,
+    benign_set,
+    dose_of,
+    external_adapter,
+    full_arm,
+    has_profile,
+    is_trained,
+    vim_stages,
+)
 from unharm.core.errors import UserError, nearest
 from unharm.core.hashing import array_hash, content_hash, sha256_of
 from unharm.core.models.adapter_check import check_adapter
@@ -26,6 +35,7 @@ from unharm.corpus.labels import (
     rating_matrix,
     would_say_matrix,
 )
+from unharm.corpus.preferences import Pair, preference_examples, preference_pairs
 from unharm.corpus.valueeval import draw_arguments, read_arguments, split_arguments
 from unharm.corpus.vim import ag_example, qa_example
 from unharm.profiles.select import SurveyFiles, select_profiles
@@ -34,6 +44,7 @@ from unharm.prompting.pack import Pack, load_pack
 from unharm.runs.planning import published_sizes
 from unharm.scoring import ScorerRow
 from unharm.scoring.registry import scorer_row
+from unharm.study.doses import recipe_of
 from unharm.study.samples import arm_samples
 from unharm.study.spec import Study
 from unharm.training.settings import Recipe
@@ -57,6 +68,8 @@ class AdapterPlan:
         parent: The adapter that its training starts from.
         source: Folder or hub id of an external adapter; empty for adapters that the study trains.
         seed: Its training seed where the study names several, else None: the study's seed.
+        full: The adapter that it is a dose of: as it was after `dose.epoch`, or multiplied by `dose.scale`.
+        dose: The dose; None for a full adapter.
     """
 
     arm: str
@@ -65,6 +78,8 @@ class AdapterPlan:
     parent: AdapterPlan | None = None
     source: str = ""
     seed: int | None = None
+    full: AdapterPlan | None = None
+    dose: Dose | None = None
 
     @property
     def profile_name(self) -> str:
@@ -259,20 +274,29 @@ class Plan:
         """Every adapter that the arms need, each after its parent."""
         adapters: dict[AdapterPlan, None] = {}
         for arm in self.study.arms:
-            for seed in self.seeds_of(arm, None) if benign_set(arm) else []:
-                adapters[AdapterPlan(arm, benign_set(arm), None, seed=seed)] = None
-            if name := external_adapter(arm):
-                adapters[AdapterPlan(arm, name, None, source=self.study.adapters[name].source)] = None
-            for profile in self.profiles if arm in VIM_STAGES else []:
-                *before, last = VIM_STAGES[arm]
-                for seed in self.seeds_of(arm, profile):
-                    parent = (
-                        AdapterPlan(f"vim-{before[0]}", before[0], profile, seed=seed) if before else None
-                    )
-                    if parent:
-                        adapters[parent] = None
-                    adapters[AdapterPlan(arm, last, profile, parent, seed=seed)] = None
+            dose = dose_of(arm)
+            for full in self._full_adapters(full_arm(arm)):
+                if full.parent:
+                    adapters[full.parent] = None
+                adapters[full] = None
+                if dose is not None:
+                    part = AdapterPlan(arm, full.stage, full.profile, seed=full.seed, full=full, dose=dose)
+                    adapters[part] = None
         return list(adapters)
+
+    def _full_adapters(self, arm: str) -> list[AdapterPlan]:
+        """Return the adapters of an arm that is no dose, each with its parent."""
+        if name := external_adapter(arm):
+            return [AdapterPlan(arm, name, None, source=self.study.adapters[name].source)]
+        if benign_set(arm):
+            return [AdapterPlan(arm, benign_set(arm), None, seed=s) for s in self.seeds_of(arm, None)]
+        adapters = []
+        for profile in self.profiles if vim_stages(arm) else []:
+            *before, last = vim_stages(arm)
+            for seed in self.seeds_of(arm, profile):
+                parent = AdapterPlan(f"vim-{before[0]}", before[0], profile, seed=seed) if before else None
+                adapters.append(AdapterPlan(arm, last, profile, parent, seed=seed))
+        return adapters
 
     def training_seed(self, adapter: AdapterPlan) -> int:
         """Return the seed of an adapter's first weights, order of examples and dropout."""
@@ -280,8 +304,8 @@ class Plan:
 
     @property
     def trained(self) -> list[AdapterPlan]:
-        """The adapters that this study trains."""
-        return [a for a in self.adapters if not a.source]
+        """The adapters that this study trains. Doses come from them."""
+        return [a for a in self.adapters if not a.source and a.full is None]
 
     @cached_property
     def arguments(self) -> list[Argument]:
@@ -341,6 +365,8 @@ class Plan:
             return self.benign(adapter.stage).examples
         arguments, splits = self.arguments, self.splits
         labels = self.labels(adapter).tolist()
+        if adapter.stage == "dpo":
+            return preference_examples(self._pairs(adapter), splits, self.pack)
         if adapter.stage == "ag":
             return [
                 ag_example(a, splits[a.id], would, self.pack)
@@ -352,12 +378,25 @@ class Plan:
             for (a, v), rating in zip(pairs, labels, strict=True)
         ]
 
+    def _pairs(self, adapter: AdapterPlan) -> list[Pair]:
+        """Return the preferences of an adapter, all splits."""
+        return preference_pairs(self.arguments, self.labels(adapter).tolist(), self.splits, self.study.seed)
+
+    def _check_pairs(self, adapter: AdapterPlan) -> None:
+        """Raise `UserError` if an adapter has no preference to learn from."""
+        if not any(self.splits[said.id] == "train" for said, _ in self._pairs(adapter)):
+            raise UserError(
+                f"no conclusion on which {adapter.profile_name} would say one argument and not another",
+                "corpus",
+                "raise corpus.limit, or leave the arm dpo out",
+            )
+
     def labels(self, adapter: AdapterPlan) -> Flags | Ratings:
         """Return what a value-injected adapter is taught: whether the person would say each argument
-        (stage 1), or the rating of each of `rated_pairs` (stage 2)."""
+        (stage 1 and preferences), or the rating of each of `rated_pairs` (stage 2)."""
         assert adapter.profile is not None
         row = self._profile_numbers[adapter.profile]
-        labels: Flags | Ratings = self.would_say[row] if adapter.stage == "ag" else self.ratings[row]
+        labels: Flags | Ratings = self.ratings[row] if adapter.stage == "qa" else self.would_say[row]
         return labels
 
     @cached_property
@@ -391,9 +430,8 @@ class Plan:
         return {profile: number for number, profile in enumerate(self.profiles)}
 
     def recipe(self, adapter: AdapterPlan) -> Recipe:
-        """Return the training recipe of an adapter: that of value injection or that of benign sets."""
-        training = self.study.training
-        return training.vim if adapter.profile else training.benign
+        """Return the training recipe of an adapter: of value injection, preferences or benign sets."""
+        return recipe_of(self.study.training, full_arm(adapter.arm))
 
     def external_adapter(self, name: str) -> tuple[Path, str]:
         """Return the folder of an external adapter and the content hash of its files."""
@@ -432,5 +470,7 @@ class Plan:
             self.external_adapter(name)
         for adapter in self.trained:
             first = adapter.profile is None or adapter.profile == self.profiles[0]
-            if first and not any(e.split == "train" for e in self.examples(adapter)):
+            if adapter.stage == "dpo":
+                self._check_pairs(adapter)
+            elif first and not any(e.split == "train" for e in self.examples(adapter)):
                 raise UserError(f"no example to train {adapter.label} on", "corpus")

@@ -15,6 +15,7 @@ from unharm.core.arms import (
     ARMS,
     WRONG_VALUE,
     benign_set,
+    dose_of,
     external_adapter,
     has_profile,
     is_trained,
@@ -24,6 +25,7 @@ from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
 from unharm.scoring.settings import KINDS as SPECS
 from unharm.study.demo import demo_folder
+from unharm.study.doses import arms_with_doses, dose_problem
 from unharm.study.needs import unmet_needs
 from unharm.study.spec import TOY, Study
 
@@ -95,6 +97,13 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
     trained = [a for a in study.arms if is_trained(a)]
     if trained and study.corpus is None:
         add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
+    for position, arm in enumerate(study.arms):
+        message, todo = dose_problem(arm, study.training)
+        if message:
+            add(message, ("arms", position), todo)
+    for name in study.adapters:
+        if dose_of(f"adapter:{name}") is not None:
+            add(f"the name {name!r} ends like a dose", ("adapters", name), "give another name")
     for arm in study.samples:
         if arm not in study.arms:
             add(f"the arm {arm!r} is not in this study", ("samples", arm), nearest(arm, tuple(study.arms)))
@@ -142,7 +151,7 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
 
 
 def parse_study(text: SpecText, data_needed: bool = True) -> Study:
-    """Parse and check a study.
+    """Parse and check a study. Its arms are completed by the doses that it asks for.
 
     Args:
         text: The YAML text.
@@ -166,7 +175,8 @@ def parse_study(text: SpecText, data_needed: bool = True) -> Study:
         problems += [p for p in _cross_checks(study, text, data_needed) if p.where not in reported]
         raise UserError(_by_line(problems)) from None
     raise_all(_by_line([*problems, *_cross_checks(study, text, data_needed)]))
-    return study
+    arms = arms_with_doses(study.arms, study.training, study.doses)
+    return study.model_copy(update={"arms": arms})
 
 
 _PLACEHOLDERS: dict[str, Any] = {"name": "study", "base": TOY, "arms": ["vanilla"], "benchmarks": {}}

@@ -16,7 +16,7 @@ from pydantic import (
 from unharm.analysis.measures import MEASURES
 from unharm.analysis.settings import Analysis
 from unharm.benchmarks.registry import BENCHMARKS, Benchmarks
-from unharm.core.arms import ARMS, STRATEGIES, external_adapter, has_adapter, served_model
+from unharm.core.arms import ARMS, STRATEGIES, external_adapter, full_arm, has_adapter, served_model
 from unharm.core.errors import nearest
 from unharm.core.models.peft_folder import AdapterSource
 from unharm.core.printable import name_problem
@@ -30,6 +30,7 @@ from unharm.prompting.settings import Prompting
 from unharm.scoring.settings import PerplexitySpec, ScorerSpec, Scoring
 from unharm.store.object_storage import as_url
 from unharm.study.demo import data_folder as toy_data
+from unharm.study.doses import Doses
 from unharm.study.seeds import SeedsField
 from unharm.training.settings import Training
 
@@ -46,7 +47,7 @@ def _arm(name: str) -> str:
         if message := name_problem(name):
             raise ValueError(f"give another name: {message}")
         return name
-    if name not in ARMS:
+    if full_arm(name) not in ARMS:
         known = (*ARMS, "adapter:NAME", "served:NAME")
         raise ValueError(f"unknown name {name!r}; {nearest(name, known)}")
     return name
@@ -118,6 +119,7 @@ class Study(Spec):
     scorers: dict[str, ScorerSpec] = {}
     answers: str | None = Field(None, description="file that stores the answers of services")
     training: Training = Training()
+    doses: Doses = Doses()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
     executor: StudyExecutor = StudyExecutor()

@@ -22,9 +22,10 @@ from unharm.training.attention import label_logits
 from unharm.training.dropout import Draw
 from unharm.training.loss import label_losses, per_adapter
 from unharm.training.optimiser import adamw_step
+from unharm.training.preference import PairedLabels, pair_losses, paired_labels, reference_of
 from unharm.training.prefix_tree import WeightedExample, pack
-from unharm.training.schedule import PreparedStep, Schedule, label_count, prepared_steps, split_rows
-from unharm.training.settings import Recipe
+from unharm.training.schedule import PreparedStep, Schedule, loss_count, prepared_steps, split_rows
+from unharm.training.settings import PreferenceRecipe, Recipe
 from unharm.training.stacked_lora import Stack
 from unharm.training.state import CURVE_POINTS, AdapterJob, TrainingState
 from unharm.training.tokens import Tokens
@@ -46,6 +47,7 @@ class TrainingCallbacks:
         save: Called with the state whenever it may be stored and `save_due` says so.
         save_due: Returns whether to call `save`. The losses up to then are read first, which makes the
             processor wait for an accelerator.
+        epoch: Called after every epoch with the state; `state.epoch` counts the epochs done.
         point: Called with the adapter's number, `train` or `valid`, the optimiser steps done, and a loss.
         say: Called with messages for the user.
     """
@@ -53,6 +55,7 @@ class TrainingCallbacks:
     step: Callable[[int, int], None] = lambda examples, tokens: None
     save: Callable[[TrainingState], None] | None = None
     save_due: Callable[[], bool] = lambda: True
+    epoch: Callable[[TrainingState], None] = lambda state: None
     point: Callable[[int, str, int, float], None] = lambda adapter, curve, steps, loss: None
     say: Callable[[str], None] = lambda text: None
 
@@ -89,7 +92,8 @@ def train_stack(
     state.move_to(stack.weights)
     if ahead is None:
         ahead = stack.weights.device.type != "cpu"
-    schedule = Schedule(jobs, recipe, row_tokens, stack.weights.device, stage=ahead)
+    reference = _reference(stack, jobs, recipe, row_tokens)
+    schedule = Schedule(jobs, recipe, row_tokens, stack.weights.device, ahead, reference)
     training = StackTraining(stack, state, jobs, recipe, schedule, callbacks, ahead)
     for epoch in range(state.epoch, recipe.epochs):
         first = state.step
@@ -102,6 +106,7 @@ def train_stack(
                     training.save_if_due()
         within_memory(training, training.end_epoch)
         state.epoch, state.step = epoch + 1, 0
+        callbacks.epoch(state)
         training.save_if_due()
 
 
@@ -155,15 +160,25 @@ class StackTraining:
             seeds = tuple(job.seed for job in self.jobs)
             stack.set_dropout(Draw(seeds, draw, packed.ids.shape[1], packed.predictors))
             each = label_losses(label_logits(stack.model, packed), packed)
-            (each * packed.label_weight).sum().backward()
-            objective += per_adapter((each * packed.label_weight).detach(), packed, adapters)
-            losses += per_adapter(each.detach(), packed, adapters)
+            weight, adapter = packed.label_weight, packed.label_adapter
+            if step.pairs:
+                each, paired = self._of_pairs(each, step.pairs[number])
+                weight, adapter = paired.weight, paired.adapter
+            (each * weight).sum().backward()
+            objective += per_adapter((each * weight).detach(), adapter, adapters)
+            losses += per_adapter(each.detach(), adapter, adapters)
         self._update(step, objective)
         unread = step, Readback(sums)
         self.read_losses()
         self._unread = unread
         if not self.late:
             self.read_losses()
+
+    def _of_pairs(self, each: torch.Tensor, paired: PairedLabels) -> tuple[torch.Tensor, PairedLabels]:
+        """Return the loss of each pair [pairs] from that of each label, and the pairs on its device."""
+        paired = paired.to(each.device)
+        beta = self.recipe.beta if isinstance(self.recipe, PreferenceRecipe) else 0.0
+        return pair_losses(each, paired, beta), paired
 
     def _update(self, step: PreparedStep, objective: torch.Tensor) -> None:
         """Apply AdamW to the adapters that have examples, a loss below the limit and finite gradients.
@@ -230,7 +245,7 @@ class StackTraining:
         Without validation examples the last epoch counts as the best.
         """
         self.read_losses()
-        current = validation_losses(self.stack, [j.valid for j in self.jobs], self.schedule.row_tokens)
+        current = self.validation_losses([j.valid for j in self.jobs])
         for k, (job, curve) in enumerate(zip(self.jobs, self.state.curves, strict=True)):
             if curve.stopped:
                 continue
@@ -246,19 +261,33 @@ class StackTraining:
                     k, "valid", (self.state.epoch + 1) * self.schedule.per_epoch[k], current[k]
                 )
 
+    def validation_losses(self, sets: list[list[Tokens]]) -> list[float]:
+        """Return the mean loss per label token, or per pair, of each adapter on its own set; 0 for an empty
+        set."""
+        stack, together = self.stack, self.recipe.texts
+        stack.set_dropout(None)
+        totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
+        with torch.inference_mode():
+            weighted = [[WeightedExample(t, 1.0) for t in batch] for batch in sets]
+            parts = [split_rows(batch, self.schedule.row_tokens, together) for batch in weighted]
+            for rows in zip_longest(*parts, fillvalue=[]):
+                packed = pack(rows).to(totals.device)
+                each = label_losses(label_logits(stack.model, packed), packed)
+                adapter = packed.label_adapter
+                if together == 2:
+                    each, paired = self._of_pairs(each, paired_labels(rows, self.schedule.reference))
+                    adapter = paired.adapter
+                totals += per_adapter(each, adapter, len(sets))
+        counts = [loss_count(batch, together) for batch in sets]
+        return [total / max(1, n) for total, n in zip(totals.tolist(), counts, strict=True)]
 
-def validation_losses(stack: Stack, sets: list[list[Tokens]], row_tokens: int) -> list[float]:
-    """Return the mean cross-entropy per label token of each adapter on its own set; 0 for an empty set."""
-    stack.set_dropout(None)
-    totals = torch.zeros(len(sets), dtype=torch.float64, device=stack.weights.device)
-    with torch.inference_mode():
-        parts = [split_rows([WeightedExample(t, 1.0) for t in batch], row_tokens) for batch in sets]
-        for rows in zip_longest(*parts, fillvalue=[]):
-            packed = pack(rows).to(totals.device)
-            totals += per_adapter(
-                label_losses(label_logits(stack.model, packed), packed), packed, len(sets)
-            )
-    return [total / max(1, label_count(batch)) for total, batch in zip(totals.tolist(), sets, strict=True)]
+
+def _reference(stack: Stack, jobs: list[AdapterJob], recipe: Recipe, row_tokens: int) -> dict[bytes, float]:
+    """Return the base's log-probabilities of all answers where examples are pairs, else nothing."""
+    if recipe.texts == 1:
+        return {}
+    with stack.detached():
+        return reference_of(stack.model, (t for j in jobs for t in (*j.train, *j.valid)), row_tokens)
 
 
 def within_memory(training: StackTraining, work: Callable[[], None]) -> None:

@@ -39,7 +39,7 @@ def label_losses(logits: torch.Tensor, packed: PackedBatch) -> torch.Tensor:
     return out
 
 
-def per_adapter(values: torch.Tensor, packed: PackedBatch, adapters: int) -> torch.Tensor:
-    """Sum one number per label by adapter [adapters], in float64."""
+def per_adapter(values: torch.Tensor, adapter: torch.Tensor, adapters: int) -> torch.Tensor:
+    """Sum numbers by the adapter of each [adapters], in float64."""
     zeros = torch.zeros(adapters, dtype=torch.float64, device=values.device)
-    return zeros.index_add_(0, packed.label_adapter, values.double())
+    return zeros.index_add_(0, adapter, values.double())

@@ -13,9 +13,10 @@ import torch
 from unharm.core.draws import rank
 from unharm.core.models.transfer import staged
 from unharm.training.optimiser import linear_rate
+from unharm.training.preference import PairedLabels, Reference, paired_labels
 from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
 from unharm.training.settings import Recipe
-from unharm.training.state import AdapterJob, steps_per_epoch
+from unharm.training.state import AdapterJob
 from unharm.training.tokens import Tokens
 
 MicroBatches = list[list[Tokens]]
@@ -29,9 +30,10 @@ class PreparedStep:
         epoch: Number of the epoch, from 0.
         number: Number of the step within it, from 0.
         passes: The forward passes, still in the memory of this machine.
+        pairs: The pairs of answers in each pass; empty where the loss is the cross-entropy of labels.
         schedule: Steps done with this one, learning rate, and 1 if there are examples, of each adapter
             [3, K], in float64.
-        labels: Number of label tokens of each adapter; 0 without examples.
+        labels: Number of label tokens of each adapter, or of its pairs; 0 without examples.
         examples: Number of examples.
         tokens: Number of tokens to compute.
     """
@@ -39,6 +41,7 @@ class PreparedStep:
     epoch: int
     number: int
     passes: list[PackedBatch]
+    pairs: list[PairedLabels]
     schedule: torch.Tensor
     labels: list[int]
     examples: int
@@ -54,6 +57,7 @@ class Schedule:
         row_tokens: Most tokens of one row of a forward pass.
         device: Where the steps will run.
         stage: Whether to put what a pass needs into one block of memory to copy from.
+        reference: The base's log-probabilities of all answers, where examples are pairs.
 
     Attributes:
         per_epoch: Optimiser steps of each adapter in an epoch.
@@ -61,17 +65,27 @@ class Schedule:
     """
 
     def __init__(
-        self, jobs: list[AdapterJob], recipe: Recipe, row_tokens: int, device: torch.device, stage: bool
+        self,
+        jobs: list[AdapterJob],
+        recipe: Recipe,
+        row_tokens: int,
+        device: torch.device,
+        stage: bool,
+        reference: Reference | None = None,
     ):
         self.jobs, self.recipe, self.row_tokens = jobs, recipe, row_tokens
         self.device, self.stage = device, stage
-        self.per_epoch = [steps_per_epoch(len(j.train), recipe.batch, recipe.accumulate) for j in jobs]
+        self.reference: Reference = reference or {}
+        self.per_epoch = [recipe.steps(len(j.train)) for j in jobs]
         self.longest = max(self.per_epoch)
 
     def prepare(self, epoch: int, number: int, groups: list[MicroBatches]) -> PreparedStep:
         """Return a step from the micro-batches of each adapter; empty for one that has none."""
-        parts = [split_rows(_weighted(group), self.row_tokens) for group in groups]
-        passes = [pack(rows) for rows in zip_longest(*parts, fillvalue=[])]
+        together = self.recipe.texts
+        parts = [split_rows(_weighted(g, together), self.row_tokens, together) for g in groups]
+        every = list(zip_longest(*parts, fillvalue=[]))
+        passes = [pack(rows) for rows in every]
+        pairs = [paired_labels(rows, self.reference) for rows in every] if together == 2 else []
         if self.stage:
             passes = [batch.staged(self.device) for batch in passes]
         done = [epoch * steps + number for steps in self.per_epoch]
@@ -84,8 +98,9 @@ class Schedule:
             epoch,
             number,
             passes,
+            pairs,
             staged(torch.tensor(columns, dtype=torch.float64), self.device),
-            [sum(label_count(batch) for batch in group) for group in groups],
+            [sum(loss_count(batch, together) for batch in group) for group in groups],
             sum(len(batch) for group in groups for batch in group),
             sum(batch.tokens for batch in passes),
         )
@@ -138,8 +153,9 @@ def steps_of(job: AdapterJob, recipe: Recipe, epoch: int) -> list[MicroBatches]:
     def place(tokens: Tokens) -> str:
         return rank(job.seed, f"{epoch}/{tokens.source if by_source else tokens.example_id}")
 
-    order = sorted(job.train, key=place)
-    micro = [order[i : i + recipe.batch] for i in range(0, len(order), recipe.batch)]
+    order = sorted(job.train, key=place)  # the texts of a pair have one place and stay in their order
+    size = recipe.batch * recipe.texts
+    micro = [order[i : i + size] for i in range(0, len(order), size)]
     return [micro[i : i + recipe.accumulate] for i in range(0, len(micro), recipe.accumulate)]
 
 
@@ -148,20 +164,33 @@ def label_count(batch: list[Tokens]) -> int:
     return sum(len(t.ids) - t.start for t in batch)
 
 
-def _weighted(group: MicroBatches) -> list[WeightedExample]:
-    """Weight examples so that the loss is the mean over micro-batches of their mean over labels."""
-    return [WeightedExample(t, 1 / label_count(batch) / len(group)) for batch in group for t in batch]
+def loss_count(batch: list[Tokens], together: int) -> int:
+    """Return the number of label tokens in a batch, or of its pairs."""
+    return label_count(batch) if together == 1 else len(batch) // together
 
 
-def split_rows(examples: list[WeightedExample], row_tokens: int) -> list[list[WeightedExample]]:
-    """Split the examples of one adapter into rows of at most `row_tokens` tokens, in order."""
+def _weighted(group: MicroBatches, together: int) -> list[WeightedExample]:
+    """Weight examples so that the loss is the mean over micro-batches of that over labels or pairs."""
+    return [
+        WeightedExample(t, 1 / loss_count(batch, together) / len(group)) for batch in group for t in batch
+    ]
+
+
+def split_rows(
+    examples: list[WeightedExample], row_tokens: int, together: int = 1
+) -> list[list[WeightedExample]]:
+    """Split the examples of one adapter into rows of at most `row_tokens` tokens, in order.
+
+    So many examples as `together` says stay in one row.
+    """
     rows: list[list[WeightedExample]] = []
     tokens_left = 0
-    for example in examples:
-        size = len(example.tokens.ids)
+    for first in range(0, len(examples), together):
+        part = examples[first : first + together]
+        size = sum(len(example.tokens.ids) for example in part)
         if size > tokens_left or not rows:
             rows.append([])
             tokens_left = row_tokens
-        rows[-1].append(example)
+        rows[-1] += part
         tokens_left -= size
     return rows

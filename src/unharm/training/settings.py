@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from unharm.core.models.peft_folder import Lora
 from unharm.core.spec import Amount, AmountOrZero, Count, Few, Spec, one_of, unique
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 Tracker = Annotated[str, one_of(TRACKERS)]
+
+
+def _rising(epochs: tuple[int, ...]) -> tuple[int, ...]:
+    """Check that the epochs rise."""
+    if list(epochs) != sorted(set(epochs)):
+        raise ValueError("give the epochs in rising order, each once")
+    return epochs
 
 
 class Recipe(Spec):
@@ -28,6 +36,29 @@ class Recipe(Spec):
     order: Literal["example", "argument"] = Field(
         "example", description="'argument' keeps the examples of one argument together in a batch"
     )
+    keep: Annotated[tuple[Few, ...], AfterValidator(_rising)] = Field(
+        (), description="epochs after which the adapter is kept as a dose of its arm, such as [1, 3]"
+    )
+
+    @model_validator(mode="after")
+    def _within_epochs(self) -> Recipe:
+        beyond = [epoch for epoch in self.keep if epoch > self.epochs]
+        if beyond:
+            raise ValueError(f"give epochs of 'keep' up to {self.epochs}, not {beyond[0]}")
+        return self
+
+    @property
+    def texts(self) -> int:
+        """The texts of one example of a batch: two where examples are pairs."""
+        return 1
+
+    def steps(self, texts: int) -> int:
+        """Return the optimiser steps of one epoch over so many texts; the last may have fewer examples."""
+        return math.ceil(math.ceil(texts / self.texts / self.batch) / self.accumulate)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what decides the weights of the adapter: all fields but `keep`."""
+        return self.model_dump(exclude={"keep"})
 
 
 class BenignRecipe(Recipe):
@@ -39,11 +70,25 @@ class BenignRecipe(Recipe):
     max_length: Count = 2048
 
 
+class PreferenceRecipe(Recipe):
+    """The recipe of direct preference optimisation; a batch counts pairs.
+
+    `beta` is the strength of the pull towards the base (Rafailov et al., 2023).
+    """
+
+    beta: Amount = 0.1
+
+    @property
+    def texts(self) -> int:
+        return 2
+
+
 class Training(Spec):
-    """How adapters are trained. Only `lora`, `vim` and `benign` change the resulting adapters."""
+    """How adapters are trained. Only `lora`, `vim`, `dpo` and `benign` change the resulting adapters."""
 
     lora: Lora = Lora()
     vim: Recipe = Recipe()
+    dpo: PreferenceRecipe = PreferenceRecipe()
     benign: BenignRecipe = BenignRecipe()
     stack: Literal["auto"] | Count = Field("auto", description="adapters trained at a time")
     row_tokens: Count = Field(

@@ -18,6 +18,7 @@ import torch
 from unharm.core.models.memory import free_memory, largest
 from unharm.core.models.peft_folder import Lora
 from unharm.training.loop import StackTraining, TrainingCallbacks, initial_state, within_memory
+from unharm.training.preference import reference_key
 from unharm.training.schedule import Schedule
 from unharm.training.settings import Recipe
 from unharm.training.stacked_lora import Stack
@@ -127,7 +128,7 @@ def bound(
     """
     config = stack.model.config.get_text_config()
     width = stack.model.dtype.itemsize
-    examples = recipe.batch * recipe.accumulate
+    examples = recipe.batch * recipe.accumulate * recipe.texts
     lengths = [sorted((len(t.ids) for t in j.train), reverse=True)[:examples] for j in jobs]
     label_counts = [sorted((len(t.ids) - t.start for t in j.train), reverse=True)[:examples] for j in jobs]
     longest_example = max((x[0] for x in lengths if x), default=0)
@@ -161,10 +162,13 @@ def measure(model: Any, lora: Lora, job: AdapterJob, recipe: Recipe, row_tokens:
 
 def trial(model: Any, lora: Lora, job: AdapterJob, recipe: Recipe, row_tokens: int, adapters: int) -> None:
     """Do one step on the longest examples of an adapter, with several copies of it."""
-    longest = sorted(job.train, key=lambda t: len(t.ids), reverse=True)[: recipe.batch * recipe.accumulate]
-    group = [longest[i : i + recipe.batch] for i in range(0, len(longest), recipe.batch)]
+    size = recipe.batch * recipe.texts
+    longest = sorted(job.train, key=lambda t: len(t.ids), reverse=True)[: size * recipe.accumulate]
+    longest = longest[: len(longest) // recipe.texts * recipe.texts]
+    group = [longest[i : i + size] for i in range(0, len(longest), size)]
     jobs, stack = [job] * adapters, Stack(model, lora, adapters)
-    schedule = Schedule(jobs, recipe, row_tokens, stack.weights.device, stage=False)
+    reference = {reference_key(t): 0.0 for t in longest}
+    schedule = Schedule(jobs, recipe, row_tokens, stack.weights.device, False, reference)
     state = initial_state(stack, jobs)
     state.move_to(stack.weights)
     training = StackTraining(stack, state, jobs, recipe, schedule, TrainingCallbacks(), late=False)

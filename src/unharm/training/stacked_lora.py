@@ -249,6 +249,17 @@ class Stack:
             for name, base in self.targets.items():
                 replace_module(self.model, name, base)
 
+    @contextmanager
+    def detached(self) -> Iterator[None]:
+        """Put the target modules of the base back inside the context, within `attached`."""
+        try:
+            for name, base in self.targets.items():
+                replace_module(self.model, name, base)
+            yield
+        finally:
+            for name, module in self.modules.items():
+                replace_module(self.model, name, module)
+
     def set_dropout(self, draw: Draw | None) -> None:
         """Set the dropout masks of the next forward pass; None for no dropout."""
         rate, modules = self.lora.dropout, list(self.modules.values())

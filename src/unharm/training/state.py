@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,8 +161,3 @@ class TrainingState:
             Curve(**c | {"train": [(int(s), float(v)) for s, v in c["train"]]}) for c in state["curves"]
         ]
         return cls(state["keys"], curves=curves, epoch=state["epoch"], step=state["step"], **tensors)
-
-
-def steps_per_epoch(examples: int, batch: int, accumulate: int) -> int:
-    """Return the optimiser steps of one epoch. The last step may have fewer examples."""
-    return math.ceil(math.ceil(examples / batch) / accumulate)

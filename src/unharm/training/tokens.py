@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +60,12 @@ class Tokenizer:
             else:
                 fitting.append(replace(tokens, example_id=example.id, source=example.source))
         return fitting, too_long
+
+
+def whole_pairs(texts: list[Tokens]) -> list[Tokens]:
+    """Return the texts whose pair is whole: those whose id occurs twice."""
+    counts = Counter(t.example_id for t in texts)
+    return [t for t in texts if counts[t.example_id] == 2]
 
 
 def tokenize(

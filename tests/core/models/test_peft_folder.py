@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from support.stack_helpers import model_of, padded_loss, random_rows
 from support.stacks import tree_of_examples
-from unharm.core.models.peft_folder import Lora, write_adapter
+from unharm.core.models.peft_folder import Lora, scaled_configuration, write_adapter
 from unharm.training.attention import label_logits, packing
 from unharm.training.loss import label_losses
 from unharm.training.prefix_tree import WeightedExample, pack
@@ -23,6 +23,23 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "adapter"
     path.mkdir()
     return path
+
+
+@pytest.mark.parametrize(
+    ("config", "more"),
+    [
+        ({"use_dora": True}, "use_dora"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"bias": "all"}, "bias"),
+    ],
+)
+def test_what_alpha_does_not_multiply_is_not_scaled(config: dict[str, object], more: str) -> None:
+    with pytest.raises(ValueError, match=more):
+        scaled_configuration({"lora_alpha": 8, **config}, 0.5)
+    assert scaled_configuration({"lora_alpha": 8, "alpha_pattern": {"q": 4}}, 0.5) == {
+        "lora_alpha": 4.0,
+        "alpha_pattern": {"q": 2.0},
+    }
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["o_proj", "gate_proj", "layers.1.mlp.up_proj"]])

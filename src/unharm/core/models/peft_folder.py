@@ -143,6 +143,21 @@ def configuration(folder: Path) -> dict[str, Any]:
     return data
 
 
+def scaled_configuration(config: dict[str, Any], scale: float) -> dict[str, Any]:
+    """Return the configuration of a LoRA adapter whose change of the base is multiplied by `scale`.
+
+    Raises:
+        ValueError: The adapter has more than low-rank matrices, which `lora_alpha` does not multiply.
+    """
+    more = [n for n in ("use_dora", "modules_to_save", "trainable_token_indices") if config.get(n)]
+    if config.get("bias", "none") not in ("none", None) or config.get("lora_bias"):
+        more.append("bias")
+    if more:
+        raise ValueError(f"it has more than low-rank matrices ({', '.join(more)})")
+    patterns = {name: alpha * scale for name, alpha in (config.get("alpha_pattern") or {}).items()}
+    return config | {"lora_alpha": float(config["lora_alpha"]) * scale, "alpha_pattern": patterns}
+
+
 def check_base(folder: Path, base: str, revision: str | None) -> None:
     """Check that an adapter was made for this base.
 

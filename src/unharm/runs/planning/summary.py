@@ -11,7 +11,6 @@ from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, serv
 from unharm.scoring.retirements import alias_note, end_note
 from unharm.scoring.settings import GuardSpec
 from unharm.study.spec import Study
-from unharm.training.state import steps_per_epoch
 
 FEW_STEPS = 100
 """A plan says so if an adapter makes fewer optimiser steps."""
@@ -176,7 +175,7 @@ def _step_notes(plan: Plan, examples: dict[str, int]) -> list[str]:
     notes = []
     for stage, adapter in {a.stage: a for a in plan.trained}.items():
         recipe = plan.recipe(adapter)
-        steps = recipe.epochs * steps_per_epoch(examples[stage], recipe.batch, recipe.accumulate)
+        steps = recipe.epochs * recipe.steps(examples[stage])
         few = f"; fewer than {FEW_STEPS} rarely align a real model" if steps < FEW_STEPS else ""
         notes.append(f"stage {stage}: {steps:,} optimiser steps per adapter at lr {recipe.lr:g}{few}")
     return notes

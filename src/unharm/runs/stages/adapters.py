@@ -19,11 +19,13 @@ from unharm.runs.adapters import (
     failed_temporarily,
     failure_reason,
     import_adapter,
+    is_over,
     loss_curves,
     record_failure,
     write_curves,
 )
 from unharm.runs.context import Run
+from unharm.runs.doses import make_doses
 from unharm.runs.faults import record_fault
 from unharm.runs.shards import forget_shards
 from unharm.runs.stages.training_session import Session
@@ -47,7 +49,9 @@ def make_adapters(run: Run) -> None:
     for task in tasks.trained:
         clear_temporary_failure(run, task)
     counts = {t.key: _example_count(run, t) for t in tasks.trained}
-    over = {t for t in tasks.trained if run.store.done(t.artefact) or failure_reason(run, t)}
+    for task in tasks.doses:
+        clear_temporary_failure(run, task)
+    over = {t for t in tasks.trained if is_over(run, t)}
     pending = {t.key for t in tasks.trained if t not in over}
     total = sum(counts.values())
     done = total - sum(counts[key] for key in pending)
@@ -59,6 +63,7 @@ def make_adapters(run: Run) -> None:
             chunks = _chunks(run, stage, rest, size)
             run.workers.run_chunks(chunks, train_chunk, give_up_adapter, progress, size)
             run.store.refresh("adapters", "failed", FOLDER)
+    make_doses(run)
     forget_shards(run)
     write_curves(run)
     for arm in hardly_trained(loss_curves(run)):
@@ -140,7 +145,7 @@ def train_chunk(run: Run, chunk: Chunk, meter: Meter) -> dict[str, int]:
     tasks = adapter_tasks(run)
     session = run.cache.get(Session, lambda: Session(run, tasks))
     session.progress = meter
-    over = [t for t in tasks.trained if run.store.done(t.artefact) or failure_reason(run, t)]
+    over = [t for t in tasks.trained if is_over(run, t)]
     session.done = len(over)
     session.make([key for _, key in chunk.items], {t.key for t in over})
     session.trackers.flush()
@@ -158,8 +163,10 @@ def give_up_adapter(run: Run, chunk: Chunk, fault: Fault) -> str:
 def _pretend(run: Run, chunk: Chunk) -> dict[str, int]:
     """Write the folder of every adapter of a chunk without weights, for a dry run."""
     wanted = {key for _, key in chunk.items}
-    for task in adapter_tasks(run).trained:
-        if task.key not in wanted or run.store.done(task.artefact):
+    tasks = adapter_tasks(run)
+    trained = [t for t in tasks.trained if t.key in wanted]
+    for task in [*trained, *(dose for t in trained for dose in tasks.kept_epochs(t).values())]:
+        if run.store.done(task.artefact):
             continue
 
         def write(folder: Path, key: str = task.key, stage: str = task.plan.stage) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _table(run: Run, adapter: AdapterPlan) -> pl.DataFrame:
         return pl.DataFrame(examples, schema=schema_of(Example))
     ids = [a.id for a in plan.arguments]
     splits = [plan.splits[i] for i in ids]
-    if adapter.stage == "ag":
+    if adapter.stage != "qa":
         fixed = {"argument": ids, "split": splits}
         labels: Flags | Ratings = plan.would_say
     else:

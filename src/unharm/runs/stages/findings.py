@@ -21,6 +21,7 @@ from unharm.analysis.associations import (
 )
 from unharm.analysis.bias import group_name
 from unharm.analysis.comparisons import Cells, Made, comparisons_table
+from unharm.analysis.dose import dose_table
 from unharm.analysis.expressed_values import expression_table
 from unharm.analysis.measures import MEASURES
 from unharm.analysis.metrics import imputed_values, map_variances
@@ -45,7 +46,7 @@ from unharm.analysis.tables import (
 from unharm.analysis.value_shift import moved_table
 from unharm.analysis.variance_table import sample_variance, variance_table
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import is_trained
+from unharm.core.arms import has_profile, is_trained, without_doses
 from unharm.core.hashing import content_hash, content_key
 from unharm.core.progress import say
 from unharm.core.records import Subject
@@ -113,11 +114,12 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)
     confidence, seed = study.analysis.confidence, study.seed
     alignment = alignment_table(plan.profiles, ratings, confidence)
-    over_profiles = list(harms(subjects, plan.profiles))
+    full_arms = without_doses(study.arms)
+    over_profiles = list(harms(subjects.filter(pl.col("arm").is_in(full_arms)), plan.profiles))
     return {
         "subjects": subjects,
         "arms": arms_table(subjects, cells, confidence, map_errors),
-        "comparisons": comparisons_table(cells, study.arms, study.strategies, study.analysis),
+        "comparisons": comparisons_table(cells, full_arms, study.strategies, study.analysis),
         "variance": variance_table(cells, sampled, [arm for arm in study.arms if is_trained(arm)]),
         "alignment": alignment,
         "moved": moved_table(alignment, confidence),
@@ -128,6 +130,15 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "regressions": regressions_table(over_profiles, confidence),
         "hypotheses": hypotheses_table(
             over_profiles, plan.hypotheses.hypotheses, confidence, study.analysis.fdr, seed
+        ),
+        "dose": dose_table(
+            cells,
+            alignment,
+            study.arms,
+            list(filter(has_profile, study.arms)),
+            study.strategies,
+            plan.profiles,
+            study.analysis,
         ),
         "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
         "unscored": _summed(unscored),

@@ -9,6 +9,7 @@ from unharm.analysis.measures import MEASURES
 from unharm.analysis.scorer_error_tables import scorer_errors_table
 from unharm.analysis.tables import scorer_columns
 from unharm.analysis.worst_case import worst_case_table
+from unharm.core.arms import without_doses
 from unharm.core.records import Subject
 from unharm.runs.keys import Shard
 from unharm.runs.label_draws import settled_labels
@@ -49,9 +50,9 @@ class LabelFindings:
     def tables(self) -> dict[str, pl.DataFrame]:
         """The tables `worst_case`, `corrected`, `corrected_differences` and `scorer_errors`."""
         study, analysis = self._study, self._study.analysis
-        every = {"": self._main, **self._others}
+        every, arms = {"": self._main, **self._others}, without_doses(study.arms)
         return {
             "worst_case": worst_case_table(self._main.verdicts, self._main.scorers, analysis.confidence),
-            **corrected_tables(self._main, study.arms, study.strategies, analysis, study.seed),
+            **corrected_tables(self._main, arms, study.strategies, analysis, study.seed),
             "scorer_errors": scorer_errors_table(every, analysis.fdr, analysis.confidence),
         }

@@ -51,6 +51,7 @@ from unharm.runs.stages.scores import check_scorers, make_scores
 from unharm.store.store import Store
 from unharm.store.tables import csv_bytes
 from unharm.study.check import parse_study
+from unharm.study.doses import without_doses
 from unharm.study.spec import REQUEST_BENCHMARKS, Mitigation, Study
 
 FOLDER = "mitigation"
@@ -173,7 +174,7 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
     If there is no value to set aside, only the safety prompt and the neutral text are tried.
     """
     settings = run.study.mitigation or Mitigation()
-    data: dict[str, Any] = run.study.model_dump(mode="json")
+    data = without_doses(run.study.model_dump(mode="json"))
     _, names = halves([p.name for p in run.plan.profiles], run.study.seed)
     aside = settings.values or {h.category: [h.value] for h in learned if h.value}
     control = {h.category: [h.control] for h in learned if h.control and h.category in aside}

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unharm.core import interrupt
 from unharm.core.errors import UserError
 from unharm.core.models.memory import free_device_memory, keep_freed_memory
@@ -22,8 +24,8 @@ from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, 
 from unharm.training.settings import Recipe
 from unharm.training.stack_size import StackSizes, bound, measure, peak_of
 from unharm.training.stacked_lora import Stack
-from unharm.training.state import AdapterJob, TrainingState, steps_per_epoch
-from unharm.training.tokens import Tokenizer
+from unharm.training.state import AdapterJob, Curve, TrainingState
+from unharm.training.tokens import Tokenizer, whole_pairs
 from unharm.training.trackers import Trackers
 
 
@@ -85,7 +87,7 @@ class Session:
             run.loaded.tokenizer, study.prompting.format, run.plan.chat_form, recipe.max_length
         )
         shape = Stack(run.loaded.model, study.training.lora, 1)
-        queue = [s for s in load_states(run.store, shape.size, stack) if set(s.keys) & set(rest)]
+        queue = [s for s in load_states(run.store, shape.size, stack) if self._to_resume(s, set(rest))]
         begun = {key for state in queue for key in state.keys}
         rest = [key for key in rest if key not in begun]
         while (queue or rest) and not interrupt.stop_requested():
@@ -103,6 +105,20 @@ class Session:
                 )
                 self.checked.add(stage)
             queue += self._train([by_key[key] for key in stacked], jobs, state, recipe)
+
+    def _to_resume(self, state: TrainingState, rest: set[str]) -> bool:
+        """Return whether a checkpoint has adapters of `rest` and is past no kept epoch that is missing.
+
+        An epoch that the study has come to keep since then is reached by training from the beginning.
+        """
+        kept = [
+            (epoch, dose)
+            for key in state.keys
+            for task in self.tasks.with_key(key)
+            for epoch, dose in self.tasks.kept_epochs(task).items()
+        ]
+        missing = [e for e, dose in kept if e <= state.epoch and not self.run.store.done(dose.artefact)]
+        return bool(set(state.keys) & rest) and not missing
 
     def _as_before(self, stack: list[str]) -> bool:
         """Return whether these adapters were trained as one stack before, and some of them were lost."""
@@ -130,10 +146,12 @@ class Session:
     def _job(self, task: AdapterTask, shape: Stack, tokenize: Tokenizer) -> AdapterJob:
         """Return the tokenized examples and initial weights of an adapter."""
         run = self.run
-        parts, dropped = {}, 0
+        parts, dropped, recipe = {}, 0, run.plan.recipe(task.plan)
         for split in ("train", "valid"):
             examples = examples_of(run, task, split)
             parts[split], too_long = tokenize(examples)
+            if recipe.texts == 2:
+                parts[split] = whole_pairs(parts[split])
             dropped += len(too_long)
             if split == "train" and not any(e.positive for e in examples):
                 say(f"{task.label}: no argument in the training split fits this profile (stage 1)")
@@ -176,8 +194,11 @@ class Session:
             if interrupt.stop_requested():
                 raise interrupt.Stopped
 
+        def epoch(state: TrainingState) -> None:
+            self._store_epoch(stack, state, jobs)
+
         callbacks = TrainingCallbacks(
-            self._step_counter(len(jobs)), save=save, save_due=save_due, point=point, say=say
+            self._step_counter(len(jobs)), save=save, save_due=save_due, epoch=epoch, point=point, say=say
         )
         ends = [run.begin_task("adapters", task.artefact) for task in tasks]
 
@@ -257,27 +278,63 @@ class Session:
         self, stack: Stack, state: TrainingState, number: int, task: AdapterTask, job: AdapterJob
     ) -> None:
         """Store a trained adapter, or record its failure."""
-        run, curve = self.run, state.curves[number]
-        recipe = run.plan.recipe(task.plan)
-        epoch_steps = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
+        curve = state.curves[number]
         if curve.stopped:
-            record_failure(run, task, curve.stopped)
+            for lost in (task, *self.tasks.kept_epochs(task).values()):
+                if not self.run.store.done(lost.artefact):
+                    record_failure(self.run, lost, curve.stopped)
             return
+        self._write(stack, state.best[number], task, job, curve, state.keys)
+
+    def _store_epoch(self, stack: Stack, state: TrainingState, jobs: list[AdapterJob]) -> None:
+        """Store the weights after an epoch that is kept. They are the current ones, not the best so far.
+
+        A run that is resumed from before the epoch comes to the same weights and finds them stored.
+        """
+        for number, (job, curve) in enumerate(zip(jobs, state.curves, strict=True)):
+            for task in self.tasks.with_key(job.key):
+                dose = self.tasks.kept_epochs(task).get(state.epoch)
+                if dose and not curve.stopped:
+                    self._write(stack, state.weights[number], dose, job, curve, state.keys, state.epoch)
+
+    def _write(
+        self,
+        stack: Stack,
+        weights: torch.Tensor,
+        task: AdapterTask,
+        job: AdapterJob,
+        curve: Curve,
+        stacked: list[str],
+        epoch: int | None = None,
+    ) -> None:
+        """Write the folder of an adapter, unless it is there.
+
+        Args:
+            stack: The stack that it was trained in.
+            weights: Its weights [size].
+            task: The adapter, or a dose of it.
+            job: What it was trained on.
+            curve: Its losses so far.
+            stacked: The keys of the adapters of the stack.
+            epoch: The epoch that the weights are from; the best one if None.
+        """
+        run, recipe = self.run, self.run.plan.recipe(task.plan)
+        epoch_steps = recipe.steps(len(job.train))
         if run.store.done(task.artefact):
             return
 
         def write(folder: Path) -> dict[str, Any]:
-            tensors = stack.peft_tensors(state.best[number])
+            tensors = stack.peft_tensors(weights)
             write_adapter(folder, tensors, run.study.training.lora, run.base.name, run.base.revision)
             return {
                 "stage": task.plan.stage,
-                "stack": state.keys,
+                "stack": stacked,
                 "examples": len(job.train),
                 "left_out_too_long": job.left_out,
                 "train_loss": curve.train,
                 "valid_loss": curve.valid,
                 "epoch_steps": [epoch_steps * (epoch + 1) for epoch in range(recipe.epochs)],
-                "best_epoch": curve.best_epoch,
+                "best_epoch": epoch or curve.best_epoch,
             }
 
         run.store.put_folder(task.artefact, write, under="adapters")
@@ -285,6 +342,8 @@ class Session:
 
 def _seen(state: TrainingState, job: AdapterJob, recipe: Recipe) -> int:
     """Return how many examples an adapter has been trained on so far."""
-    epoch_steps = steps_per_epoch(len(job.train), recipe.batch, recipe.accumulate)
-    part = min(len(job.train), min(state.step, epoch_steps) * recipe.batch * recipe.accumulate)
+    epoch_steps = recipe.steps(len(job.train))
+    part = min(
+        len(job.train), min(state.step, epoch_steps) * recipe.batch * recipe.accumulate * recipe.texts
+    )
     return state.epoch * len(job.train) + part

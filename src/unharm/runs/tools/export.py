@@ -39,7 +39,7 @@ def model_card(
         base: Its base.
         profile: Its profile, if it has one.
     """
-    lora, best = study.training.lora, marker["best_epoch"]
+    lora, best, scale = study.training.lora, marker["best_epoch"], float(marker.get("scale", 1))
     name = f"{marker['arm']}: {profile.name}" if profile else str(marker["arm"])
     version = f"at revision `{base.revision}`" if base.revision else f"(content `{base.key}`)"
     epoch_kept = f"epoch {best} of {recipe.epochs}"
@@ -50,7 +50,8 @@ def model_card(
         ("examples", f"{marker['examples']:,}; {marker['left_out_too_long']:,} were too long and left out"),
         (
             "LoRA",
-            f"r {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g} on {', '.join(lora.targets)}",
+            f"r {lora.r}, alpha {lora.alpha * scale:g}, dropout {lora.dropout:g} on "
+            f"{', '.join(lora.targets)}" + ("" if scale == 1 else f"; multiplied by {scale:g}"),
         ),
         (
             "recipe",
@@ -82,7 +83,9 @@ def model_card(
 
 
 def export_adapters(run: Run, folder: Path) -> list[Path]:
-    """Copy the trained adapters to a folder, with model cards. They are named by arm, profile and hash.
+    """Copy the trained adapters and their doses to a folder, with model cards.
+
+    They are named by arm, profile and hash.
 
     Returns:
         The new folders.
@@ -91,7 +94,8 @@ def export_adapters(run: Run, folder: Path) -> list[Path]:
         UserError: The folder cannot be written.
     """
     exported = []
-    for task in adapter_tasks(run).trained:
+    tasks = adapter_tasks(run)
+    for task in [*tasks.trained, *(t for t in tasks.doses if t.full in tasks.trained)]:
         marker, adapter = run.store.marker(task.artefact), task.plan
         if marker is None:
             continue

@@ -45,6 +45,7 @@ from unharm.scoring.coherence import coherence_flag
 from unharm.store.store import Store
 from unharm.store.tables import csv_bytes
 from unharm.study.check import parse_study
+from unharm.study.doses import without_doses
 from unharm.study.spec import Study
 from unharm.training.loss_fall import fall_of
 
@@ -54,6 +55,8 @@ TEXTS, TEXT_TOKENS = 16, 40
 """Prompts whose texts are checked for coherence, and the most tokens of a text."""
 SCORING = ("scorer", "also", "human", "mapped", "half", "limit", "samples", "max_tokens")
 """Settings of a benchmark that a sweep does not take over."""
+SWEEPABLE = tuple(arm for arm in VIM_STAGES if arm != "dpo")
+"""Arms that `training.vim` trains."""
 SWEPT = ("lr", "epochs", "batch", "accumulate", "weight_decay")
 """Fields of the recipe that can be swept."""
 
@@ -87,10 +90,10 @@ def _number(text: str) -> float | int:
 
 def swept_arm(study: Study) -> str:
     """Return the arm to sweep: the first value-injected one. Raise `UserError` if there is none."""
-    arm = next((a for a in study.arms if a in VIM_STAGES), None)
+    arm = next((a for a in study.arms if a in SWEEPABLE), None)
     if arm is None:
         raise UserError(
-            "a sweep needs a value-injected arm", "arms", f"expected one of: {', '.join(VIM_STAGES)}"
+            "a sweep needs a value-injected arm", "arms", f"expected one of: {', '.join(SWEEPABLE)}"
         )
     return arm
 
@@ -191,7 +194,7 @@ def sweep_data(study: Study, arm: str, store: Store) -> dict[str, Any]:
         spec = data["benchmarks"][first]
         kept = {k: v for k, v in spec.items() if k not in SCORING}
         chosen[first] = kept | {"limit": TEXTS, "samples": 1, "max_tokens": TEXT_TOKENS}
-    return data | {
+    return without_doses(data) | {
         "name": f"{study.name[:60]}-sweep", "output": store.location, "arms": ["vanilla", arm],
         "profiles": [{"file": str(folder / "profiles.csv")}], "strategies": ["input-only"],
         "benchmarks": chosen, "mitigation": None, "adapters": {}, "served": {}, "scorers": {},
