@@ -57,15 +57,15 @@ def compare_log_files(
     from unharm.runs.tools.logs.reading import read_side
 
     settings = _settings(options)
-    sides = tuple(read_side(paths, options.category, options.reduce) for paths in (before, after))
-    comparison = compare_logs(*sides, settings)
+    first, second = (read_side(paths, options.category, options.reduce) for paths in (before, after))
+    comparison = compare_logs(first, second, settings)
     text = table(comparison, settings)
     if markdown:
         write_whole(markdown, (text + "\n").encode(), "the table")
     if page:
         from unharm.report.log_page import render_logs
 
-        write_whole(page, render_logs(comparison, *sides, settings).encode(), "the page")
+        write_whole(page, render_logs(comparison, first, second, settings).encode(), "the page")
     broken = [r for r in comparison.rows if r["gate"] in (RISEN, FALLEN)]
     if as_json:
         tell(json.dumps({"broken": len(broken), "rows": comparison.rows, "notes": comparison.notes}))
