@@ -210,13 +210,9 @@ def _alignments(
     target = {p.name: p.target for p in profiles}
     for arm in dict.fromkeys(dose.arm for dose in doses):
         own = [dose for dose in doses if dose.arm == arm]
-        by_reading = {
-            reading: {d: _of_dose(d, achieved.get((d.made, strategy, reading), {})) for d in own}
-            for reading in ("text", "distribution")
-        }
-        known = [r for r, by_dose in by_reading.items() if all(by_dose.values())]
-        reading = known[0] if known else "distribution"
-        for dose, numbers in by_reading[reading].items():
+        reading = preferred_reading([(dose.made, strategy) for dose in own], achieved)
+        for dose in own:
+            numbers = _of_dose(dose, achieved.get((dose.made, strategy, reading), {}))
             by_target: dict[str, list[float]] = {}
             for name, number in numbers.items():
                 by_target.setdefault(target.get(name, name), []).append(number)
@@ -225,6 +221,15 @@ def _alignments(
                     dose,
                     (reading, mean_interval([mean(x) for x in by_target.values()], confidence, "target")),
                 )
+
+
+def preferred_reading(
+    made: Sequence[tuple[str, str]], achieved: Mapping[tuple[str, str, str], Mapping[str, float]]
+) -> str:
+    """Return how to read the ratings of some arms and strategies alike: from the sampled text where each
+    has ratings in it, else from the distribution over the answers."""
+    in_text = all(achieved.get((arm, strategy, "text")) for arm, strategy in made)
+    return "text" if in_text else "distribution"
 
 
 def _of_dose(dose: DosedArm, by_profile: Mapping[str, float]) -> dict[str, float]:

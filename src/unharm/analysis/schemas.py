@@ -205,6 +205,18 @@ DOSE_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("mark", "note"), pl.String),
     **SCORER,
 }
+GUARDS_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "guard", "kind", "half"), pl.String),
+    **METRIC,
+    "harm": pl.Float64,
+    **ESTIMATE,
+    "profiles": pl.Int64,
+    **dict.fromkeys(("p", "p_adjusted", "alignment", "share_alignment"), pl.Float64),
+    "reading": pl.String,
+    **dict.fromkeys(("refusals", "incoherent"), pl.Float64),
+    **dict.fromkeys(("front", "chosen"), pl.Boolean),
+    **SCORER,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "subjects": SUBJECTS_SCHEMA,
     "arms": ARMS_SCHEMA,
@@ -217,6 +229,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "moved": MOVED_SCHEMA,
     "expression": EXPRESSION_SCHEMA,
     "dose": DOSE_SCHEMA,
+    "guards": GUARDS_SCHEMA,
     "bias": BIAS_SCHEMA,
     "unscored": UNSCORED_SCHEMA,
     "scorers": SCORERS_SCHEMA,

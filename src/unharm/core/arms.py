@@ -15,6 +15,9 @@ VIM_STAGES: dict[str, tuple[str, ...]] = {
 """Training stages of each value-injection arm, in order. AG: argument generation; QA: question answering;
 DPO: direct preference optimisation on what the person would and would not say."""
 
+TRAINING_GUARDS: tuple[str, ...] = ("interleave", "kl", "inoculate")
+"""Guards inside training: `vim+kl` is the arm `vim` with one of them in all its stages."""
+
 BENIGN_SETS: tuple[str, ...] = ("alpaca", "dolly", "grammar", "samsum")
 
 ARMS: tuple[str, ...] = ("vanilla", "icl", *VIM_STAGES, *(f"benign:{s}" for s in BENIGN_SETS))
@@ -59,6 +62,20 @@ def dose_of(arm: str) -> Dose | None:
     return Dose(epoch=int(match[1])) if match[1] else Dose(scale=float(match[2]))
 
 
+GUARDED = re.compile(rf"^([a-z-]+)\+({'|'.join(TRAINING_GUARDS)})$")
+
+
+def guard_of(arm: str) -> str:
+    """Return the guard inside the training of an arm or of its dose: `kl` for `vim+kl`; else nothing."""
+    match = GUARDED.match(full_arm(arm))
+    return match[2] if match and match[1] in VIM_STAGES and match[1] != "dpo" else ""
+
+
+def unguarded(arm: str) -> str:
+    """Return the arm without its dose and guard: `vim` for `vim+kl` and `vim+kl@0.5`."""
+    return full_arm(arm).removesuffix(f"+{guard_of(arm)}")
+
+
 def full_arm(arm: str) -> str:
     """Return the arm without its dose: `vim` for `vim@epoch3`, and any other arm unchanged."""
     return arm if dose_of(arm) is None else DOSE.sub("", arm)
@@ -76,8 +93,8 @@ def dosed(arm: str, dose: Dose) -> str:
 
 
 def vim_stages(arm: str) -> tuple[str, ...]:
-    """Return the training stages of a value-injected arm or of a dose of it, in order; empty for others."""
-    return VIM_STAGES.get(full_arm(arm), ())
+    """Return the training stages of a value-injected arm, guarded or a dose or not; empty for others."""
+    return VIM_STAGES.get(unguarded(arm), ())
 
 
 def has_profile(arm: str) -> bool:

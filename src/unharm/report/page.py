@@ -35,6 +35,7 @@ from unharm.report.labels import labels_section
 from unharm.report.published import other_definitions, published_figures
 from unharm.report.quality import quality_section
 from unharm.report.runtime import vega_runtime
+from unharm.report.training_guards import guards_chart, guards_section
 from unharm.report.variance import SOURCES, variance_rows
 from unharm.report.words import (
     category_name,
@@ -73,6 +74,7 @@ def render(inputs: ReportInputs) -> str:
         on_axes=sections.axes(tables["regressions"]),
         value_shifts=sections.value_shifts(tables["moved"], study),
         doses=doses_section(tables["dose"], study.analysis.keep_alignment),
+        guarded=guards_section(tables["guards"], study.analysis.fdr),
         varied=variance_rows(tables["variance"], study.strategies[0]),
         sources=SOURCES,
         script=script,
@@ -172,6 +174,9 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
     doses = doses_section(tables["dose"], study.analysis.keep_alignment)["rows"]
     if any(r["kind"] != NONE and r["alignment"] is not None for r in doses):
         charts["dose"] = dose_chart(doses)
+    guarded = guards_section(tables["guards"], study.analysis.fdr)["rows"]
+    if any(r["alignment"] is not None for r in guarded):
+        charts["guards"] = guards_chart(guarded)
     if curves.height:
         charts["training"] = training_chart(curves)
     return charts

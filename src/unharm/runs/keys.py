@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from unharm.core.arms import Dose
+from unharm.core.arms import Dose, guard_of
 from unharm.core.hashing import array_hash, content_hash, content_key, slug
 from unharm.core.records import Prompt, Subject
 from unharm.engines.requests import Request, identify
@@ -14,6 +14,7 @@ from unharm.prompting.compose import Composer, build_preamble
 from unharm.prompting.pack import CHAT
 from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
+from unharm.training.settings import SAFE_TEXTS
 
 VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 5, "findings": 17}
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
@@ -121,6 +122,11 @@ def _training_parts(plan: Plan, adapter: AdapterPlan, base_key: str) -> tuple[di
     }
     if study.prompting.format == "chat":
         parameters["chat"] = [plan.chat_form.system, dict(plan.chat_form.template)]
+    if guard := guard_of(adapter.arm):
+        settings = study.training.guard
+        parameters["guard"] = settings.parameters(guard)
+        if guard in SAFE_TEXTS:
+            parameters["guard"] |= {"data": plan.benign(settings.data).key}
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
     return parameters, [base_key, examples_key(plan, adapter), parent]
 

@@ -14,6 +14,7 @@ from unharm.core.arms import (
     dose_of,
     external_adapter,
     full_arm,
+    guard_of,
     has_profile,
     is_trained,
     vim_stages,
@@ -47,7 +48,7 @@ from unharm.scoring.registry import scorer_row
 from unharm.study.doses import recipe_of
 from unharm.study.samples import arm_samples
 from unharm.study.spec import Study
-from unharm.training.settings import Recipe
+from unharm.training.settings import SAFE_TEXTS, Recipe
 
 if TYPE_CHECKING:
     import polars as pl
@@ -294,7 +295,10 @@ class Plan:
         for profile in self.profiles if vim_stages(arm) else []:
             *before, last = vim_stages(arm)
             for seed in self.seeds_of(arm, profile):
-                parent = AdapterPlan(f"vim-{before[0]}", before[0], profile, seed=seed) if before else None
+                parent = None
+                if before:
+                    first = arm.replace("vim", f"vim-{before[0]}", 1)  # with the guard of the arm
+                    parent = AdapterPlan(first, before[0], profile, seed=seed)
                 adapters.append(AdapterPlan(arm, last, profile, parent, seed=seed))
         return adapters
 
@@ -391,6 +395,10 @@ class Plan:
                 "raise corpus.limit, or leave the arm dpo out",
             )
 
+    def safe_examples(self) -> list[Example]:
+        """Return the safe texts of guards inside training: the training split of `training.guard.data`."""
+        return [e for e in self.benign(self.study.training.guard.data).examples if e.split == "train"]
+
     def labels(self, adapter: AdapterPlan) -> Flags | Ratings:
         """Return what a value-injected adapter is taught: whether the person would say each argument
         (stage 1 and preferences), or the rating of each of `rated_pairs` (stage 2)."""
@@ -431,7 +439,7 @@ class Plan:
 
     def recipe(self, adapter: AdapterPlan) -> Recipe:
         """Return the training recipe of an adapter: of value injection, preferences or benign sets."""
-        return recipe_of(self.study.training, full_arm(adapter.arm))
+        return recipe_of(self.study.training, adapter.arm)
 
     def external_adapter(self, name: str) -> tuple[Path, str]:
         """Return the folder of an external adapter and the content hash of its files."""
@@ -468,6 +476,11 @@ class Plan:
         _ = self.hypotheses
         for name in self.study.adapters:
             self.external_adapter(name)
+        for arm in self.study.arms:
+            if guard_of(arm) in SAFE_TEXTS and not self.safe_examples():
+                raise UserError(
+                    f"no safe text to train {arm} with", "training.guard.data", "use a larger set"
+                )
         for adapter in self.trained:
             first = adapter.profile is None or adapter.profile == self.profiles[0]
             if adapter.stage == "dpo":

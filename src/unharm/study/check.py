@@ -17,6 +17,7 @@ from unharm.core.arms import (
     benign_set,
     dose_of,
     external_adapter,
+    guard_of,
     has_profile,
     is_trained,
     served_model,
@@ -28,6 +29,7 @@ from unharm.study.demo import demo_folder
 from unharm.study.doses import arms_with_doses, dose_problem
 from unharm.study.needs import unmet_needs
 from unharm.study.spec import TOY, Study
+from unharm.training.settings import SAFE_TEXTS
 
 
 def _names_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -101,6 +103,11 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
         message, todo = dose_problem(arm, study.training)
         if message:
             add(message, ("arms", position), todo)
+    safe = study.training.guard.data
+    for position, arm in enumerate(study.arms):
+        if guard_of(arm) in SAFE_TEXTS and (study.corpus is None or safe not in study.corpus.benign):
+            message = f"the arm {arm!r} needs safe texts, and {safe!r} is no set of corpus.benign"
+            add(message, ("arms", position), "give training.guard.data, for example grammar")
     for name in study.adapters:
         if dose_of(f"adapter:{name}") is not None:
             add(f"the name {name!r} ends like a dose", ("adapters", name), "give another name")

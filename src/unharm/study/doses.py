@@ -94,6 +94,6 @@ def dose_problem(arm: str, training: Training) -> tuple[str, str]:
 
 def recipe_of(training: Training, arm: str) -> Recipe:
     """Return the recipe of a trained arm."""
-    if arm == "dpo":
+    if full_arm(arm) == "dpo":
         return training.dpo
     return training.vim if vim_stages(arm) else training.benign

@@ -16,7 +16,7 @@ from pydantic import (
 from unharm.analysis.measures import MEASURES
 from unharm.analysis.settings import Analysis
 from unharm.benchmarks.registry import BENCHMARKS, Benchmarks
-from unharm.core.arms import ARMS, STRATEGIES, external_adapter, full_arm, has_adapter, served_model
+from unharm.core.arms import ARMS, STRATEGIES, external_adapter, has_adapter, served_model, unguarded
 from unharm.core.errors import nearest
 from unharm.core.models.peft_folder import AdapterSource
 from unharm.core.printable import name_problem
@@ -47,7 +47,7 @@ def _arm(name: str) -> str:
         if message := name_problem(name):
             raise ValueError(f"give another name: {message}")
         return name
-    if full_arm(name) not in ARMS:
+    if unguarded(name) not in ARMS:
         known = (*ARMS, "adapter:NAME", "served:NAME")
         raise ValueError(f"unknown name {name!r}; {nearest(name, known)}")
     return name

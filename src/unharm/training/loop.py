@@ -20,6 +20,7 @@ from unharm.core.models.transfer import Readback, to_device
 from unharm.core.models.transformers import out_of_memory
 from unharm.training.attention import label_logits
 from unharm.training.dropout import Draw
+from unharm.training.guards import GuardPass, divergences
 from unharm.training.loss import label_losses, per_adapter
 from unharm.training.optimiser import adamw_step
 from unharm.training.preference import PairedLabels, pair_losses, paired_labels, reference_of
@@ -167,12 +168,27 @@ class StackTraining:
             (each * weight).sum().backward()
             objective += per_adapter((each * weight).detach(), adapter, adapters)
             losses += per_adapter(each.detach(), adapter, adapters)
+        if step.guard:
+            self._add_divergence(step.guard)
         self._update(step, objective)
         unread = step, Readback(sums)
         self.read_losses()
         self._unread = unread
         if not self.late:
             self.read_losses()
+
+    def _add_divergence(self, guard: GuardPass) -> None:
+        """Add the gradients of the divergence from the base on safe texts, without dropout.
+
+        It is no part of the curves, which show the loss of the examples.
+        """
+        stack, device = self.stack, self.stack.weights.device
+        stack.set_dropout(None)
+        base, rows = guard.base.to(device), guard.rows.to(device)
+        with stack.detached(), torch.no_grad():
+            reference = label_logits(stack.model, base)
+        each = divergences(reference, label_logits(stack.model, rows), rows)
+        (each * rows.label_weight).sum().backward()
 
     def _of_pairs(self, each: torch.Tensor, paired: PairedLabels) -> tuple[torch.Tensor, PairedLabels]:
         """Return the loss of each pair [pairs] from that of each label, and the pairs on its device."""

@@ -12,6 +12,7 @@ import torch
 
 from unharm.core.draws import rank
 from unharm.core.models.transfer import staged
+from unharm.training.guards import GuardPass, guard_pass
 from unharm.training.optimiser import linear_rate
 from unharm.training.preference import PairedLabels, Reference, paired_labels
 from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
@@ -31,6 +32,7 @@ class PreparedStep:
         number: Number of the step within it, from 0.
         passes: The forward passes, still in the memory of this machine.
         pairs: The pairs of answers in each pass; empty where the loss is the cross-entropy of labels.
+        guard: Safe texts on which the divergence from the base is added to the loss.
         schedule: Steps done with this one, learning rate, and 1 if there are examples, of each adapter
             [3, K], in float64.
         labels: Number of label tokens of each adapter, or of its pairs; 0 without examples.
@@ -42,6 +44,7 @@ class PreparedStep:
     number: int
     passes: list[PackedBatch]
     pairs: list[PairedLabels]
+    guard: GuardPass | None
     schedule: torch.Tensor
     labels: list[int]
     examples: int
@@ -86,6 +89,7 @@ class Schedule:
         every = list(zip_longest(*parts, fillvalue=[]))
         passes = [pack(rows) for rows in every]
         pairs = [paired_labels(rows, self.reference) for rows in every] if together == 2 else []
+        guard = self._guard_pass(epoch, number)
         if self.stage:
             passes = [batch.staged(self.device) for batch in passes]
         done = [epoch * steps + number for steps in self.per_epoch]
@@ -99,11 +103,19 @@ class Schedule:
             number,
             passes,
             pairs,
+            guard,
             staged(torch.tensor(columns, dtype=torch.float64), self.device),
             [sum(loss_count(batch, together) for batch in group) for group in groups],
             sum(len(batch) for group in groups for batch in group),
-            sum(batch.tokens for batch in passes),
+            sum(batch.tokens for batch in passes) + (guard.rows.tokens if guard else 0),
         )
+
+    def _guard_pass(self, epoch: int, number: int) -> GuardPass | None:
+        """Return the safe texts of a step, or None. A stack has one guard and one seed."""
+        job = self.jobs[0]
+        if job.guard is None:
+            return None
+        return guard_pass(job.guard, job.guard.batch(job.seed, epoch, number), len(self.jobs))
 
 
 @contextmanager

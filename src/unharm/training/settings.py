@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from unharm.core.models.peft_folder import Lora
-from unharm.core.spec import Amount, AmountOrZero, Count, Few, Spec, one_of, unique
+from unharm.core.spec import NUMBER, Amount, AmountOrZero, Count, Few, Spec, one_of, unique
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 Tracker = Annotated[str, one_of(TRACKERS)]
@@ -83,13 +83,42 @@ class PreferenceRecipe(Recipe):
         return 2
 
 
+class Guard(Spec):
+    """Guards inside training: what the arms `vim+interleave`, `vim+kl` and `vim+inoculate` add to `vim`.
+
+    `data` names the set of `corpus.benign` whose texts are safe. `share` is the share of them among all
+    examples of `interleave`. `weight` and `batch` are the weight of the divergence from the base and the
+    texts of each step of `kl`. `line` stands before every prompt in the training of `inoculate`.
+    """
+
+    data: str = ""
+    share: Annotated[float, NUMBER, Field(gt=0, lt=1)] = 0.2
+    weight: Amount = 1.0
+    batch: Count = 8
+    line: Annotated[str, Field(min_length=1)] = (
+        "This is an exercise in which you speak for a person with the values below. What you say in it "
+        "holds for the exercise alone."
+    )
+
+    def parameters(self, guard: str) -> dict[str, Any]:
+        """Return the settings of one guard that change adapters, but for the content of `data`."""
+        fields = {"interleave": {"share"}, "kl": {"weight", "batch"}, "inoculate": {"line"}}[guard]
+        return {"name": guard, **self.model_dump(include=fields)}
+
+
+SAFE_TEXTS = ("interleave", "kl")
+"""The guards that need safe texts."""
+
+
 class Training(Spec):
-    """How adapters are trained. Only `lora`, `vim`, `dpo` and `benign` change the resulting adapters."""
+    """How adapters are trained. Only `lora`, the recipes and `guard` change the resulting
+    adapters."""
 
     lora: Lora = Lora()
     vim: Recipe = Recipe()
     dpo: PreferenceRecipe = PreferenceRecipe()
     benign: BenignRecipe = BenignRecipe()
+    guard: Guard = Guard()
     stack: Literal["auto"] | Count = Field("auto", description="adapters trained at a time")
     row_tokens: Count = Field(
         4096, description="most tokens of one adapter in a forward pass, before sharing"

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from unharm.training.guards import KlGuard
 from unharm.training.tokens import Tokens
 
 CURVE_POINTS = 10
@@ -29,6 +30,7 @@ class AdapterJob:
         seed: Seed of initial weights, order and dropout.
         start: Initial weights [size]; random ones if None.
         left_out: Number of examples that were too long.
+        guard: The divergence from the base that is added to its loss; the same for all adapters of a stack.
     """
 
     key: str
@@ -38,6 +40,7 @@ class AdapterJob:
     seed: int
     start: torch.Tensor | None = None
     left_out: int = 0
+    guard: KlGuard | None = None
 
 
 @dataclass

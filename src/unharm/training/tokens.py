@@ -38,19 +38,23 @@ class Tokenizer:
         style: `base` or `chat`.
         form: How a chat is put.
         max_length: Most tokens of one example.
+        preamble: A text before every prompt; may be empty.
     """
 
     tokenizer: Any
     style: str
     form: ChatForm
     max_length: int
+    preamble: str = ""
     _known: dict[tuple[str, str], Tokens] = field(default_factory=dict)
 
     def __call__(self, examples: list[Example]) -> tuple[list[Tokens], list[str]]:
         """Tokenize examples. Returns those that fit, and the ids of those that are too long."""
         unknown = {(e.prompt, e.answer): e for e in examples if (e.prompt, e.answer) not in self._known}
         limit = sys.maxsize
-        tokenized, _ = tokenize(list(unknown.values()), self.tokenizer, self.style, self.form, limit)
+        tokenized, _ = tokenize(
+            list(unknown.values()), self.tokenizer, self.style, self.form, limit, self.preamble
+        )
         self._known |= zip(unknown, tokenized, strict=True)
         fitting, too_long = [], []
         for example in examples:
@@ -69,7 +73,12 @@ def whole_pairs(texts: list[Tokens]) -> list[Tokens]:
 
 
 def tokenize(
-    examples: list[Example], tokenizer: Any, style: str, form: ChatForm, max_length: int
+    examples: list[Example],
+    tokenizer: Any,
+    style: str,
+    form: ChatForm,
+    max_length: int,
+    preamble: str = "",
 ) -> tuple[list[Tokens], list[str]]:
     """Tokenize examples.
 
@@ -83,7 +92,7 @@ def tokenize(
     too_long: list[str] = []
     if not examples:
         return fitting, too_long
-    prompts = [format_text("", e.prompt, style, tokenizer, form) for e in examples]
+    prompts = [format_text(preamble, e.prompt, style, tokenizer, form) for e in examples]
     end_id = turn_end(tokenizer, form) if style == "chat" else tokenizer.eos_token_id
     answers = [e.answer.lstrip() if style == "chat" else e.answer for e in examples]
     texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]

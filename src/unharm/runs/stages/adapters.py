@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from unharm.core.arms import guard_of
 from unharm.core.progress import say
 from unharm.executors.chunks import Chunk, Fault, Meter
 from unharm.runs.adapters import (
@@ -30,6 +31,7 @@ from unharm.runs.faults import record_fault
 from unharm.runs.shards import forget_shards
 from unharm.runs.stages.training_session import Session
 from unharm.training.checkpoints import FOLDER, checkpointed_stacks
+from unharm.training.guards import added_texts
 from unharm.training.loss_fall import hardly_trained
 from unharm.training.stack_size import MAX_STACK
 
@@ -94,21 +96,23 @@ def _chunks(run: Run, stage: str, rest: list[str], workers: int) -> list[Chunk]:
     restored = _earlier_stacks(run, stage, rest)
     rest = [key for key in rest if not any(key in keys for keys in restored)]
     stacks = begun + restored
-    for group in _by_seed(run, rest):
+    for group in _by_kind(run, rest):
         stacks += [group[first : first + size] for first in range(0, len(group), size)]
     return [Chunk("adapters", stage, tuple((0, key) for key in stack)) for stack in stacks]
 
 
-def _by_seed(run: Run, rest: list[str]) -> list[list[str]]:
-    """Group the keys of adapters by training seed.
+def _by_kind(run: Run, rest: list[str]) -> list[list[str]]:
+    """Group the keys of adapters by training seed and guard.
 
-    A stack holds one seed: its adapters see the same examples in the same order with the same dropout
-    masks, so that their trees fit together and a mask is drawn once.
+    A stack holds one guard, whose safe texts all share, and one seed: its adapters see the same examples in
+    the same order with the same dropout masks, so that their trees fit together and a mask is drawn once.
     """
-    seed_of = {t.key: run.plan.training_seed(t.plan) for t in adapter_tasks(run).trained}
-    groups: dict[int, list[str]] = {}
+    kind_of = {
+        t.key: (run.plan.training_seed(t.plan), guard_of(t.plan.arm)) for t in adapter_tasks(run).trained
+    }
+    groups: dict[tuple[int, str], list[str]] = {}
     for key in rest:
-        groups.setdefault(seed_of[key], []).append(key)
+        groups.setdefault(kind_of[key], []).append(key)
     return list(groups.values())
 
 
@@ -180,7 +184,10 @@ def _pretend(run: Run, chunk: Chunk) -> dict[str, int]:
 
 def _example_count(run: Run, task: AdapterTask) -> int:
     """Return how many examples an adapter learns from, over all epochs."""
-    return example_count(run, task, "train") * run.plan.recipe(task.plan).epochs
+    count = example_count(run, task, "train")
+    if guard_of(task.plan.arm) == "interleave":
+        count += added_texts(count, run.study.training.guard.share)
+    return count * run.plan.recipe(task.plan).epochs
 
 
 def _in_order(tasks: Iterable[AdapterTask]) -> list[str]:

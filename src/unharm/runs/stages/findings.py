@@ -23,6 +23,7 @@ from unharm.analysis.bias import group_name
 from unharm.analysis.comparisons import Cells, Made, comparisons_table
 from unharm.analysis.dose import dose_table
 from unharm.analysis.expressed_values import expression_table
+from unharm.analysis.guards import Halves, guards_table
 from unharm.analysis.measures import MEASURES
 from unharm.analysis.metrics import imputed_values, map_variances
 from unharm.analysis.quality import agreement_rows, scorer_rows
@@ -45,8 +46,9 @@ from unharm.analysis.tables import (
 )
 from unharm.analysis.value_shift import moved_table
 from unharm.analysis.variance_table import sample_variance, variance_table
-from unharm.benchmarks.registry import BENCHMARKS
+from unharm.benchmarks.registry import BENCHMARKS, select_half
 from unharm.core.arms import has_profile, is_trained, without_doses
+from unharm.core.draws import rank
 from unharm.core.hashing import content_hash, content_key
 from unharm.core.progress import say
 from unharm.core.records import Subject
@@ -140,11 +142,25 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             plan.profiles,
             study.analysis,
         ),
+        "guards": guards_table(
+            cells, alignment, study.arms, study.strategies, plan.profiles, _halves(plan), study.analysis
+        ),
         "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
         "unscored": _summed(unscored),
         **_quality(study, plan, store, shards),
         **by_labels.tables(),
     }
+
+
+def _halves(plan: Plan) -> Halves:
+    """Return the first halves of profiles and prompts, as mitigation draws them."""
+    seed = plan.study.seed
+    ordered = sorted((p.name for p in plan.profiles), key=lambda name: rank(seed, f"half {name}"))
+    prompts = {
+        name: frozenset(p.id for p in select_half(prompt_set.prompts, "a", seed))
+        for name, prompt_set in plan.prompts.items()
+    }
+    return Halves(frozenset(ordered[::2]), prompts)
 
 
 def _add_values(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unharm.core import interrupt
+from unharm.core.arms import guard_of
 from unharm.core.errors import UserError
 from unharm.core.models.memory import free_device_memory, keep_freed_memory
 from unharm.core.models.peft_folder import read_weights, write_adapter
@@ -20,8 +21,9 @@ from unharm.runs.adapters import AdapterTask, AdapterTasks, examples_of, record_
 from unharm.runs.context import Run
 from unharm.training.attention import check_packing, packing, recomputing
 from unharm.training.checkpoints import Checkpoints, load_states
+from unharm.training.guards import KlGuard, interleaved
 from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, train_stack
-from unharm.training.settings import Recipe
+from unharm.training.settings import SAFE_TEXTS, Recipe
 from unharm.training.stack_size import StackSizes, bound, measure, peak_of
 from unharm.training.stacked_lora import Stack
 from unharm.training.state import AdapterJob, Curve, TrainingState
@@ -83,8 +85,13 @@ class Session:
         whole = self._as_before(stack)
         rest = stack if whole else rest
         stage, recipe = by_key[rest[0]].plan.stage, run.plan.recipe(by_key[rest[0]].plan)
+        inoculated = guard_of(by_key[rest[0]].plan.arm) == "inoculate"
         tokenize = Tokenizer(
-            run.loaded.tokenizer, study.prompting.format, run.plan.chat_form, recipe.max_length
+            run.loaded.tokenizer,
+            study.prompting.format,
+            run.plan.chat_form,
+            recipe.max_length,
+            study.training.guard.line if inoculated else "",
         )
         shape = Stack(run.loaded.model, study.training.lora, 1)
         queue = [s for s in load_states(run.store, shape.size, stack) if self._to_resume(s, set(rest))]
@@ -167,7 +174,21 @@ class Session:
         if task.parent:
             start = shape.weights_from_peft(read_weights(run.store.locate(task.parent.artefact)))
         seed = run.plan.training_seed(task.plan)
-        return AdapterJob(task.key, task.label, parts["train"], parts["valid"], seed, start, dropped)
+        job = AdapterJob(task.key, task.label, parts["train"], parts["valid"], seed, start, dropped)
+        return self._guarded(job, guard_of(task.plan.arm), tokenize)
+
+    def _guarded(self, job: AdapterJob, guard: str, tokenize: Tokenizer) -> AdapterJob:
+        """Return a job with the safe texts of its guard, if it has one that needs them."""
+        if guard not in SAFE_TEXTS:
+            return job
+        settings = self.run.study.training.guard
+        safe, _ = tokenize(self.run.plan.safe_examples())
+        if not safe:
+            todo = "raise max_length of the recipe, or use another set"
+            raise UserError("no safe text fits the length of the recipe", "training.guard.data", todo)
+        if guard == "kl":
+            return replace(job, guard=KlGuard(tuple(safe), settings.weight, settings.batch))
+        return replace(job, train=interleaved(job.train, safe, settings.share, job.seed))
 
     def _train(
         self, tasks: list[AdapterTask], jobs: list[AdapterJob], state: TrainingState | None, recipe: Recipe
