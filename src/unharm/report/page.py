@@ -18,6 +18,7 @@ from unharm.core.arms import VIM_STAGES, has_profile
 from unharm.core.printable import printable
 from unharm.report import sections
 from unharm.report.answers import answers, preferred_reading
+from unharm.report.behaviour import behaviour_section, costs_section, leakage_charts
 from unharm.report.figures import (
     alignment_chart,
     arms_chart,
@@ -28,6 +29,7 @@ from unharm.report.figures import (
 )
 from unharm.report.inputs import ReportedStudy, ReportInputs
 from unharm.report.labels import labels_section
+from unharm.report.mechanism import mechanism_charts, mechanism_section
 from unharm.report.published import other_definitions, published_figures
 from unharm.report.quality import quality_section
 from unharm.report.runtime import vega_runtime
@@ -71,6 +73,10 @@ def render(inputs: ReportInputs) -> str:
         published=published_figures(study),
         other_definitions=other_definitions(study),
         expression=tables["expression"].to_dicts(),
+        behaved=behaviour_section(tables, study),
+        leakages=[name.removeprefix("leakage-") for name in leakage_charts(tables["leakage"], study)],
+        costs=costs_section(tables["costs"]),
+        mechanism=mechanism_section(tables),
         mitigation=sections.mitigation(inputs.mitigation),
         folder=inputs.folder,
         stand_ins=inputs.stand_ins,
@@ -153,6 +159,8 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
         if tables["alignment"].filter(pl.col("arm") == arm).height:
             rows = tables["alignment"].filter(pl.col("strategy") == study.strategies[0])
             charts[f"alignment-{arm}"] = alignment_chart(preferred_reading(rows, arm), arm)
+    charts |= leakage_charts(tables["leakage"], study)
+    charts |= mechanism_charts(tables)
     if curves.height:
         charts["training"] = training_chart(curves)
     return charts

@@ -19,6 +19,7 @@ from unharm.core.arms import (
     has_profile,
     is_trained,
     served_model,
+    steering,
 )
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
@@ -95,6 +96,11 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
     trained = [a for a in study.arms if is_trained(a)]
     if trained and study.corpus is None:
         add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
+    steered = [a for a in study.arms if steering(a)]
+    if steered and study.corpus is None:
+        add(f"the arm {steered[0]!r} needs value vectors, but 'corpus' is missing", ("arms",))
+    if study.mechanism is not None and study.corpus is None:
+        add("the mechanism tables need value vectors, but 'corpus' is missing", ("mechanism",))
     for arm in study.samples:
         if arm not in study.arms:
             add(f"the arm {arm!r} is not in this study", ("samples", arm), nearest(arm, tuple(study.arms)))

@@ -32,6 +32,7 @@ from unharm.store.object_storage import as_url
 from unharm.study.demo import data_folder as toy_data
 from unharm.study.seeds import SeedsField
 from unharm.training.settings import Training
+from unharm.training.steering.settings import Mechanism, Steering
 
 TOY = "toy"
 """Value of `base` or `data` that selects the embedded toy world."""
@@ -118,12 +119,14 @@ class Study(Spec):
     scorers: dict[str, ScorerSpec] = {}
     answers: str | None = Field(None, description="file that stores the answers of services")
     training: Training = Training()
+    steering: Steering = Steering()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
     executor: StudyExecutor = StudyExecutor()
     benchmarks: Benchmarks
     analysis: Analysis = Analysis()
     mitigation: Mitigation | None = None
+    mechanism: Mechanism | None = Field(None, description="relate shifts of activations to harm")
 
     @property
     def data_folder(self) -> Path:
