@@ -53,6 +53,7 @@ class Harms:
         labels: What each harm is: benchmark, category, metric, scorer, completions without a score.
         targets: The target of each profile; each profile is its own where this is empty.
         by_seed: [seeds, profiles, harms] where there are several seeds.
+        profiles: The name of each profile.
     """
 
     arm: str
@@ -62,6 +63,7 @@ class Harms:
     labels: list[dict[str, Any]]
     targets: tuple[str, ...] = ()
     by_seed: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    profiles: tuple[str, ...] = ()
 
     def clusters(self, rows: Array) -> Array:
         """The cluster of each of some profiles, numbered from 0."""
@@ -94,7 +96,9 @@ def harms(subjects: pl.DataFrame, profiles: Sequence[Profile]) -> Iterator[Harms
         values = np.array(columns, dtype=float).reshape(len(labels), -1, len(names)).transpose(1, 2, 0)
         importances = np.array([by_name[n].importances for n in names], dtype=float)
         targets = tuple(by_name[n].target for n in names)
-        yield Harms(str(arm), str(strategy), importances, values[0], labels, targets, values[1:])
+        yield Harms(
+            str(arm), str(strategy), importances, values[0], labels, targets, values[1:], tuple(names)
+        )
 
 
 def _by_profile(part: pl.DataFrame, names: Sequence[str]) -> list[float]:

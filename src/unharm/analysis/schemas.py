@@ -217,6 +217,44 @@ GUARDS_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("front", "chosen"), pl.Boolean),
     **SCORER,
 }
+BEHAVIOUR_SCHEMA: dict[str, Any] = {
+    **SUBJECT,
+    "seed": pl.Int64,
+    "target": pl.String,
+    **dict.fromkeys(("scenarios", "unscored"), pl.Int64),
+    **dict.fromkeys(("first_share", "self_report", "behaviour", "gap"), pl.Float64),
+    **{f"{kind}_{v}": pl.Float64 for kind in ("said", "done") for v in VALUES},
+}
+BEHAVIOUR_ARMS_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy", "reading"), pl.String),
+    **ESTIMATE,
+}
+LEAKAGE_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy", "reading", "raised", "schwartz_value"), pl.String),
+    **ESTIMATE,
+}
+COSTS_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy", "benchmark", "cost"), pl.String),
+    **ESTIMATE,
+    "value_vanilla": pl.Float64,
+}
+MECHANISM_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "direction"), pl.String),
+    "layer": pl.Int64,
+    **ESTIMATE,
+    **dict.fromkeys(("cosine", "own"), pl.Float64),
+}
+MECHANISM_HARMS_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("arm", "strategy"), pl.String),
+    **METRIC,
+    "direction": pl.String,
+    **dict.fromkeys(("layer", "step"), pl.Int64),
+    **dict.fromkeys(("value", "p", "p_adjusted"), pl.Float64),
+    "named": pl.Boolean,
+    **dict.fromkeys(("n", "targets", "unscored"), pl.Int64),
+    "note": pl.String,
+    **SCORER,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "subjects": SUBJECTS_SCHEMA,
     "arms": ARMS_SCHEMA,
@@ -238,5 +276,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "corrected": CORRECTED_SCHEMA,
     "corrected_differences": CORRECTED_DIFFERENCES_SCHEMA,
     "scorer_errors": SCORER_ERRORS_SCHEMA,
+    "behaviour": BEHAVIOUR_SCHEMA,
+    "behaviour_arms": BEHAVIOUR_ARMS_SCHEMA,
+    "leakage": LEAKAGE_SCHEMA,
+    "costs": COSTS_SCHEMA,
+    "mechanism": MECHANISM_SCHEMA,
+    "mechanism_harms": MECHANISM_HARMS_SCHEMA,
 }
 """The columns of every table in findings/."""

@@ -11,8 +11,9 @@ from unharm.benchmarks.settings import BenchmarkSettings
 from unharm.core.data_set import DataSet
 from unharm.core.records import Prompt
 
-Mode = Literal["continue", "ask", "rate"]
-"""What the model does with a prompt: continue it, answer it as a question, or rate it from 1 to 6."""
+Mode = Literal["continue", "ask", "rate", "choose"]
+"""What the model does with a prompt: continue it, answer it as a question, rate it from 1 to 6, or say
+which of two things it would do."""
 
 ScoredText = Literal["answer", "first sentence", "masked first sentence"]
 """The text that a scorer reads: the whole answer; the prompt and the first sentence of its

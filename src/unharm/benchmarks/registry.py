@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import create_model
 
-from unharm.benchmarks import beavertails, harmless, hbr, hexphi, questionnaire, rtp, strongreject, xstest
+from unharm.benchmarks import (
+    beavertails,
+    behaviour,
+    harmless,
+    hbr,
+    hexphi,
+    neutral,
+    questionnaire,
+    rtp,
+    strongreject,
+    xstest,
+)
 from unharm.benchmarks.benchmark import Benchmark
 from unharm.benchmarks.settings import BenchmarkSettings
 from unharm.core.draws import rank
@@ -27,12 +38,20 @@ BENCHMARKS: dict[str, Benchmark] = {
     "beavertails": beavertails.BENCHMARK,
     "xstest": xstest.BENCHMARK,
     "harmless": harmless.BENCHMARK,
+    "neutral": neutral.BENCHMARK,
     "questionnaire": questionnaire.BENCHMARK,
+    "behaviour": behaviour.BENCHMARK,
 }
 """Every benchmark by its name in a study. Reports keep this order."""
 
 HARMLESS = next(name for name, row in BENCHMARKS.items() if row is harmless.BENCHMARK)
 """The name of the benchmark that measures the cost of a guard prompt."""
+
+BEHAVIOUR, NEUTRAL = (
+    next(name for name, row in BENCHMARKS.items() if row is module.BENCHMARK)
+    for module in (behaviour, neutral)
+)
+"""The names of the benchmarks of choices between values, and of neutral texts."""
 
 
 class ChosenBenchmarks(Spec):
@@ -120,12 +139,19 @@ def select_half(prompts: list[Prompt], half: str | None, seed: int) -> list[Prom
     if half is None:
         return prompts
     taken = {
-        prompt.id
+        unit
         for members in _by_category(prompts).values()
-        for turn, prompt in enumerate(sorted(members, key=lambda p: rank(seed, f"half {p.id}")))
+        for turn, unit in enumerate(
+            sorted({_unit(p) for p in members}, key=lambda u: rank(seed, f"half {u}"))
+        )
         if (turn % 2 == 0) == (half == "a")
     }
-    return [p for p in prompts if p.id in taken]
+    return [p for p in prompts if _unit(p) in taken]
+
+
+def _unit(prompt: Prompt) -> str:
+    """Return what a draw takes or leaves as a whole: the scenario of a prompt, or else its id."""
+    return prompt.attributes.get("scenario", prompt.id)
 
 
 def _limited(prompts: list[Prompt], limit: int, seed: int, in_order: bool) -> list[Prompt]:
@@ -135,7 +161,7 @@ def _limited(prompts: list[Prompt], limit: int, seed: int, in_order: bool) -> li
     ranked = [
         (turn, place, prompt.id)
         for place, category in enumerate(sorted(by_category))
-        for turn, prompt in enumerate(sorted(by_category[category], key=lambda p: rank(seed, p.id)))
+        for turn, prompt in enumerate(sorted(by_category[category], key=lambda p: rank(seed, _unit(p))))
     ]
     taken = {i for _, _, i in sorted(ranked)[:limit]}
     return [p for p in prompts if p.id in taken]

@@ -20,7 +20,17 @@ TRAINING_GUARDS: tuple[str, ...] = ("interleave", "kl", "inoculate")
 
 BENIGN_SETS: tuple[str, ...] = ("alpaca", "dolly", "grammar", "samsum")
 
-ARMS: tuple[str, ...] = ("vanilla", "icl", *VIM_STAGES, *(f"benign:{s}" for s in BENIGN_SETS))
+STEERING: tuple[str, ...] = ("mean", "probe", "caa-prompt")
+"""How the value vectors of a `steer:<variant>` arm are made: differences of means, logistic probes, or
+differences between in-context descriptions."""
+
+ARMS: tuple[str, ...] = (
+    "vanilla",
+    "icl",
+    *VIM_STAGES,
+    *(f"steer:{variant}" for variant in STEERING),
+    *(f"benign:{s}" for s in BENIGN_SETS),
+)
 
 GUARDS: tuple[str, ...] = ("safety", "value", "dual")
 """Strategies that are meant to lower harm."""
@@ -98,8 +108,13 @@ def vim_stages(arm: str) -> tuple[str, ...]:
 
 
 def has_profile(arm: str) -> bool:
-    """Return whether an arm has one model per profile (value injection, in-context)."""
-    return full_arm(arm) == "icl" or bool(vim_stages(arm))
+    """Return whether an arm has one model per profile (value injection, in-context, steering)."""
+    return full_arm(arm) == "icl" or bool(vim_stages(arm)) or bool(steering(arm))
+
+
+def steering(arm: str) -> str:
+    """Return the variant of a `steer:<variant>` arm, or an empty string for other arms."""
+    return arm.partition(":")[2] if arm.startswith("steer:") else ""
 
 
 def benign_set(arm: str) -> str:

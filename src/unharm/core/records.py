@@ -77,12 +77,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt of a benchmark. `id` is unique within the benchmark and is the join key."""
+    """One prompt of a benchmark. `id` is unique within the benchmark and is the join key.
+
+    `options` are texts whose probability as the beginning of the answer is wanted.
+    """
 
     id: str
     text: str
     category: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class AdapterCache:
             return
         if name not in self._loaded:
             adapter = load_adapter(Path(name), self.model)
-            if name not in self._checked:
+            if name not in self._checked and not (adapter and adapter.is_zero):
                 self._check(name, label, adapter)
                 self._checked.add(name)
             self._loaded[name] = adapter

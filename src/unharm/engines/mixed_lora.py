@@ -30,9 +30,11 @@ from torch import nn
 
 from unharm.core.errors import UserError
 from unharm.core.models.peft_folder import configuration, read_weights
+from unharm.core.models.steering_folder import is_steering, read_steering
 from unharm.core.models.transfer import column
 from unharm.core.models.transformers import replace_module
 from unharm.engines.kv_cache import TILE, round_up
+from unharm.engines.row_shifts import RowShifts, check_shift
 
 PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -53,13 +55,24 @@ PLAIN: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Adapter:
-    """The matrices of one adapter by module: A [r, in], and B [out, r] multiplied by the scaling."""
+    """What one adapter changes.
+
+    Attributes:
+        pairs: Matrices by module: A [r, in], and B [out, r] multiplied by the scaling.
+        shift: What steering adds to the output of each decoder layer [layers, hidden]; None for LoRA.
+    """
 
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    shift: torch.Tensor | None = None
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether this is steering by nothing, as for a profile whose importances are all equal."""
+        return self.shift is not None and not bool(self.shift.any())
 
 
 def load_adapter(folder: Path, model: Any) -> Adapter | None:
-    """Read an adapter from a PEFT folder.
+    """Read an adapter from a PEFT folder, or a shift of the residual stream from a steering folder.
 
     Returns:
         The adapter; None if it has more than pairs of matrices on linear modules, so it cannot be mixed.
@@ -67,6 +80,10 @@ def load_adapter(folder: Path, model: Any) -> Adapter | None:
     Raises:
         UserError: It does not fit the base.
     """
+    if is_steering(folder):
+        shift = read_steering(folder)
+        check_shift(shift, model, str(folder))
+        return Adapter({}, shift)
     config, weights = configuration(folder), read_weights(folder)
     plain = all(config.get(name) in allowed for name, allowed in PLAIN.items())
     if not plain or not all(".lora_A." in name or ".lora_B." in name for name in weights):
@@ -150,12 +167,15 @@ class AdapterMixer:
         self.modules: dict[str, MixedLinear] = {}
         self.spans: dict[str, list[tuple[int, int]]] = {}
         self._assigned: tuple[list[str], torch.Tensor] | None = None
+        self._shifts = RowShifts(model)
 
     def use(self, adapters: dict[str, Adapter]) -> None:
         """Put these adapters, and no others, on the modules of the base."""
         if list(adapters) == list(self.adapters):
             return
         self.adapters, self._assigned = adapters, None
+        shifts = {n: a.shift for n, a in enumerate(adapters.values()) if a.shift is not None}
+        self._shifts.use(shifts, len(adapters))
         adapted = {m for adapter in adapters.values() for m in adapter.pairs}
         for name in sorted(set(self.modules) - adapted):
             replace_module(self.model, name, self.modules.pop(name).base)
@@ -187,6 +207,7 @@ class AdapterMixer:
         order = {name: number for number, name in enumerate(self.adapters)}
         numbers = column([order[n] if n else -1 for n in names], rows.device)
         any_adapter = any(names)
+        self._shifts.assign(numbers[rows] if any_adapter else None)
         masks: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         for name, module in self.modules.items():
             if not any_adapter:

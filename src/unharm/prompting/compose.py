@@ -12,7 +12,7 @@ from unharm.benchmarks.benchmark import Mode
 from unharm.core.arms import WRONG_VALUE
 from unharm.core.errors import UserError
 from unharm.core.models.completeness import first_line
-from unharm.core.records import Subject
+from unharm.core.records import Prompt, Subject
 from unharm.core.templates import slots_of
 from unharm.prompting.pack import Pack
 from unharm.prompting.settings import Prompting
@@ -44,6 +44,8 @@ def apply_mode(pack: Pack, text: str, mode: Mode) -> str:
         return pack.fill("ask", prompt=text)
     if mode == "rate":
         return pack.rating_prompt(text)
+    if mode == "choose":
+        return pack.choice_prompt(text)
     return text
 
 
@@ -222,6 +224,14 @@ class Composer:
     def prefix(self) -> int:
         """Number of leading characters that all prompts of the subject share."""
         return len(os.path.commonprefix([self.text("A"), self.text("b")]))  # noqa: RUF071
+
+    def options_of(self, prompt: Prompt) -> tuple[str, ...]:
+        """Return the texts whose probability as the beginning of the answer is wanted: those of the prompt,
+        with a space before them where the text goes on, or else the ratings."""
+        if not prompt.options:
+            return self.options
+        before = " " if self.style == "base" or self._prefilled else ""
+        return tuple(before + option for option in prompt.options)
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -57,11 +57,15 @@ CHAT: dict[str, tuple[str, ...]] = {"continue": ("prompt",), "begin": ()}
 """The wordings of `chat`, with their slots: how a text to continue is put to a chat model. A pack may leave
 them out; then those of the default pack are used."""
 
+BEHAVIOUR_TEXTS: dict[str, tuple[str, ...]] = {"choose": ("prompt",)}
+"""The wordings of `behaviour`, which a pack may leave out like those of `chat`: how a situation and two
+things to do are put."""
+
 CONTROL_TEXTS: dict[str, tuple[str, ...]] = {"neutral": ()}
 """The wordings of `controls`, which a pack may leave out like those of `chat`: a text that asks for
 nothing."""
 
-NOT_IN_TRAINING = ("chat", "controls")
+NOT_IN_TRAINING = ("chat", "controls", "behaviour")
 """The sections that no training example uses."""
 
 OPTIONAL: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -85,6 +89,10 @@ class Pack:
     def chat_text(self, name: str) -> str:
         """Return a wording of `chat`, or that of the default pack if this pack has none."""
         return self._optional_text("chat", name)
+
+    def choice_prompt(self, situation: str) -> str:
+        """Return the prompt that asks which of two things the model would do in a situation."""
+        return self._optional_text("behaviour", "choose").format(prompt=situation)
 
     def _optional_text(self, section: str, name: str) -> str:
         given = self.data.get(section) or {}
@@ -242,7 +250,7 @@ def load_pack(name: str) -> Pack:
         text.data = _merged(load_pack(str(parent)).data, text.data)
     for where, slots in SLOTS.items():
         problems += _check_text(text, where, slots)
-    for section, wordings in (("chat", CHAT), ("controls", CONTROL_TEXTS)):
+    for section, wordings in (("chat", CHAT), ("controls", CONTROL_TEXTS), ("behaviour", BEHAVIOUR_TEXTS)):
         given = text.data.get(section)
         words_given = given if isinstance(given, dict) else {}
         for name, slots in wordings.items():

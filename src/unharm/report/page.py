@@ -20,6 +20,7 @@ from unharm.core.arms import VIM_STAGES, has_profile, without_doses
 from unharm.core.printable import printable
 from unharm.report import sections
 from unharm.report.answers import answers, preferred_reading
+from unharm.report.behaviour import behaviour_section, costs_section, leakage_charts
 from unharm.report.done import done_rows, view_command
 from unharm.report.doses import dose_chart, doses_section
 from unharm.report.figures import (
@@ -32,6 +33,7 @@ from unharm.report.figures import (
 )
 from unharm.report.inputs import ReportedStudy, ReportInputs
 from unharm.report.labels import labels_section
+from unharm.report.mechanism import mechanism_charts, mechanism_section
 from unharm.report.published import other_definitions, published_figures
 from unharm.report.quality import quality_section
 from unharm.report.runtime import vega_runtime
@@ -81,6 +83,10 @@ def render(inputs: ReportInputs) -> str:
         published=published_figures(study),
         other_definitions=other_definitions(study),
         expression=tables["expression"].to_dicts(),
+        behaved=behaviour_section(tables, study),
+        leakages=[name.removeprefix("leakage-") for name in leakage_charts(tables["leakage"], study)],
+        costs=costs_section(tables["costs"]),
+        mechanism=mechanism_section(tables),
         mitigation=sections.mitigation(inputs.mitigation),
         folder=inputs.folder,
         stand_ins=inputs.stand_ins,
@@ -177,6 +183,8 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
     guarded = guards_section(tables["guards"], study.analysis.fdr)["rows"]
     if any(r["alignment"] is not None for r in guarded):
         charts["guards"] = guards_chart(guarded)
+    charts |= leakage_charts(tables["leakage"], study)
+    charts |= mechanism_charts(tables)
     if curves.height:
         charts["training"] = training_chart(curves)
     return charts

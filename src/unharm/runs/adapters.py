@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import polars as pl
 
+from unharm.core.arms import steering
 from unharm.core.hashing import content_key
 from unharm.core.models.peft_folder import ADAPTER_FILES
 from unharm.core.records import Example, Profile, Split, Subject
@@ -19,6 +20,7 @@ from unharm.corpus.vim import ag_example, qa_example
 from unharm.runs import keys
 from unharm.runs.context import Run
 from unharm.runs.plan import AdapterPlan
+from unharm.runs.steering import shift_folder
 from unharm.store.store import Artefact
 from unharm.store.tables import read_csv
 
@@ -215,11 +217,13 @@ def import_adapter(run: Run, task: AdapterTask) -> None:
 
 
 def adapter_folder(run: Run, subject: Subject) -> Path | None:
-    """Return the folder of a subject's adapter, or None if it has none.
+    """Return the folder of a subject's adapter or of its shift by steering, or None if it has neither.
 
     Raises:
-        NotDone: The adapter is not made yet.
+        NotDone: It is not made yet.
     """
+    if steering(subject.arm) and subject.profile is not None:
+        return shift_folder(run, subject.arm, subject.profile)
     task = adapter_tasks(run).of_subject(subject)
     return run.store.locate(task.artefact) if task else None
 

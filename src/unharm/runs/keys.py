@@ -16,7 +16,16 @@ from unharm.runs.plan import AdapterPlan, Plan
 from unharm.store.store import Artefact
 from unharm.training.settings import SAFE_TEXTS
 
-VERSIONS = {"profiles": 1, "examples": 2, "adapters": 2, "completions": 2, "scores": 5, "findings": 17}
+VERSIONS = {
+    "profiles": 1,
+    "examples": 2,
+    "adapters": 2,
+    "steering": 1,
+    "completions": 2,
+    "scores": 5,
+    "mechanism": 1,
+    "findings": 17,
+}
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
 
@@ -291,7 +300,6 @@ def requests(plan: Plan, shard: Shard, tokenizer: Any) -> list[Request]:
         chat = compose.messages(prompt.text)
         for sample in range(samples):
             identity, seed = identify(shard.subject_key, shard.benchmark, prompt.id, sample, study.seed)
-            requested.append(
-                Request(identity, prompt.id, sample, text, seed, prefix, chat, compose.options)
-            )
+            options = compose.options_of(prompt)
+            requested.append(Request(identity, prompt.id, sample, text, seed, prefix, chat, options))
     return requested

@@ -13,25 +13,29 @@ from unharm.runs.stages.adapters import make_adapters
 from unharm.runs.stages.completions import make_completions
 from unharm.runs.stages.examples import make_examples
 from unharm.runs.stages.findings import make_findings
+from unharm.runs.stages.mechanism import make_mechanism
 from unharm.runs.stages.mitigation import make_mitigation
 from unharm.runs.stages.profiles import make_profiles
 from unharm.runs.stages.report import make_report
 from unharm.runs.stages.scores import check_scorers, make_scores
+from unharm.runs.stages.steering import make_steering
 from unharm.study.spec import Study
 
 STAGES: dict[str, Stage] = {
     "profiles": make_profiles,
     "examples": make_examples,
     "adapters": make_adapters,
+    "steering": make_steering,
     "completions": make_completions,
     "scores": make_scores,
+    "mechanism": make_mechanism,
     "findings": make_findings,
     "mitigation": make_mitigation,
     "report": make_report,
 }
 """The stages in order."""
 
-BEFORE_ENGINES = ("profiles", "examples", "adapters")
+BEFORE_ENGINES = ("profiles", "examples", "adapters", "steering")
 """The stages that need no server."""
 BEFORE_SCORERS = (*BEFORE_ENGINES, "completions")
 """The stages that need no scorer."""

@@ -458,7 +458,11 @@ class Plan:
             prompt_set = self.prompts[benchmark]
             self._prompts_keys[cache_key] = content_hash(
                 [
-                    [p.id, apply_mode(self.pack, p.text, prompt_set.benchmark.mode)]
+                    [
+                        p.id,
+                        apply_mode(self.pack, p.text, prompt_set.benchmark.mode),
+                        *([list(p.options)] if p.options else []),
+                    ]
                     for p in prompt_set.prompts[first : first + size]
                 ]
             )

@@ -21,6 +21,7 @@ from unharm.core.arms import (
     has_profile,
     is_trained,
     served_model,
+    steering,
 )
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
@@ -111,6 +112,11 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
     for name in study.adapters:
         if dose_of(f"adapter:{name}") is not None:
             add(f"the name {name!r} ends like a dose", ("adapters", name), "give another name")
+    steered = [a for a in study.arms if steering(a)]
+    if steered and study.corpus is None:
+        add(f"the arm {steered[0]!r} needs value vectors, but 'corpus' is missing", ("arms",))
+    if study.mechanism is not None and study.corpus is None:
+        add("the mechanism tables need value vectors, but 'corpus' is missing", ("mechanism",))
     for arm in study.samples:
         if arm not in study.arms:
             add(f"the arm {arm!r} is not in this study", ("samples", arm), nearest(arm, tuple(study.arms)))

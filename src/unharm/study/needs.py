@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import has_adapter, has_profile, served_model
+from unharm.core.arms import has_adapter, has_profile, served_model, steering
 from unharm.core.errors import Problem, nearest
 from unharm.core.files.yaml_text import SpecText
 from unharm.prompting.pack import EMBEDDED
@@ -38,12 +38,12 @@ def _mitigation_problems(study: Study, text: SpecText) -> list[Problem]:
     if settings is None:
         return []
     problems = []
-    aligned = [a for a in study.arms if has_profile(a)]
+    aligned = [a for a in study.arms if has_profile(a) and not steering(a)]
     if not aligned or "vanilla" not in study.arms:
         message = "mitigation needs vanilla and an arm with profiles"
         problems.append(Problem(message, text.where(("arms",)), "for example [vanilla, vim]"))
     if settings.arm is not None and settings.arm not in aligned:
-        message = f"the arm {settings.arm!r} is not in this study, or has no profiles"
+        message = f"the arm {settings.arm!r} is not in this study, has no profiles, or steers"
         todo = f"expected one of: {', '.join(aligned)}"
         problems.append(Problem(message, text.where(("mitigation", "arm")), todo))
     if not set(settings.benchmarks) & set(study.benchmarks.chosen()):
@@ -98,6 +98,11 @@ def _engine_problems(study: Study, text: SpecText) -> list[Problem]:
     if engine.name == "openai" and engine.server is None:
         add("the engine openai needs a server", ("engine",), "give engine.server: {url: …}")
     engines = {engine.of(samples) for samples in (1, 2)}
+    steered = next((arm for arm in study.arms if steering(arm)), "")
+    if steered and engines != {"hf"}:
+        position = study.arms.index(steered)
+        todo = "set engine.name: hf"
+        add(f"the arm {steered!r} runs in the engine hf alone", ("arms", position), todo)
     if engine.name != "openai" and engine.server is not None:
         add(f"the engine {engine.name} has no server", ("engine", "server"), "set engine.name: openai")
     if "vllm" in engines and engine.dtype == "4bit":

@@ -33,6 +33,7 @@ from unharm.study.demo import data_folder as toy_data
 from unharm.study.doses import Doses
 from unharm.study.seeds import SeedsField
 from unharm.training.settings import Training
+from unharm.training.steering.settings import Mechanism, Steering
 
 TOY = "toy"
 """Value of `base` or `data` that selects the embedded toy world."""
@@ -120,12 +121,14 @@ class Study(Spec):
     answers: str | None = Field(None, description="file that stores the answers of services")
     training: Training = Training()
     doses: Doses = Doses()
+    steering: Steering = Steering()
     prompting: Prompting = Prompting()
     engine: Engine = Engine()
     executor: StudyExecutor = StudyExecutor()
     benchmarks: Benchmarks
     analysis: Analysis = Analysis()
     mitigation: Mitigation | None = None
+    mechanism: Mechanism | None = Field(None, description="relate shifts of activations to harm")
 
     @property
     def data_folder(self) -> Path:

@@ -25,11 +25,14 @@ from unharm.analysis.dose import dose_table
 from unharm.analysis.expressed_values import expression_table
 from unharm.analysis.guards import Halves, guards_table
 from unharm.analysis.measures import MEASURES
+from unharm.analysis.mechanism import mechanism_harms_table, mechanism_table
 from unharm.analysis.metrics import imputed_values, map_variances
 from unharm.analysis.quality import agreement_rows, scorer_rows
 from unharm.analysis.schemas import (
     AGREEMENT_SCHEMA,
     BIAS_SCHEMA,
+    MECHANISM_HARMS_SCHEMA,
+    MECHANISM_SCHEMA,
     SCHEMAS,
     SCORERS_SCHEMA,
     SUBJECTS_SCHEMA,
@@ -56,8 +59,10 @@ from unharm.runs import keys
 from unharm.runs.context import Run
 from unharm.runs.keys import Shard
 from unharm.runs.label_draws import draw_hash
+from unharm.runs.mechanism import shift_tables, stored_shifts
 from unharm.runs.plan import Plan
 from unharm.runs.shards import all_shards
+from unharm.runs.stages.beside_harm import BesideHarm
 from unharm.runs.stages.label_findings import LabelFindings
 from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
@@ -71,6 +76,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     groups: list[pl.DataFrame] = []
     ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
     cells = Cells()
+    beside = BesideHarm(plan, store)
     by_labels = LabelFindings(study, plan, store, shards)
     map_errors: dict[tuple[str, str, str, str, str], list[float]] = {}
     labels: dict[tuple[Subject, str, str], pl.DataFrame] = {}
@@ -86,12 +92,16 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
             if place:
                 continue
             measure = plan.measure(benchmark)
+            if measure == "values":
+                beside.add(subject, benchmark, group, scores)
+                continue
             if measure == "rating":
                 ratings[subject, "text"] = scores
                 expected = pl.concat([expected_ratings(store.scan(s.completions)) for s in group])
                 if expected["value"].count():
                     expected = expected.join(prompt_columns[benchmark], on="prompt_id", how="left")
                     ratings[subject, "distribution"] = expected
+                beside.add_ratings(subject, ratings.get((subject, "distribution"), scores))
                 continue
             tables = _add_values(cells, plan, subject, benchmark, name, prompt_columns[benchmark], scores)
             scorer = cells.scorers[benchmark]
@@ -118,9 +128,10 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
     alignment = alignment_table(plan.profiles, ratings, confidence)
     full_arms = without_doses(study.arms)
     over_profiles = list(harms(subjects.filter(pl.col("arm").is_in(full_arms)), plan.profiles))
+    arms = arms_table(subjects, cells, confidence, map_errors)
     return {
         "subjects": subjects,
-        "arms": arms_table(subjects, cells, confidence, map_errors),
+        "arms": arms,
         "comparisons": comparisons_table(cells, full_arms, study.strategies, study.analysis),
         "variance": variance_table(cells, sampled, [arm for arm in study.arms if is_trained(arm)]),
         "alignment": alignment,
@@ -149,6 +160,7 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "unscored": _summed(unscored),
         **_quality(study, plan, store, shards),
         **by_labels.tables(),
+        **beside.tables(arms, confidence),
     }
 
 
@@ -283,6 +295,21 @@ def _quality(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dic
     }
 
 
+def mechanism_tables(run: Run, subjects: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return the tables that relate shifts of activations to harm. They are empty without `mechanism`."""
+    settings = run.study.mechanism
+    shifts = stored_shifts(run)
+    if settings is None or not shifts:
+        schemas = {"mechanism": MECHANISM_SCHEMA, "mechanism_harms": MECHANISM_HARMS_SCHEMA}
+        return {name: pl.DataFrame(schema=schema) for name, schema in schemas.items()}
+    related = list(harms(subjects, run.plan.profiles))
+    confidence = run.study.analysis.confidence
+    return {
+        "mechanism": mechanism_table(shifts, run.plan.profiles, confidence),
+        "mechanism_harms": mechanism_harms_table(shifts, related, settings.level, run.study.seed),
+    }
+
+
 def make_findings(run: Run) -> None:
     """Write findings/*.csv: metrics by subject and arm, alignment check, associations, unscored."""
     shards = all_shards(run)
@@ -295,6 +322,7 @@ def make_findings(run: Run) -> None:
     for note in run.plan.map_notes():
         say(f"findings: {note}")
     tables = study_tables(run.study, run.plan, run.store, shards)
+    tables |= mechanism_tables(run, tables["subjects"])
     for name, artefact in artefacts.items():
         with run.journaled("findings", artefact):
             run.store.put_table(artefact, tables[name])
@@ -331,7 +359,16 @@ def findings_key(run: Run, shards: list[Shard]) -> str:
         keys.profiles_artefact(run.plan).key,
         content_hash(scored),
         content_hash([*extras, run.plan.hypotheses.key]),
+        *_mechanism_inputs(run),
     )
+
+
+def _mechanism_inputs(run: Run) -> list[str]:
+    """Return the hash of the mechanism's settings and shifts; nothing where the study has none."""
+    if run.study.mechanism is None:
+        return []
+    shifts = [[task.label, artefact.key] for task, artefact in shift_tables(run)]
+    return [content_hash([run.study.mechanism.model_dump(), shifts])]
 
 
 def _labels(run: Run, benchmark: str) -> list[list[str | float]]:

@@ -32,6 +32,7 @@ from unharm.core.arms import (
     WRONG_VALUE,
     has_profile,
     is_trained,
+    steering,
 )
 from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
@@ -77,7 +78,7 @@ def aligned_arm(study: Study) -> str:
         UserError: There is none, or no vanilla arm to compare it with.
     """
     chosen = study.mitigation.arm if study.mitigation else None
-    aligned = [a for a in study.arms if has_profile(a)]
+    aligned = [a for a in study.arms if has_profile(a) and not steering(a)]
     if not aligned or "vanilla" not in study.arms:
         message = "mitigation needs vanilla and an arm with profiles"
         raise UserError(message, "arms", "for example [vanilla, vim]")
@@ -204,7 +205,7 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
         "profiles": [{"file": str(folder / "profiles" / "profiles.csv"), "names": names}],
         "arms": ["vanilla", arm], "strategies": strategies, "benchmarks": chosen,
         "prompting": data["prompting"] | {"set_aside": aside, "set_aside_control": control},
-        "mitigation": None, "answers": shared, "seeds": _seeds(run, arm, names),
+        "mitigation": None, "mechanism": None, "answers": shared, "seeds": _seeds(run, arm, names),
         "samples": {a: n for a, n in run.study.samples.items() if a == "vanilla"},
     }  # fmt: skip
     return parse_study(SpecText(yaml.safe_dump(data), "mitigation"))

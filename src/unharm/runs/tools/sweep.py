@@ -197,8 +197,8 @@ def sweep_data(study: Study, arm: str, store: Store) -> dict[str, Any]:
     return without_doses(data) | {
         "name": f"{study.name[:60]}-sweep", "output": store.location, "arms": ["vanilla", arm],
         "profiles": [{"file": str(folder / "profiles.csv")}], "strategies": ["input-only"],
-        "benchmarks": chosen, "mitigation": None, "adapters": {}, "served": {}, "scorers": {},
-        "analysis": {}, "seeds": None,
+        "benchmarks": chosen, "mitigation": None, "mechanism": None, "adapters": {}, "served": {},
+        "scorers": {}, "analysis": {}, "seeds": None,
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Value vectors: directions of the residual stream that go with a value, and what is done with them."""
