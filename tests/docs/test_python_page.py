@@ -33,13 +33,14 @@ def test_the_worked_session_gives_what_the_page_says(
     assert text.count('"base": "toy"') == 1
     values: dict[str, Any] = {}
     results = session(text.replace('"base": "toy"', f'"base": {str(tiny_base)!r}'), values)
-    seed, size, report, arms, tokens, means, columns, verdict_columns, rate, _ = results
+    seed, size, report, arms, tokens, means, sql_columns, columns, verdict_columns, rate, _ = results
     assert seed == 7
     assert size == (7, 6, 7 * 60)
     assert report == "report.html"
     assert arms["arm"].to_list() == ["vanilla", "icl", "vim"]
     assert set(tokens["profile"]) == {"power", "benevolence", "security"}
     assert set(means["arm"]) == {"vanilla", "icl", "vim"}
+    assert sql_columns == ["arm", "mean"]
     assert columns == [
         "arm",
         "profile",

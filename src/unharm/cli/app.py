@@ -28,11 +28,13 @@ from unharm.cli.compare import compare
 from unharm.cli.data import data
 from unharm.cli.doctor import doctor
 from unharm.cli.export import export
+from unharm.cli.figure import figure
 from unharm.cli.init import init
 from unharm.cli.inputs import corpus, profiles
 from unharm.cli.mitigate import mitigate
 from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
+from unharm.cli.query import query
 from unharm.cli.scores import batch, calibrate, labels, pilot, rescore, scorers
 from unharm.cli.show import show
 from unharm.cli.view import view
@@ -210,7 +212,7 @@ def demo_base(
 
 for _group, _verbs in {
     STUDY: (run, plan, init, doctor, status, train, generate, score, analyze, mitigate),
-    RESULTS: (report, view, show, compare, rescore, export),
+    RESULTS: (report, view, show, figure, query, compare, rescore, export),
     TOOLS: (pilot, calibrate, labels),
 }.items():
     for _verb in _verbs:

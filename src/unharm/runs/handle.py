@@ -17,6 +17,7 @@ from unharm.runs.plan import Plan
 from unharm.runs.reopen import stored_study
 from unharm.runs.shards import all_shards
 from unharm.runs.status import RunStatus, status
+from unharm.runs.views import open_views
 from unharm.store.store import NotDone, Store
 from unharm.store.tables import read_csv
 from unharm.study.check import parse_study
@@ -58,7 +59,14 @@ class RunHandle:
         path = self.folder / "findings" / f"{name}.csv"
         if not path.is_file():
             raise UserError("this table is not made yet", str(path), "make it: unharm analyze STUDY")
-        return read_csv(path, SCHEMAS[name])
+        try:
+            return read_csv(path, SCHEMAS[name])
+        except pl.exceptions.PolarsError:
+            raise UserError(
+                "this table is from another version of unharm",
+                str(path),
+                "make it again: unharm analyze STUDY",
+            ) from None
 
     def completions(
         self,
@@ -98,6 +106,18 @@ class RunHandle:
             if scorer in (None, name) and self._run.store.done(artefact)
         ]
         return pl.concat(frames) if frames else _empty()
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """Run one SELECT statement over the run: see `runs.views` for its views and tables.
+
+        Args:
+            query: The statement, in the dialect of DuckDB.
+
+        Raises:
+            UserError: DuckDB is not installed (extra `view`), or the statement is wrong.
+        """
+        with open_views(self.folder) as views:
+            return views.query(query)
 
     def prompts(self, benchmark: str) -> list[Prompt]:
         """The prompts of a benchmark, in their order. Raises `UserError` where the study has none of this
