@@ -93,9 +93,9 @@ def compare_logs(
         if wrong:
             continue
         notes += _task_notes(name, *pair)
-        for row, *more in _task_rows(name, *pair, settings):
-            rows.append(row)
-            changes.append((row, *more))
+        for change in _task_rows(name, *pair, settings):
+            rows.append(change[0])
+            changes.append(change)
     raise_all(problems)
     for whole, adjust in ((True, holm), (False, adjusted)):
         adjust_rows([r for r in rows if (r["category"] == ALL) == whole], adjust)
