@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from difflib import SequenceMatcher
 
-PART = re.compile(r"\s+|[^\s]+")
+PART = re.compile(r"^\s+|\S+\s*")
+"""A word with the spaces after it."""
 LONGEST = 4000
 """Words of two texts together from which on they are not compared: the time grows with their product."""
 
@@ -25,7 +26,8 @@ def marked(text: str, reference: str | None) -> list[tuple[str, bool]]:
     if len(mine) + len(other) > LONGEST:
         return [(text, False)]
     parts: list[tuple[str, bool]] = []
-    for kind, start, end, _, _ in SequenceMatcher(None, mine, other, autojunk=False).get_opcodes():
+    words = [[part.rstrip() for part in parts_of] for parts_of in (mine, other)]
+    for kind, start, end, _, _ in SequenceMatcher(None, *words, autojunk=False).get_opcodes():
         if start < end:
             parts.append(("".join(mine[start:end]), kind != "equal"))
     return parts

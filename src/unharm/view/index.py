@@ -6,7 +6,7 @@ change against vanilla, and two marks. A million rows take about 40 MB.
 | column | |
 |---|---|
 | subject | number of the subject in `index_subjects` |
-| benchmark | its name (an enumeration) |
+| benchmark | position of the benchmark in the study |
 | number | position of the prompt in its benchmark |
 | sample | number of the sample |
 | value | score by the benchmark's scorer, null without one |
@@ -17,6 +17,9 @@ change against vanilla, and two marks. A million rows take about 40 MB.
 
 from __future__ import annotations
 
+import itertools
+import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +33,8 @@ from unharm.view.filters import Filter
 
 PAGE = 50
 """Number of prompts on a page."""
+SEARCHES = 16
+"""Number of searches whose results are kept."""
 ORDERS = {
     "": "benchmark, number",
     "highest": "highest desc nulls last, benchmark, number",
@@ -63,6 +68,8 @@ class Index:
         self.subjects: list[Subject] = list(dict.fromkeys(f.subject for f in views.files))
         self._numbers = {subject: number for number, subject in enumerate(self.subjects)}
         self._benchmarks = list(views.run.study.benchmarks.chosen())
+        self._searches: dict[tuple[str, ...], str] = {}
+        self._searching, self._count = threading.Lock(), itertools.count()
         self._make()
 
     def number_of(self, subject: Subject) -> int:
@@ -103,10 +110,9 @@ class Index:
                 select *, count(*) over () as prompts, sum(completions) over () as total
                 from grouped order by {ORDERS[chosen.sort]} limit {PAGE} offset {PAGE * (chosen.page - 1)}
             )
-            select p.benchmark, p.number, p.prompt_id, p.category, p.text, page.completions, page.subjects,
+            select p.name, p.number, p.prompt_id, p.category, p.text, page.completions, page.subjects,
                 page.unscored, page.mean, page.highest, page.change, page.prompts, page.total
-            from page join prompts p
-                on p.benchmark = page.benchmark::varchar and p.number = page.number
+            from page join index_prompts p using (benchmark, number)
             order by {", ".join("page." + part for part in ORDERS[chosen.sort].split(", "))}
             """,
             values,
@@ -125,24 +131,24 @@ class Index:
         """Return subject, sample, value, change, incoherent, disagree of all completions of a prompt."""
         return self.views.rows(
             "select subject, sample, value, change, incoherent, disagree from marks "
-            "where benchmark::varchar = ? and number = ? order by subject, sample",
-            [benchmark, number],
+            "where benchmark = ?::utinyint and number = ? order by subject, sample",
+            [self._benchmarks.index(benchmark), number],
         )
 
     def neighbours(self, chosen: Filter, benchmark: str, number: int) -> tuple[Row | None, Row | None]:
         """Return benchmark and id of the prompts before and after one in the list, in their own order."""
         where, values = self._where(chosen)
-        place, code = "(enum_code(benchmark), number)", self._benchmarks.index(benchmark)
+        place, code = "(benchmark, number)", self._benchmarks.index(benchmark)
         sides = []
         for sign, order in (("<", "desc"), (">", "asc")):
             nearest = self.views.rows(
                 f"""
                 with near as (
-                    select benchmark::varchar as benchmark, number from marks
+                    select benchmark, number from marks
                     where ({where}) and {place} {sign} (?, ?)
-                    order by enum_code(marks.benchmark) {order}, number {order} limit 1
+                    order by benchmark {order}, number {order} limit 1
                 )
-                select p.benchmark, p.prompt_id from near join prompts p using (benchmark, number)
+                select p.name, p.prompt_id from near join index_prompts p using (benchmark, number)
                 """,
                 [*values, code, number],
             )
@@ -159,11 +165,12 @@ class Index:
         if len(numbers) < len(self.subjects):
             parts.append(f"subject in ({', '.join(map(str, numbers)) or 'null'})")
         if chosen.benchmark:
-            parts.append("benchmark::varchar = ?")
-            values.append(chosen.benchmark)
+            known = chosen.benchmark in self._benchmarks
+            parts.append("benchmark = ?::utinyint" if known else "false")
+            values += [self._benchmarks.index(chosen.benchmark)] if known else []
         if chosen.category:
             parts.append(
-                "(benchmark::varchar, number) in (select benchmark, number from prompts where category = ?)"
+                "(benchmark, number) in (select benchmark, number from index_prompts where category = ?)"
             )
             values.append(chosen.category)
         ranges = (("value", chosen.low, chosen.high), ("change", chosen.change_low, chosen.change_high))
@@ -175,32 +182,44 @@ class Index:
         parts += ["disagree"] * chosen.disagree + ["incoherent"] * chosen.incoherent
         parts += ["value is null"] * chosen.unscored
         if words := chosen.text.split():
-            condition, more = self._text(words, chosen)
-            parts.append(condition)
-            values += more
+            parts.append(self._text(words, chosen))
         return " and ".join(parts), values
 
-    def _text(self, words: Sequence[str], chosen: Filter) -> tuple[str, list[Any]]:
-        """Return the condition that a completion or its prompt has all words, whatever their case."""
+    def _text(self, words: Sequence[str], chosen: Filter) -> str:
+        """Return the condition that a completion or its prompt has all words, whatever their case.
+
+        What was found is kept for the last `SEARCHES` searches: its pages and prompts cost no further scan.
+        """
         files = [
             str(f.path)
             for f in self.views.files
             if not f.scorer and chosen.benchmark in ("", f.benchmark) and self.fits(chosen, f.subject)
         ]
-        has = " and ".join(["text ilike ? escape '\\'"] * len(words))
-        patterns = [f"%{_escaped(word)}%" for word in words]
-        prompt = f"(benchmark::varchar, number) in (select benchmark, number from prompts where {has})"
-        if not files:
-            return f"({prompt})", patterns
-        hits = f"""
-            select i.subject, i.benchmark, p.number, c.sample
-            from read_parquet({_listed(files)}, filename = 'file') c
-            join index_files i using (file)
-            join prompts p on p.benchmark = i.benchmark::varchar and p.prompt_id = c.prompt_id
-            where {has.replace("text", "c.text")}
-        """
-        completion = f"(subject, benchmark, number, sample) in ({hits})"
-        return f"({prompt} or {completion})", [*patterns, *patterns]
+        key = (*words, "in", *files)
+        with self._searching:
+            name = self._searches.pop(key, "") or self._search(words, files)
+            self._searches[key] = name  # the last used is the last
+            while len(self._searches) > SEARCHES:
+                oldest = self._searches.pop(next(iter(self._searches)))
+                self.views.connection.cursor().execute(f"drop table {oldest}")
+        return f"(subject, benchmark, number, sample) in (from {name})"
+
+    def _search(self, words: Sequence[str], files: Sequence[str]) -> str:
+        """Make the table of the completions that have all words, or whose prompt has; return its name."""
+        name = f"hits_{next(self._count)}"
+        has = " and ".join(f"regexp_matches(text, {_text(re.escape(w))}, 'i')" for w in words)
+        sources = [
+            "select subject, benchmark, number, sample from marks where (benchmark, number) in "
+            f"(select benchmark, number from index_prompts where {has})"
+        ]
+        if files:
+            found = f"select file, prompt_id, sample from read_parquet({_listed(files)}, filename = 'file')"
+            sources.append(
+                f"select i.subject, i.benchmark, p.number, c.sample::integer from ({found} where {has}) c "
+                "join index_files i using (file) join index_prompts p using (benchmark, prompt_id)"
+            )
+        self.views.connection.cursor().execute(f"create table {name} as {' union all '.join(sources)}")
+        return name
 
     # ---- making it ---------------------------------------------------------------------
 
@@ -208,11 +227,18 @@ class Index:
         """Make the tables `index_files` and `marks`."""
         views = self.views
         main = {n: s.scorer for n, s in views.run.study.benchmarks.chosen().items()}
-        benchmarks = f"enum ({', '.join(map(_text, self._benchmarks))})"
         views.connection.execute(
-            f"create table index_files (file varchar, subject usmallint, benchmark {benchmarks})"
+            "create table index_files (file varchar, subject usmallint, benchmark utinyint)"
         )
-        rows = [[str(f.path), self._numbers[f.subject], f.benchmark] for f in views.files]
+        names = _listed(self._benchmarks)
+        views.connection.execute(f"""
+            create table index_prompts as
+            select (list_position({names}, benchmark) - 1)::utinyint as benchmark, benchmark as name,
+                number::integer as number, prompt_id, category, text
+            from prompts
+        """)
+        codes = {name: code for code, name in enumerate(self._benchmarks)}
+        rows = [[str(f.path), self._numbers[f.subject], codes[f.benchmark]] for f in views.files]
         for start in range(0, len(rows), 2000):
             part = rows[start : start + 2000]
             views.connection.execute(
@@ -228,7 +254,7 @@ class Index:
             _select(bare, "null::float", "false"),
         ]
         union = " union all ".join(filter(None, sources)) or (
-            f"select 0::usmallint as subject, null::{benchmarks} as benchmark, 0::integer as number, "
+            "select 0::usmallint as subject, 0::utinyint as benchmark, 0::integer as number, "
             "0::integer as sample, null::float as value, false as incoherent where false"
         )
         vanilla = ", ".join(str(n) for n, s in enumerate(self.subjects) if s.arm == "vanilla") or "null"
@@ -254,6 +280,7 @@ class Index:
             left join bases using (benchmark, number, strategy)
             left join wider using (benchmark, number)
             left join ({self._disagreements(main)}) d using (subject, benchmark, number, sample)
+            order by benchmark, number, subject, sample
         """)
 
     def _disagreements(self, main: dict[str, str]) -> str:
@@ -295,17 +322,12 @@ def _select(files: Sequence[ShardFile], value: str, incoherent: str, name: str =
     if not files:
         return ""
     return f"""
-        select i.subject, i.benchmark, p.number::integer as number, s.sample::integer as sample,
+        select i.subject, i.benchmark, p.number, s.sample::integer as sample,
             {value} as {name}, {incoherent} as incoherent
         from read_parquet({_listed([str(f.path) for f in files])}, filename = 'file') s
         join index_files i using (file)
-        join prompts p on p.benchmark = i.benchmark::varchar and p.prompt_id = s.prompt_id
+        join index_prompts p using (benchmark, prompt_id)
     """
-
-
-def _escaped(word: str) -> str:
-    """Return a word as a pattern that matches itself only."""
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _text(text: str) -> str:
