@@ -18,6 +18,7 @@ from unharm.prompting.compose import (
     build_preamble,
     default_system,
     format_text,
+    system_message,
 )
 from unharm.prompting.pack import load_pack
 from unharm.runs import keys
@@ -69,6 +70,24 @@ def test_a_preamble_is_added_to_the_system_message_of_the_template(family: str, 
     assert guarded.text("x").count("A helper.\n\nBe kind.") == bool(own)
     named = Composer(pack, "Be kind.", "ask", "chat", tokenizer, ChatForm(system="You bake."))
     assert "A helper." not in named.text("x")  # the study's own message takes its place, as in training
+
+
+@pytest.mark.parametrize("family", list(TEMPLATES))
+def test_without_a_system_message_the_templates_own_is_left_out(family: str, tiny_base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.chat_template = TEMPLATES[family]
+    pack, bare = load_pack("default"), ChatForm(bare=True)
+    plain = Composer(pack, "", "ask", "chat", tokenizer, bare).text("x")
+    assert "A helper." not in plain
+    if family != "qwen-2.5":  # nothing to leave out: as with the template's own
+        assert plain == Composer(pack, "", "ask", "chat", tokenizer).text("x")
+    guarded = Composer(pack, "Be kind.", "ask", "chat", tokenizer, bare).text("x")
+    assert (guarded.count("Be kind."), guarded.count("A helper.")) == (1, 0)
+    assert system_message(bare, tokenizer) == ""
+    assert system_message(ChatForm(), tokenizer) == ("A helper." if family == "qwen-2.5" else "")
+    assert system_message(ChatForm(system="You bake."), tokenizer) == "You bake."
+    served = Composer(pack, "", "ask", "messages", form=bare).messages("x")
+    assert served[0] == ("system", "")
 
 
 def test_messages_of_a_served_model() -> None:

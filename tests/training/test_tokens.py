@@ -52,6 +52,21 @@ def test_chat_examples_go_through_the_models_template(tiny_base: Path) -> None:
     assert tokens.ids[-1] == tokenizer.eos_token_id
 
 
+def test_a_line_of_training_stands_before_every_prompt(tiny_base: Path) -> None:
+    """In plain text before the prompt; in a chat beside the template's own system message."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    some = [example("How are you?", " fine")]
+    (plain,), _ = tokenize(some, tokenizer, "base", ChatForm(), 99, "An exercise.")
+    assert tokenizer.decode(plain.ids[: plain.start]).endswith("An exercise.\n\nHow are you?")
+    tokenizer.chat_template = (
+        "{% if messages[0].role != 'system' %}[system] A helper.\n{% endif %}"
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]\n"
+    )
+    (chat,), _ = tokenize(some, tokenizer, "chat", ChatForm(), 99, "An exercise.")
+    wanted = "[system] A helper.\n\nAn exercise.\n[user] How are you?\n[assistant]\n"
+    assert tokenizer.decode(chat.ids[: chat.start]) == wanted.rstrip()
+
+
 def test_too_long_is_left_out_whole(tokenizer: Any) -> None:
     examples = [example("short", " one", "a"), example("long " * 50, " one", "b")]
     kept, left_out = tokenize(examples, tokenizer, "base", ChatForm(), 40)

@@ -31,6 +31,7 @@ def show_prompts(
     as_json: JsonOption = False,
 ) -> None:
     """Print the exact prompt of every arm under every strategy, on harmless examples."""
+    from unharm.prompting.compose import chat_form, system_message
     from unharm.prompting.pack import load_pack
     from unharm.report.profile_picture import find_profile
     from unharm.runs.base import load_tokenizer, resolve_base
@@ -47,6 +48,9 @@ def show_prompts(
     if as_json:
         tell(json.dumps([asdict(prompt) for prompt in composed], ensure_ascii=False))
         return
+    if tokenizer is not None:
+        message = system_message(chat_form(load_pack(loaded.prompting.pack), loaded.prompting), tokenizer)
+        tell(f"system message of every arm: {message or 'none'}")
     subject = ""
     for prompt in composed:
         if prompt.subject != subject:

@@ -63,11 +63,13 @@ class ChatForm:
         template: Arguments of the chat template, such as `enable_thinking`.
         continuation: How a text to continue is put: `ask` for a continuation in the user's turn, or
             `prefill` the model's turn with the text.
+        bare: Whether the template's own system message is left out.
     """
 
     system: str = ""
     template: Mapping[str, bool | int | str] = field(default_factory=dict)
     continuation: Literal["ask", "prefill"] = "ask"
+    bare: bool = False
 
 
 PLAIN = ChatForm()
@@ -76,7 +78,7 @@ PLAIN = ChatForm()
 def chat_form(pack: Pack, settings: Prompting) -> ChatForm:
     """Return how the prompts of a study become chats."""
     system = pack.text("system") if settings.system == "pack" else ""
-    return ChatForm(system, settings.template, settings.continuation)
+    return ChatForm(system, settings.template, settings.continuation, settings.system == "none")
 
 
 def format_text(
@@ -103,6 +105,8 @@ def format_text(
             "use format: base, or a base whose tokenizer has a chat template",
         )
     preamble = _with_system(form, preamble)
+    if form.bare and not preamble and default_system(tokenizer, form):
+        return _apply_template((("system", ""), ("user", prompt)), tokenizer, form)
     try:
         return _apply_template(chat_messages(preamble, prompt), tokenizer, form)
     except UserError as error:  # a template without a system role says so
@@ -114,6 +118,11 @@ def format_text(
 def _with_system(form: ChatForm, preamble: str) -> str:
     """Return the system message of a subject: that of the form, then the subject's preamble."""
     return "\n\n".join(part for part in (form.system, preamble) if part)
+
+
+def system_message(form: ChatForm, tokenizer: Any) -> str:
+    """Return the system message that all arms share; those of `icl` and strategies are added to it."""
+    return form.system or ("" if form.bare else default_system(tokenizer, form))
 
 
 def _apply_template(chat: Messages, tokenizer: Any, form: ChatForm, answered: bool = False) -> str:
@@ -149,6 +158,11 @@ def default_system(tokenizer: Any, form: ChatForm = PLAIN) -> str:
     if not found or not plain.startswith(before) or not plain.endswith(after):
         return ""
     return plain[len(before) : len(plain) - len(after)].strip()
+
+
+def beside_default(preamble: str, form: ChatForm, default: str) -> str:
+    """Return a preamble after the template's own system message, where the form keeps that."""
+    return f"{default}\n\n{preamble}" if default and not (form.system or form.bare) else preamble
 
 
 def turn_end(tokenizer: Any, form: ChatForm = PLAIN) -> int:
@@ -189,8 +203,8 @@ class Composer:
             return "\n\n".join(f"{role}: {content}" for role, content in self._chat(prompt))
         worded = self._worded(prompt)
         preamble = self.preamble
-        if preamble and self.style == "chat" and not self.form.system and self._default_system:
-            preamble = f"{self._default_system}\n\n{preamble}"
+        if preamble and self.style == "chat":
+            preamble = beside_default(preamble, self.form, self._default_system)
         text = format_text(preamble, worded, self.style, self.tokenizer, self.form)
         return text + prompt if self._prefilled else text
 
@@ -205,7 +219,10 @@ class Composer:
         return self._chat(prompt) if self.style == "messages" else ()
 
     def _chat(self, prompt: str) -> Messages:
-        return chat_messages(_with_system(self.form, self.preamble), self._worded(prompt))
+        preamble, worded = _with_system(self.form, self.preamble), self._worded(prompt)
+        if self.form.bare and not preamble:
+            return (("system", ""), ("user", worded))
+        return chat_messages(preamble, worded)
 
     @property
     def _prefilled(self) -> bool:

@@ -31,8 +31,8 @@ class Prompting(Spec):
         [], description="values that the control `wrong-value` sets aside; or by category"
     )
 
-    system: Literal["template", "pack"] = Field(
-        "template", description="the system message: the chat template's own, if any, or the pack's"
+    system: Literal["template", "pack", "none"] = Field(
+        "template", description="the system message: the template's own, the pack's, or an empty one"
     )
     template: dict[str, bool | int | str] = Field(
         {}, description="arguments of the chat template, such as {enable_thinking: false}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,7 @@ class ReportInputs:
         notes: Notes on the prompts, each with the title of its benchmark.
         examples: Completions to show.
         mitigation: The result of mitigation; None if there is none.
+        unequal: Sentences on controls that are trained for far fewer or far more steps.
     """
 
     study: ReportedStudy
@@ -77,3 +78,4 @@ class ReportInputs:
     notes: list[tuple[str, str]]
     examples: list[ExampleCompletion]
     mitigation: MitigationResult | None = None
+    unequal: Sequence[str] = ()

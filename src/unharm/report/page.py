@@ -101,6 +101,7 @@ def render(inputs: ReportInputs) -> str:
         profiles=inputs.profiles,
         trained=trained_rows(inputs.curves),
         hardly_trained=inputs.hardly_trained,
+        unequal=inputs.unequal,
         failed=inputs.failed,
         unscored=tables["unscored"].to_dicts(),
         completions=_completions(tables["scorers"]),

@@ -130,7 +130,7 @@ def _training_parts(plan: Plan, adapter: AdapterPlan, base_key: str) -> tuple[di
         "seed": plan.training_seed(adapter),
     }
     if study.prompting.format == "chat":
-        parameters["chat"] = [plan.chat_form.system, dict(plan.chat_form.template)]
+        parameters["chat"] = [plan.chat_form.system, dict(plan.chat_form.template), *_bare(plan)]
     if guard := guard_of(adapter.arm):
         settings = study.training.guard
         parameters["guard"] = settings.parameters(guard)
@@ -253,7 +253,13 @@ def chat_key(plan: Plan) -> str:
     """Return the key of how prompts become chats, with the wordings for texts to continue."""
     form = plan.chat_form
     wordings = [plan.pack.chat_text(name) for name in CHAT]
-    return content_hash([CHAT_VERSION, form.system, dict(form.template), form.continuation, wordings])
+    parts = [CHAT_VERSION, form.system, dict(form.template), form.continuation, wordings]
+    return content_hash([*parts, *_bare(plan)])
+
+
+def _bare(plan: Plan) -> list[str]:
+    """Return what keys say of chats without the template's own system message; nothing for others."""
+    return ["bare"] if plan.chat_form.bare else []
 
 
 def subject_key(plan: Plan, subject: Subject, base_key: str, adapter_hash: str) -> str:

@@ -48,7 +48,8 @@ from unharm.scoring.registry import scorer_row
 from unharm.study.doses import recipe_of
 from unharm.study.samples import arm_samples
 from unharm.study.spec import Study
-from unharm.training.settings import SAFE_TEXTS, Recipe
+from unharm.training.guards import added_texts
+from unharm.training.settings import SAFE_TEXTS, BenignRecipe, Recipe
 
 if TYPE_CHECKING:
     import polars as pl
@@ -439,7 +440,45 @@ class Plan:
 
     def recipe(self, adapter: AdapterPlan) -> Recipe:
         """Return the training recipe of an adapter: of value injection, preferences or benign sets."""
-        return recipe_of(self.study.training, adapter.arm)
+        recipe = recipe_of(self.study.training, adapter.arm)
+        if isinstance(recipe, BenignRecipe) and recipe.match:
+            return recipe.matched(self._training_texts(adapter), self._injected_steps)
+        return recipe
+
+    def _training_texts(self, adapter: AdapterPlan) -> int:
+        """Return the texts that an adapter is trained on."""
+        if adapter.profile is None:
+            return sum(e.split == "train" for e in self.benign(adapter.stage).examples)
+        train = [self.splits[a.id] == "train" for a in self.arguments]
+        if adapter.stage == "dpo":
+            return 2 * sum(self.splits[said.id] == "train" for said, _ in self._pairs(adapter))
+        if adapter.stage == "ag":
+            return sum(train)
+        return sum(train[n] for n in self.rated_pairs.arguments.tolist())
+
+    def steps(self, adapter: AdapterPlan) -> int:
+        """Return the optimiser steps of an adapter, those of its parent included."""
+        recipe = self.recipe(adapter)
+        before = self.steps(adapter.parent) if adapter.parent else 0
+        texts = self._training_texts(adapter)
+        if guard_of(adapter.arm) == "interleave":
+            texts += added_texts(texts, self.study.training.guard.share)
+        return before + recipe.epochs * recipe.steps(texts)
+
+    @property
+    def steps_by_arm(self) -> dict[str, int]:
+        """The optimiser steps of each trained arm of the study: of its first adapter."""
+        first: dict[str, AdapterPlan] = {}
+        for adapter in self.trained:
+            if adapter.arm in self.study.arms:
+                first.setdefault(adapter.arm, adapter)
+        return {arm: self.steps(adapter) for arm, adapter in first.items()}
+
+    @cached_property
+    def _injected_steps(self) -> int:
+        """The optimiser steps of the first value-injected arm."""
+        adapter = next(a for a in self.trained if a.profile is not None and a.arm in self.study.arms)
+        return self.steps(adapter)
 
     def external_adapter(self, name: str) -> tuple[Path, str]:
         """Return the folder of an external adapter and the content hash of its files."""

@@ -22,6 +22,7 @@ from unharm.core.arms import (
     is_trained,
     served_model,
     steering,
+    vim_stages,
 )
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
@@ -104,6 +105,13 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
         message, todo = dose_problem(arm, study.training)
         if message:
             add(message, ("arms", position), todo)
+    injected = any(vim_stages(a) for a in study.arms if dose_of(a) is None)
+    if study.training.benign.match and any(map(benign_set, study.arms)) and not injected:
+        add(
+            "there is no value-injected arm whose steps the benign arms could match",
+            ("training", "benign", "match"),
+            "add vim to the arms, or remove match",
+        )
     safe = study.training.guard.data
     for position, arm in enumerate(study.arms):
         if guard_of(arm) in SAFE_TEXTS and (study.corpus is None or safe not in study.corpus.benign):

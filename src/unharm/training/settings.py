@@ -62,12 +62,30 @@ class Recipe(Spec):
 
 
 class BenignRecipe(Recipe):
-    """The recipe of fine-tuning on benign instructions, with the published defaults."""
+    """The recipe of fine-tuning on benign instructions, with the published defaults.
+
+    With `match: steps` the epochs are those that come nearest to the optimiser steps of the first
+    value-injected arm; `epochs` is then not used.
+    """
 
     epochs: Few = 1
     batch: Count = 1
     accumulate: Few = 16
     max_length: Count = 2048
+    match: Literal["steps"] | None = None
+
+    @model_validator(mode="after")
+    def _match_or_keep(self) -> BenignRecipe:
+        if self.match and self.keep:
+            raise ValueError("give either 'match' or 'keep', as matching decides the epochs")
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"keep", "match"})
+
+    def matched(self, texts: int, steps: int) -> BenignRecipe:
+        """Return the recipe whose epochs over so many texts come nearest to so many steps."""
+        return self.model_copy(update={"epochs": max(1, round(steps / max(1, self.steps(texts))))})
 
 
 class PreferenceRecipe(Recipe):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unharm.core.records import Example
-from unharm.prompting.compose import ChatForm, format_text, turn_end
+from unharm.prompting.compose import ChatForm, beside_default, default_system, format_text, turn_end
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def tokenize(
     too_long: list[str] = []
     if not examples:
         return fitting, too_long
+    if preamble and style == "chat":
+        preamble = beside_default(preamble, form, default_system(tokenizer, form))
     prompts = [format_text(preamble, e.prompt, style, tokenizer, form) for e in examples]
     end_id = turn_end(tokenizer, form) if style == "chat" else tokenizer.eos_token_id
     answers = [e.answer.lstrip() if style == "chat" else e.answer for e in examples]

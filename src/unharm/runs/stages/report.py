@@ -25,6 +25,7 @@ from unharm.store.checked import read_checked
 from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
 from unharm.training.loss_fall import hardly_trained
+from unharm.training.step_balance import unequal_steps
 
 PER_SUBJECT = 2
 """Number of completions shown per benchmark and arm."""
@@ -101,10 +102,24 @@ def report_inputs(run: Run) -> ReportInputs:
         stand_ins,
         [arm.sentence for arm in hardly_trained(curves)],
         failed_names(run),
-        [(BENCHMARKS[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes],
+        _notes(run),
         chosen_examples(run.store, all_shards(run)),
         _mitigation_result(run),
+        unequal_steps(run.plan.steps_by_arm),
     )
+
+
+def _notes(run: Run) -> list[tuple[str, str]]:
+    """Return the notes on the prompts, and which system message all arms share in chats."""
+    notes = [(BENCHMARKS[n].title, note) for n, p in run.plan.prompts.items() for note in p.notes]
+    settings = run.study.prompting
+    if settings.format == "chat":
+        message = {"template": "the chat template's own, if it has one", "none": "none", "pack": ""}
+        text = message[settings.system] or f"'{run.plan.chat_form.system}'"
+        notes.append(
+            ("Chats", f"every arm, in training and evaluation, has the same system message: {text}")
+        )
+    return notes
 
 
 def _mitigation_result(run: Run) -> MitigationResult | None:

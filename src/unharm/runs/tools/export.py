@@ -61,8 +61,9 @@ def model_card(
         ("kept", epoch_kept),
         (
             "data",
-            f"fidelity {study.fidelity}, format {study.prompting.format}, "
-            f"seed {marker.get('seed', study.seed)}",
+            f"fidelity {study.fidelity}, format {study.prompting.format}"
+            + (f", system message {study.prompting.system}, " if study.prompting.format == "chat" else ", ")
+            + f"seed {marker.get('seed', study.seed)}",
         ),
         ("base", f"`{base.name}` {version}"),
     ]
