@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from support.commands import start
 from support.studies import study_data
 from unharm.cli.app import app
 from unharm.cli.show import HIDDEN, one_line
@@ -73,3 +77,28 @@ def test_an_unknown_prompt_is_one_message(folder: Path) -> None:
 
 def test_a_completion_cannot_steer_the_terminal() -> None:
     assert one_line("a\x1b[2J\nb\u202ec") == "a [2J b c"
+
+
+def test_view_serves_the_run_until_it_is_interrupted(folder: Path) -> None:
+    """The address that is printed opens the run; a second viewer takes another port."""
+    pytest.importorskip("duckdb", reason="needs the extra 'view'")
+    commands = [start("view", str(folder), "--json", "--at", "/prompts?arm=icl") for _ in range(2)]
+    ports = set()
+    for command in commands:
+        until = time.monotonic() + 120
+        while not command.stdout.endswith("\n"):
+            assert command.poll() is None, command.stderr
+            assert time.monotonic() < until, "no address"
+            time.sleep(0.1)
+        told = json.loads(command.stdout)
+        ports.add(told["port"])
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with opener.open(told["address"]) as page:
+            text = page.read().decode()
+            assert page.geturl().endswith("/prompts?arm=icl")
+        assert "30</strong> of 40 completions" in text
+    assert len(ports) == 2
+    for command in commands:
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) == 130
+        assert "Traceback" not in command.stderr
