@@ -27,7 +27,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,10 @@ def timed(work: Callable[[], object], times: int = 3) -> float:
     return statistics.median(seconds)
 
 
+def _next_page(pages: Iterator[Callable[[], object]]) -> object:
+    return next(pages)()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="files of 4,096 completions")
@@ -254,10 +259,9 @@ def measure(folder: Path, subjects: int, prompts: int, shard: int) -> None:
         seconds, processor = {}, {}
         for title, query in FILTERS.items():
             before = processor_s(process.pid)
-            asked = iter(range(1, 100))  # other words each time: results of a search are kept
-            seconds[title] = timed(
-                lambda q=query, a=asked: page("/prompts?" + q.replace("{n}", str(next(a))))()
-            )  # type: ignore[misc]
+            # other words each time: results of a search are kept
+            asked = iter([page("/prompts?" + query.replace("{n}", str(n))) for n in range(1, 100)])
+            seconds[title] = timed(partial(_next_page, asked))
             processor[title] = (processor_s(process.pid) - before) / 3
         figures["prompt_s"] = timed(page("/prompt?prompt=beavertails-1"))
         figures["memory_mib"] = peak_mib(process.pid)
