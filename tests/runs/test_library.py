@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import polars as pl
 import pytest
@@ -109,6 +111,64 @@ def test_logs_of_two_arms_compare_as_the_study_does(run: unharm.RunHandle, tmp_p
     for column in ("value_arm", "value_reference", "value", "low", "high", "n", "units", "p", "effect"):
         assert outside[column] == inside[column], column
     assert outside["units"] == 14
+
+
+def test_the_folder_to_publish_has_cards_with_profile_values_and_harms(
+    run: unharm.RunHandle, tmp_path: Path
+) -> None:
+    from peft import PeftConfig
+
+    from unharm.runs.reopen import open_run
+    from unharm.runs.tools.share_folder import write_share_folder
+
+    with open_run(run.folder) as opened:
+        folders = write_share_folder(opened, tmp_path / "share")
+    assert len(folders) == 3 + 3 + 1  # the first stage of each profile, the profiles, the benign set
+    for folder in folders:
+        card = (folder / "README.md").read_text()
+        assert ("## Measured harms" in card) != folder.name.startswith("vim-ag--")
+        assert "## Intended use" in card
+        assert ("## Achieved values" in card) == folder.name.startswith("vim--")
+        assert PeftConfig.from_pretrained(str(folder)).r == 8
+    power = next(f for f in folders if f.name.startswith("vim--power"))
+    rows = run.table("subjects").filter(arm="vim", profile="power", category="all", metric="flagged_rate")
+    value = f"{100 * rows['value'][0]:.1f} %"
+    assert f"| flagged rate † | {value} |" in (power / "README.md").read_text()
+    study = (tmp_path / "share" / "README.md").read_text()
+    assert study.startswith("---\nlibrary_name:")
+    assert "extra_gated_prompt" in study
+    assert "| vanilla | flagged rate †" in study
+    assert len(list((tmp_path / "share" / "tables").iterdir())) == len(run.tables)
+
+
+def test_tables_and_scores_are_a_valid_croissant_data_set(run: unharm.RunHandle, tmp_path: Path) -> None:
+    croissant = pytest.importorskip("mlcroissant", reason="the extra 'croissant' is not installed")
+    from unharm.runs.tools.croissant import write_croissant
+
+    description = write_croissant(run, tmp_path / "data")
+    data = croissant.Dataset(jsonld=str(description))
+    names = {record.name for record in data.metadata.record_sets}
+    assert {"arms", "comparisons", "subjects", "scores-all"} <= names
+    rows = list(data.records("arms"))
+    assert [row["arms/value"] for row in rows] == pytest.approx(
+        run.table("arms")["value"].to_list(), nan_ok=True
+    )
+    scores = pl.read_parquet(tmp_path / "data" / "scores.parquet")
+    assert scores.height == run.scores().collect().height
+    assert not {"raw", "reason", "text"} & set(scores.columns)
+    with pytest.raises(unharm.UserError, match="exists already"):
+        write_croissant(run, tmp_path / "data")
+
+
+def test_without_mlcroissant_one_command_is_printed(run: unharm.RunHandle, tmp_path: Path) -> None:
+    from unharm.runs.tools.croissant import write_croissant
+
+    with (
+        mock.patch.dict(sys.modules, {"mlcroissant": None}),
+        pytest.raises(unharm.UserError, match=r"pip install 'unharm\[croissant\]'"),
+    ):
+        write_croissant(run, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
 
 
 def test_stages_stop_where_they_are_asked_to_and_nothing_is_printed(

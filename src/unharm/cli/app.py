@@ -34,6 +34,7 @@ from unharm.cli.inputs import corpus, profiles
 from unharm.cli.mitigate import mitigate
 from unharm.cli.plan import plan, status
 from unharm.cli.prompts import prompts
+from unharm.cli.push import push
 from unharm.cli.query import query
 from unharm.cli.scores import batch, calibrate, labels, pilot, rescore, scorers
 from unharm.cli.show import show
@@ -213,7 +214,7 @@ def demo_base(
 
 for _group, _verbs in {
     STUDY: (run, plan, init, doctor, status, train, generate, score, analyze, mitigate),
-    RESULTS: (report, view, show, figure, query, compare, rescore, export),
+    RESULTS: (report, view, show, figure, query, compare, rescore, export, push),
     TOOLS: (pilot, calibrate, labels),
 }.items():
     for _verb in _verbs:

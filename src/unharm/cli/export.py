@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,10 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Write logs of inspect_ai (.eval) into this folder."),
     ] = None,
+    croissant: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write tables and scores with a Croissant description."),
+    ] = None,
     arm: Annotated[list[str] | None, typer.Option("--arm", help="Only this arm; give several.")] = None,
     benchmark: Annotated[
         list[str] | None, typer.Option("--benchmark", help="Only this benchmark; give several.")
@@ -26,15 +30,27 @@ def export(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a finished run in the formats of other tools. The files may contain harmful text."""
+    """Write a finished run in the formats of other tools. Logs have texts that may be harmful."""
+    from unharm.runs.handle import open_handle
     from unharm.runs.reopen import open_run
+    from unharm.runs.tools.croissant import write_croissant
     from unharm.runs.tools.logs.inspect_export import export_inspect
 
-    if inspect is None:
-        raise UserError("nothing to export", "unharm export", "for example --inspect DIR")
-    with open_run(folder) as run:
-        files = export_inspect(run, inspect, arm or [], benchmark or [], force)
+    if inspect is None and croissant is None:
+        raise UserError(
+            "nothing to export", "unharm export", "for example --inspect DIR or --croissant DIR"
+        )
+    written: dict[str, Any] = {}
+    if croissant is not None:
+        written["croissant"] = str(write_croissant(open_handle(folder), croissant))
+    if inspect is not None:
+        with open_run(folder) as run:
+            files = export_inspect(run, inspect, arm or [], benchmark or [], force)
+        written["inspect"] = [str(file) for file in files]
     if as_json:
-        tell(json.dumps({"inspect": [str(file) for file in files]}))
-    else:
-        tell(f"{len(files)} logs in {inspect}: inspect view --log-dir {inspect}")
+        tell(json.dumps(written))
+        return
+    if "croissant" in written:
+        tell(written["croissant"])
+    if "inspect" in written:
+        tell(f"{len(written['inspect'])} logs in {inspect}: inspect view --log-dir {inspect}")
