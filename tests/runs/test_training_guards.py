@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from support.studies import study_data
 from unharm.core.errors import UserError
+from unharm.core.models.steering_folder import write_steering
 from unharm.runs import keys
 from unharm.runs.adapters import adapter_tasks
 from unharm.runs.pipeline import run_study
 from unharm.runs.plan import Plan
 
-GUARDS = ["vim-ag+interleave", "vim-ag+kl", "vim-ag+inoculate"]
+GUARDS = ["vim-ag+interleave", "vim-ag+kl", "vim-ag+inoculate", "vim-ag+steer"]
 
 
 def guarded(data: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def test_a_guard_holds_in_every_stage_and_changes_its_own_arm_alone(
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
+        (["vanilla", "vim+steer"], "the arm 'vim+steer' needs a direction"),
         (["vanilla", "vim+kl"], "the arm 'vim+kl' needs safe texts"),
         (["vanilla", "vim+prayer"], "unknown name 'vim+prayer'"),
         (["vanilla", "icl+kl"], "unknown name 'icl+kl'"),
@@ -64,7 +67,10 @@ def test_guards_train_in_stacks_of_their_own(tiny_base: Path, tmp_path: Path, lo
     data = study_data(tiny_base, tmp_path / "run")
     data |= {"profiles": [{"extreme": ["power", "benevolence"]}]}
     data["benchmarks"] = {"hexphi": data["benchmarks"]["hexphi"]}
-    run = run_study(load(guarded(data)), last="adapters")
+    direction = tmp_path / "direction"
+    direction.mkdir()
+    write_steering(direction, torch.ones(2, 32), {}, "a direction")
+    run = run_study(load(guarded(data, direction=str(direction))), last="adapters")
     weights, stacks, examples = {}, {}, {}
     for task in adapter_tasks(run).trained:
         marker = run.store.marker(task.artefact)

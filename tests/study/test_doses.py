@@ -24,6 +24,13 @@ def test_doses_become_arms_beside_the_full_one(tiny_study: dict[str, Any], load:
     assert load(study.model_dump(mode="json")).arms == study.arms
 
 
+def test_arms_with_a_guard_have_only_the_doses_that_are_named(
+    tiny_study: dict[str, Any], load: Any
+) -> None:
+    study = load(with_doses(tiny_study) | {"arms": ["vanilla", "vim+inoculate", "vim+inoculate@epoch3"]})
+    assert study.arms == ["vanilla", "vim+inoculate", "vim+inoculate@epoch3"]
+
+
 def test_doses_that_are_written_as_arms_stay_where_they_are(tiny_study: dict[str, Any], load: Any) -> None:
     study = load(with_doses(tiny_study) | {"arms": ["vim@1.5", "vanilla", "vim"]})
     assert study.arms == ["vim@1.5", "vanilla", "vim", "vim@epoch1", "vim@epoch3", "vim@0.5"]

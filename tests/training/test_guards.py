@@ -11,6 +11,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from support.stack_helpers import model_of, padded_loss, peft_of, random_rows
 from support.stacks import job, trained, tree_of_examples
+from unharm.core.models.decoder_layers import layer_output, with_layer_output
 from unharm.core.models.peft_folder import Lora
 from unharm.training.attention import packing
 from unharm.training.guards import KlGuard, added_texts, divergences, guard_pass, interleaved
@@ -89,6 +90,36 @@ def test_gradients_with_safe_texts_between_equal_plain_torch() -> None:
         adapted = peft_of(model, stack, rows[k])
         padded_loss(adapted, batch).backward()
         assert_equal_gradients(stack, k, adapted)
+
+
+def test_gradients_along_a_direction_equal_plain_torch() -> None:
+    """The direction is added to every layer in training, and to none in validation."""
+    jobs = [job(1), job(2, count=27)]
+    shift = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    for own in jobs:
+        own.shift = shift
+    model, stack, rows = gradients_of(jobs)
+    for k, own in enumerate(jobs):
+        adapted = peft_of(model, stack, rows[k])
+        batch = steps_of(own, RECIPE, 0)[0][0]
+        layers = adapted.base_model.model.model.layers
+        for line, layer in zip(shift, layers, strict=True):
+            layer.register_forward_hook(
+                lambda _, __, out, line=line: with_layer_output(out, layer_output(out) + line)
+            )
+        padded_loss(adapted, batch).backward()
+        assert_equal_gradients(stack, k, adapted)
+    assert not any(layer._forward_hooks for layer in model.model.layers)
+
+
+def test_validation_goes_without_the_direction() -> None:
+    model, lora = model_of("llama"), Lora(r=4, dropout=0.0)
+    recipe = RECIPE.model_copy(update={"lr": 1e-12, "epochs": 1})
+    plain, steered = job(1), job(1)
+    steered.shift = torch.ones(3, 32)
+    (_, without), (_, along) = (trained(model, [own], lora, recipe) for own in (plain, steered))
+    assert along.curves[0].valid == pytest.approx(without.curves[0].valid, rel=1e-6)
+    assert along.curves[0].train[0][1] != pytest.approx(without.curves[0].train[0][1], rel=1e-3)
 
 
 def test_a_strong_guard_keeps_the_adapter_near_the_base() -> None:

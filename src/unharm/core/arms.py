@@ -15,7 +15,7 @@ VIM_STAGES: dict[str, tuple[str, ...]] = {
 """Training stages of each value-injection arm, in order. AG: argument generation; QA: question answering;
 DPO: direct preference optimisation on what the person would and would not say."""
 
-TRAINING_GUARDS: tuple[str, ...] = ("interleave", "kl", "inoculate")
+TRAINING_GUARDS: tuple[str, ...] = ("interleave", "kl", "inoculate", "steer")
 """Guards inside training: `vim+kl` is the arm `vim` with one of them in all its stages."""
 
 BENIGN_SETS: tuple[str, ...] = ("alpaca", "dolly", "grammar", "samsum")

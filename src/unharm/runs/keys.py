@@ -24,7 +24,7 @@ VERSIONS = {
     "completions": 2,
     "scores": 5,
     "mechanism": 1,
-    "findings": 17,
+    "findings": 18,
 }
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
@@ -136,6 +136,8 @@ def _training_parts(plan: Plan, adapter: AdapterPlan, base_key: str) -> tuple[di
         parameters["guard"] = settings.parameters(guard)
         if guard in SAFE_TEXTS:
             parameters["guard"] |= {"data": plan.benign(settings.data).key}
+        if guard == "steer":
+            parameters["guard"] |= {"direction": plan.guard_direction[1]}
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
     return parameters, [base_key, examples_key(plan, adapter), parent]
 

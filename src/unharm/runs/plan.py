@@ -23,6 +23,7 @@ from unharm.core.errors import UserError, nearest
 from unharm.core.hashing import array_hash, content_hash, sha256_of
 from unharm.core.models.adapter_check import check_adapter
 from unharm.core.models.peft_folder import ADAPTER_FILES, check_base, find_adapter
+from unharm.core.models.steering_folder import TENSORS, read_steering
 from unharm.core.records import Argument, Example, Profile, Split, Subject
 from unharm.core.values import VALUES
 from unharm.corpus.benign import BenignSet, load_benign
@@ -53,6 +54,7 @@ from unharm.training.settings import SAFE_TEXTS, BenignRecipe, Recipe
 
 if TYPE_CHECKING:
     import polars as pl
+    import torch
 
     from unharm.analysis.bridge import Bridge
     from unharm.analysis.calibration import Calibration
@@ -400,6 +402,17 @@ class Plan:
         """Return the safe texts of guards inside training: the training split of `training.guard.data`."""
         return [e for e in self.benign(self.study.training.guard.data).examples if e.split == "train"]
 
+    @cached_property
+    def guard_direction(self) -> tuple[torch.Tensor, str]:
+        """The direction of preventative steering [layers, hidden], and the hash of its file.
+
+        Raises:
+            UserError: There is no such folder, or its file holds something else.
+        """
+        folder = Path(self.study.training.guard.direction).expanduser()
+        direction = read_steering(folder)
+        return direction, sha256_of(folder / TENSORS)
+
     def labels(self, adapter: AdapterPlan) -> Flags | Ratings:
         """Return what a value-injected adapter is taught: whether the person would say each argument
         (stage 1 and preferences), or the rating of each of `rated_pairs` (stage 2)."""
@@ -519,6 +532,8 @@ class Plan:
         _ = self.hypotheses
         for name in self.study.adapters:
             self.external_adapter(name)
+        if any(guard_of(arm) == "steer" for arm in self.study.arms):
+            _ = self.guard_direction
         for arm in self.study.arms:
             if guard_of(arm) in SAFE_TEXTS and not self.safe_examples():
                 raise UserError(

@@ -26,6 +26,7 @@ from unharm.core.arms import (
 )
 from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.files.yaml_text import SpecText, read_text
+from unharm.core.models.steering_folder import is_steering
 from unharm.scoring.settings import KINDS as SPECS
 from unharm.study.demo import demo_folder
 from unharm.study.doses import arms_with_doses, dose_problem
@@ -117,6 +118,11 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
         if guard_of(arm) in SAFE_TEXTS and (study.corpus is None or safe not in study.corpus.benign):
             message = f"the arm {arm!r} needs safe texts, and {safe!r} is no set of corpus.benign"
             add(message, ("arms", position), "give training.guard.data, for example grammar")
+    direction = study.training.guard.direction
+    for position, arm in enumerate(study.arms):
+        if guard_of(arm) == "steer" and not (direction and is_steering(Path(direction).expanduser())):
+            message = f"the arm {arm!r} needs a direction, and {direction!r} is no steering folder"
+            add(message, ("arms", position), "give training.guard.direction: mechanism/… of an earlier run")
     for name in study.adapters:
         if dose_of(f"adapter:{name}") is not None:
             add(f"the name {name!r} ends like a dose", ("adapters", name), "give another name")

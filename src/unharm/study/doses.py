@@ -15,6 +15,7 @@ from unharm.core.arms import (
     dose_of,
     dosed,
     full_arm,
+    guard_of,
     has_adapter,
     is_trained,
     vim_stages,
@@ -47,12 +48,13 @@ class Doses(Spec):
 def arms_with_doses(named: list[str], training: Training, doses: Doses) -> list[str]:
     """Return the named arms of a study, each followed by its doses from `keep` and `doses.scale`.
 
-    Arms that the study has already are not repeated, so that it may be written out and read again.
+    Arms with a guard inside training have only the doses that are named. Arms that the study has already
+    are not repeated, so that it may be written out and read again.
     """
     arms: dict[str, None] = {}
     for arm in named:
         arms[arm] = None
-        if dose_of(arm) is not None or not has_adapter(arm):
+        if dose_of(arm) is not None or guard_of(arm) or not has_adapter(arm):
             continue
         epochs = recipe_of(training, arm).keep if is_trained(arm) else ()
         parts = [Dose(epoch=n) for n in epochs] + [Dose(scale=x) for x in doses.scale if x != 1]

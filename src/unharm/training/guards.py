@@ -2,7 +2,8 @@
 
 `interleave` mixes safe texts into the examples. `kl` adds the divergence from the base on safe texts to
 the loss. `inoculate` puts a line before every prompt of training that is absent afterwards; it is the
-tokenizer's preamble. Compared by Kaczér et al. (2025, arXiv 2508.06249).
+tokenizer's preamble. `steer` adds a direction to the residual stream in training alone, so that the adapter
+need not move along it (preventative steering). Compared by Kaczér et al. (2025, arXiv 2508.06249).
 
 Worked example of `kl`. At one label of a safe text the base gives two tokens the probabilities p, and the
 adapter q::
@@ -17,12 +18,15 @@ to p. Checked by `tests/training/test_guards.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from unharm.core.draws import rank
+from unharm.core.models.decoder_layers import decoder_layers, layer_output, with_layer_output
 from unharm.training.prefix_tree import PackedBatch, WeightedExample, pack
 from unharm.training.tokens import Tokens
 
@@ -46,6 +50,29 @@ class KlGuard:
         count = len(self.texts)
         first = int(rank(seed, f"kl {epoch}/{number}")[:12], 16) % count
         return [self.texts[(first + n) % count] for n in range(min(self.size, count))]
+
+
+@contextmanager
+def shifted(model: Any, shift: torch.Tensor | None) -> Iterator[None]:
+    """Add a shift [layers, hidden], if there is one, to the outputs of the layers inside the context."""
+    if shift is None:
+        yield
+        return
+
+    def hook(line: torch.Tensor) -> Any:
+        def add(_: Any, __: Any, output: Any) -> Any:
+            hidden = layer_output(output)
+            return with_layer_output(output, hidden + line.to(hidden.device, hidden.dtype))
+
+        return add
+
+    layers = decoder_layers(model)
+    handles = [layer.register_forward_hook(hook(line)) for layer, line in zip(layers, shift, strict=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @dataclass(frozen=True)

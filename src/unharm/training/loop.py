@@ -20,7 +20,7 @@ from unharm.core.models.transfer import Readback, to_device
 from unharm.core.models.transformers import out_of_memory
 from unharm.training.attention import label_logits
 from unharm.training.dropout import Draw
-from unharm.training.guards import GuardPass, divergences
+from unharm.training.guards import GuardPass, divergences, shifted
 from unharm.training.loss import label_losses, per_adapter
 from unharm.training.optimiser import adamw_step
 from unharm.training.preference import PairedLabels, pair_losses, paired_labels, reference_of
@@ -160,12 +160,13 @@ class StackTraining:
             draw = (step.epoch, step.number, number)
             seeds = tuple(job.seed for job in self.jobs)
             stack.set_dropout(Draw(seeds, draw, packed.ids.shape[1], packed.predictors))
-            each = label_losses(label_logits(stack.model, packed), packed)
-            weight, adapter = packed.label_weight, packed.label_adapter
-            if step.pairs:
-                each, paired = self._of_pairs(each, step.pairs[number])
-                weight, adapter = paired.weight, paired.adapter
-            (each * weight).sum().backward()
+            with shifted(stack.model, self.jobs[0].shift):
+                each = label_losses(label_logits(stack.model, packed), packed)
+                weight, adapter = packed.label_weight, packed.label_adapter
+                if step.pairs:
+                    each, paired = self._of_pairs(each, step.pairs[number])
+                    weight, adapter = paired.weight, paired.adapter
+                (each * weight).sum().backward()
             objective += per_adapter((each * weight).detach(), adapter, adapters)
             losses += per_adapter(each.detach(), adapter, adapters)
         if step.guard:

@@ -107,6 +107,8 @@ class Guard(Spec):
     `data` names the set of `corpus.benign` whose texts are safe. `share` is the share of them among all
     examples of `interleave`. `weight` and `batch` are the weight of the divergence from the base and the
     texts of each step of `kl`. `line` stands before every prompt in the training of `inoculate`.
+    `direction` is a steering folder; `strength` times it is added to the residual stream in the training of
+    `steer`.
     """
 
     data: str = ""
@@ -118,10 +120,15 @@ class Guard(Spec):
         "holds for the exercise alone."
     )
 
+    direction: str = ""
+    strength: Amount = 1.0
+
     def parameters(self, guard: str) -> dict[str, Any]:
-        """Return the settings of one guard that change adapters, but for the content of `data`."""
-        fields = {"interleave": {"share"}, "kl": {"weight", "batch"}, "inoculate": {"line"}}[guard]
-        return {"name": guard, **self.model_dump(include=fields)}
+        """Return the settings of one guard that change adapters, but for the content of files."""
+        fields = {
+            "interleave": {"share"}, "kl": {"weight", "batch"}, "inoculate": {"line"}, "steer": {"strength"}
+        }  # fmt: skip
+        return {"name": guard, **self.model_dump(include=fields[guard])}
 
 
 SAFE_TEXTS = ("interleave", "kl")

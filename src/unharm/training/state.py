@@ -31,6 +31,7 @@ class AdapterJob:
         start: Initial weights [size]; random ones if None.
         left_out: Number of examples that were too long.
         guard: The divergence from the base that is added to its loss; the same for all adapters of a stack.
+        shift: What is added to the output of each layer in training [layers, hidden]; the same too.
     """
 
     key: str
@@ -41,6 +42,7 @@ class AdapterJob:
     start: torch.Tensor | None = None
     left_out: int = 0
     guard: KlGuard | None = None
+    shift: torch.Tensor | None = None
 
 
 @dataclass

@@ -16,6 +16,7 @@ from unharm.core.errors import UserError
 from unharm.core.models.memory import free_device_memory, keep_freed_memory
 from unharm.core.models.peft_folder import read_weights, write_adapter
 from unharm.core.progress import Tally, say
+from unharm.engines.row_shifts import check_shift
 from unharm.executors.chunks import Meter
 from unharm.runs.adapters import AdapterTask, AdapterTasks, examples_of, record_failure
 from unharm.runs.context import Run
@@ -178,10 +179,14 @@ class Session:
         return self._guarded(job, guard_of(task.plan.arm), tokenize)
 
     def _guarded(self, job: AdapterJob, guard: str, tokenize: Tokenizer) -> AdapterJob:
-        """Return a job with the safe texts of its guard, if it has one that needs them."""
+        """Return a job with what its guard needs: safe texts, or a direction."""
+        settings = self.run.study.training.guard
+        if guard == "steer":
+            direction, _ = self.run.plan.guard_direction
+            check_shift(direction, self.run.loaded.model, settings.direction)
+            return replace(job, shift=settings.strength * direction)
         if guard not in SAFE_TEXTS:
             return job
-        settings = self.run.study.training.guard
         safe, _ = tokenize(self.run.plan.safe_examples())
         if not safe:
             todo = "raise max_length of the recipe, or use another set"
