@@ -93,7 +93,8 @@ def train(
     executor: ExecutorOption = None,
     as_json: JsonOption = False,
     export: Annotated[
-        Path | None, typer.Option(help="Copy the adapters into this folder, each with a model card.")
+        Path | None,
+        typer.Option(help="Copy adapters, value vectors and shifts into this folder, each with a card."),
     ] = None,
     sweep: Annotated[
         list[str] | None,

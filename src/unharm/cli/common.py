@@ -49,19 +49,23 @@ def run_to(
         stage: The last stage to run.
         as_json: Print the outcome as JSON.
         executor: Overrides `executor.name`.
-        export: Copy the adapters into this folder.
+        export: Copy the adapters, and the shifts of steer arms, into this folder.
         into: Overrides `output`.
         keep: Whether checkpoints stay after success.
 
     Raises:
         typer.Exit: With code 3 if the run is incomplete (see `report_outcome`).
     """
+    from unharm.core.arms import steering
     from unharm.runs.pipeline import run_study
     from unharm.study.check import load_study
 
     by_option = [f"executor.name={executor}"] if executor else []
     by_option += [f"output={json.dumps(str(into))}"] if into else []
-    run = run_study(load_study(study, [*(overrides or []), *by_option]), stage, keep)
+    spec = load_study(study, [*(overrides or []), *by_option])
+    if export and any(map(steering, spec.arms)):
+        stage = "steering"
+    run = run_study(spec, stage, keep)
     report_outcome(run, stage, as_json, export)
 
 
@@ -93,9 +97,12 @@ def report_outcome(run: Run, stage: str, as_json: bool, export: Path | None = No
         result["report"] = str(run.store.root / "report.html")
     if export:
         from unharm.runs.tools.export import export_adapters
+        from unharm.runs.tools.export_steering import export_steering
 
-        result["exported"] = [str(path) for path in export_adapters(run, export)]
-        warn(f"{len(result['exported'])} adapters exported to {export}")
+        adapters, shifts = export_adapters(run, export), export_steering(run, export)
+        result["exported"] = [str(path) for path in (*adapters, *shifts)]
+        steered = f", {len(shifts)} folders of value vectors and shifts," if shifts else ""
+        warn(f"{len(adapters)} adapters{steered} exported to {export}")
     if as_json:
         tell(json.dumps(result))
     if run.unscored:

@@ -1,0 +1,98 @@
+"""A whole study with value vectors: steered rows, choices, costs, mechanism, report, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from unharm.core.models.steering_folder import read_steering
+from unharm.runs.context import Run
+from unharm.runs.pipeline import run_study
+from unharm.runs.steering import shift_folder, stored_choice, stored_vectors, training_arguments
+from unharm.runs.tools.export_steering import export_steering
+from unharm.training.steering.directions import profile_direction
+
+
+@pytest.fixture(scope="module")
+def study(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from support.studies import study_data
+    from unharm.study.spec import Study
+
+    data = study_data(tiny_base, tmp_path_factory.mktemp("mechanism") / "run")
+    data |= {
+        "arms": ["vanilla", "vim-qa", "steer:mean"],
+        "profiles": [{"extreme": ["power", "benevolence", "security"]}],
+        "steering": {"layers": [1], "strengths": [0.5], "profiles": 2, "statements": 12, "texts": 3},
+        "mechanism": {"texts": 16},
+        "benchmarks": {
+            "hexphi": {"file": "hexphi", "limit": 10, "max_tokens": 2},
+            "neutral": {"file": "neutral.tsv", "limit": 4, "max_tokens": 2},
+            "questionnaire": {"file": "questionnaire.csv", "max_tokens": 2},
+            "behaviour": {"limit": 20, "max_tokens": 1},
+        },
+    }
+    return Study.model_validate(data)
+
+
+@pytest.fixture(scope="module")
+def run(study: Any) -> Run:
+    return run_study(study)
+
+
+def table(run: Run, name: str) -> pl.DataFrame:
+    return pl.read_csv(run.store.root / "findings" / f"{name}.csv")
+
+
+def test_a_shift_is_the_profile_at_the_chosen_layer_and_strength(run: Run) -> None:
+    vectors, chosen = stored_vectors(run, "mean"), stored_choice(run, "mean")["chosen"]
+    assert (chosen["layer"], chosen["strength"]) == (1, 0.5)
+    assert {run.plan.splits[a.id] for a in training_arguments(run.plan)} == {"train"}
+    for profile in run.plan.profiles:
+        shift = read_steering(shift_folder(run, "steer:mean", profile))
+        expected = 0.5 * profile_direction(vectors.vectors, vectors.scale, profile.importances)[1]
+        torch.testing.assert_close(shift[1], expected)
+        assert not shift[0].any()
+
+
+def test_the_tables_have_every_arm(run: Run) -> None:
+    behaved = table(run, "behaviour_arms")
+    assert set(behaved["arm"]) == {"vim-qa", "steer:mean"}
+    assert behaved.filter(pl.col("reading") == "behaviour")["n"].to_list() == [3, 3]
+    costs = table(run, "costs")
+    assert set(costs["arm"]) == {"vanilla", "vim-qa", "steer:mean"}
+    steered = costs.filter((pl.col("arm") == "steer:mean") & (pl.col("cost") == "perplexity"))
+    assert steered["value"].item() != pytest.approx(1.0, abs=1e-6)
+    assert table(run, "leakage")["raised"].unique().sort().to_list() == ["benevolence", "power", "security"]
+    moved = table(run, "mechanism")
+    assert set(moved["arm"]) == {"vim-qa"}
+    assert moved.height == 2 * 11  # layers × (ten values and harm)
+    assert set(table(run, "mechanism_harms")["note"]) == {"fewer than 8 profiles"}
+
+
+def test_the_report_has_the_sections(run: Run) -> None:
+    page = (run.store.root / "report.html").read_text(encoding="utf-8")
+    for heading in ("Values in behaviour", "Costs", "Mechanism", "Shifts and harm"):
+        assert f">{heading}</h" in page
+    assert 'data-chart="mechanism-vim-qa"' in page
+
+
+def test_a_second_run_makes_nothing_again(run: Run, study: Any) -> None:
+    before = len((run.store.root / "journal.jsonl").read_text().splitlines())
+    again = run_study(study)
+    events = [json.loads(x) for x in (again.store.root / "journal.jsonl").read_text().splitlines()[before:]]
+    assert {event["stage"] for event in events} == {"report"}
+
+
+def test_vectors_and_shifts_are_exported_with_cards(run: Run, tmp_path: Path) -> None:
+    folders = export_steering(run, tmp_path)
+    assert len(folders) == 1 + 3
+    assert all((folder / "README.md").is_file() for folder in folders)
+    card = (folders[1] / "README.md").read_text(encoding="utf-8")
+    assert "strength | 0.5" in card
+    pytest.importorskip("gguf", reason="control vectors need the package gguf: pip install 'unharm[gguf]'")
+    assert (folders[1] / "control-vector.gguf").is_file()
