@@ -90,9 +90,10 @@ def test_a_second_run_makes_nothing_again(run: Run, study: Any) -> None:
 
 def test_vectors_and_shifts_are_exported_with_cards(run: Run, tmp_path: Path) -> None:
     folders = export_steering(run, tmp_path)
-    assert len(folders) == 1 + 3
+    names = [folder.name.partition("--")[0] for folder in folders]
+    assert names == ["vectors-mean", "harm-direction", *["steer-mean"] * 3]
     assert all((folder / "README.md").is_file() for folder in folders)
-    card = (folders[1] / "README.md").read_text(encoding="utf-8")
+    card = (folders[2] / "README.md").read_text(encoding="utf-8")
     assert "strength | 0.5" in card
     pytest.importorskip("gguf", reason="control vectors need the package gguf: pip install 'unharm[gguf]'")
-    assert (folders[1] / "control-vector.gguf").is_file()
+    assert (folders[2] / "control-vector.gguf").is_file()
