@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from unharm.core.errors import UserError
 from unharm.core.models.steering_folder import read_steering
 from unharm.runs.context import Run
 from unharm.runs.pipeline import run_study
@@ -90,9 +91,41 @@ def test_a_second_run_makes_nothing_again(run: Run, study: Any) -> None:
 
 def test_vectors_and_shifts_are_exported_with_cards(run: Run, tmp_path: Path) -> None:
     folders = export_steering(run, tmp_path)
-    assert len(folders) == 1 + 3
+    names = [folder.name.partition("--")[0] for folder in folders]
+    assert names == ["vectors-mean", "harm-direction", *["steer-mean"] * 3]
     assert all((folder / "README.md").is_file() for folder in folders)
-    card = (folders[1] / "README.md").read_text(encoding="utf-8")
+    card = (folders[2] / "README.md").read_text(encoding="utf-8")
     assert "strength | 0.5" in card
     pytest.importorskip("gguf", reason="control vectors need the package gguf: pip install 'unharm[gguf]'")
-    assert (folders[1] / "control-vector.gguf").is_file()
+    assert (folders[2] / "control-vector.gguf").is_file()
+
+
+QUIZ = """
+task: toy_quiz
+dataset_path: json
+dataset_kwargs: {data_files: {test: FILE}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: "{{choices}}"
+doc_to_target: "{{answer}}"
+metric_list: [{metric: acc}]
+"""
+
+
+def test_capability_hands_models_to_the_harness_and_pairs_them(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="needs lm-evaluation-harness: pip install 'unharm[capability]'")
+    from unharm.runs.tools.capability import capability
+
+    rows = [
+        {"question": f"The baker has {n}", "choices": ["bread", "iron"], "answer": n % 2} for n in range(6)
+    ]
+    (tmp_path / "quiz.json").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "toy_quiz.yaml").write_text(QUIZ.replace("FILE", str(tmp_path / "quiz.json")))
+    table = capability(run, ["toy_quiz"], tmp_path, None)
+    by_arm = {r["arm"]: r for r in table.filter(pl.col("metric") == "acc").to_dicts()}
+    assert by_arm["vanilla"]["value"] == 0.0
+    assert {arm: r["models"] for arm, r in by_arm.items()} == {"vanilla": 1, "vim-qa": 3, "steer:mean": 3}
+    assert by_arm["vim-qa"]["unit"] == "target"
+    with pytest.raises(UserError, match="unknown task 'toy_quizz'"):
+        capability(run, ["toy_quizz"], tmp_path, None)

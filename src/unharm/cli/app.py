@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from unharm.cli.capability import capability
 from unharm.cli.common import (
     ExecutorOption,
     IntoOption,
@@ -215,7 +216,7 @@ def demo_base(
 for _group, _verbs in {
     STUDY: (run, plan, init, doctor, status, train, generate, score, analyze, mitigate),
     RESULTS: (report, view, show, figure, query, compare, rescore, export, push),
-    TOOLS: (pilot, calibrate, labels),
+    TOOLS: (pilot, calibrate, labels, capability),
 }.items():
     for _verb in _verbs:
         app.command(rich_help_panel=_group)(_verb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unharm.core.arms import steering
 from unharm.prompting.compose import apply_mode, build_preamble
 from unharm.runs.base import chat_template_unused
 from unharm.runs.plan import Plan
@@ -75,6 +76,7 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes.append(f"mitigation runs half of prompts and profiles again, under {number} strategies")
     if chat_template_unused(study):
         notes.append("the base is a chat model, and its template is not used: see prompting.format")
+    notes += _steering_notes(plan)
     notes += _engine_notes(study)
     notes += _scorer_notes(plan, service_uses)
     notes += _sample_notes(plan)
@@ -100,6 +102,21 @@ def summary_of(plan: Plan) -> PlanSummary:
         notes=notes,
         output=study.output_location,
     )
+
+
+def _steering_notes(plan: Plan) -> list[str]:
+    """Return what choosing layer and strength of the steer arms reads beside the completions."""
+    variants = [steering(arm) for arm in plan.study.arms if steering(arm)]
+    if not variants:
+        return []
+    settings = plan.study.steering
+    layers = 3 if settings.layers == "auto" else len(settings.layers)
+    profiles = min(settings.profiles, len({p.target for p in plan.profiles}))
+    models = len(variants) * layers * len(settings.strengths) * profiles
+    texts = settings.statements + settings.texts
+    return [
+        f"steering tries {models:,} shifts on at most {texts:,} texts each to choose layer and strength"
+    ]
 
 
 def _engine_notes(study: Study) -> list[str]:

@@ -14,6 +14,7 @@ from unharm.core.models.steering_folder import read_steering
 from unharm.core.progress import say
 from unharm.runs import keys
 from unharm.runs.context import Run
+from unharm.runs.mechanism import harm_artefact
 from unharm.runs.steering import shift_artefact, variants, vectors_artefact
 from unharm.store.store import Artefact
 
@@ -21,7 +22,7 @@ CONTROL_VECTOR = "control-vector.gguf"
 
 
 def export_steering(run: Run, folder: Path) -> list[Path]:
-    """Copy value vectors and the shift of every steered profile to a folder, each with its card.
+    """Copy value vectors, the harm direction and the shift of every steered profile, each with its card.
 
     A shift also becomes a control vector of llama.cpp where the package gguf is installed and the first
     layer is not shifted.
@@ -36,6 +37,8 @@ def export_steering(run: Run, folder: Path) -> list[Path]:
     for variant in variants(run):
         name = f"vectors-{variant}"
         exported += _copied(run, vectors_artefact(run, variant), folder, name)
+    if run.study.mechanism is not None and (harm := harm_artefact(run)):
+        exported += _copied(run, harm, folder, "harm-direction")
     without = 0
     for arm in [a for a in run.study.arms if steering(a)]:
         for profile in run.plan.profiles:
