@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import statistics
 import subprocess
@@ -196,6 +197,12 @@ def polars_way(study: Study, name: str) -> Callable[[], object]:
     return ask
 
 
+def varied(page: Callable[[str], Callable[[], object]], query: str) -> Callable[[], object]:
+    """Ask for other words each time, since the results of a search are kept."""
+    numbers = itertools.count(1)
+    return lambda: page("/prompts?" + query.replace("{n}", str(next(numbers))))()
+
+
 def timed(work: Callable[[], object], times: int = 3) -> float:
     """The median seconds of a piece of work."""
     seconds = []
@@ -254,10 +261,7 @@ def measure(folder: Path, subjects: int, prompts: int, shard: int) -> None:
         seconds, processor = {}, {}
         for title, query in FILTERS.items():
             before = processor_s(process.pid)
-            asked = iter(range(1, 100))  # other words each time: results of a search are kept
-            seconds[title] = timed(
-                lambda q=query, a=asked: page("/prompts?" + q.replace("{n}", str(next(a))))()
-            )  # type: ignore[misc]
+            seconds[title] = timed(varied(page, query))
             processor[title] = (processor_s(process.pid) - before) / 3
         figures["prompt_s"] = timed(page("/prompt?prompt=beavertails-1"))
         figures["memory_mib"] = peak_mib(process.pid)
