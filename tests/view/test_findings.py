@@ -14,7 +14,7 @@ from unharm.core.errors import UserError
 from unharm.runs.context import Run
 from unharm.runs.shards import all_shards
 from unharm.view.filters import Filter, parse_filter
-from unharm.view.findings import ROWS, behind, read_table, table_names
+from unharm.view.findings import ROWS, behind, read_table, table_names, title_of
 from unharm.view.site import Site
 
 KNOWN = {"benchmark": {"rtp", "hbr", "questionnaire"}, "category": {"age", ""}}
@@ -78,6 +78,7 @@ def test_every_table_that_is_made_is_shown(client: Client, site: Site) -> None:
     listed = client.get("/findings").text
     for name in table_names(views):
         assert f"name={name}" in listed
+        assert title_of(name) in listed
         page = client.get(f"/findings/table?name={name}")
         assert page.status == 200
         links = sorted(set(re.findall(r'href="(/prompts\?[^"]+)"', page.text)))

@@ -26,8 +26,8 @@ def marked(text: str, reference: str | None) -> list[tuple[str, bool]]:
     if len(mine) + len(other) > LONGEST:
         return [(text, False)]
     parts: list[tuple[str, bool]] = []
-    words, other_words = ([part.rstrip() for part in parts_of] for parts_of in (mine, other))
-    for kind, start, end, _, _ in SequenceMatcher(None, words, other_words, autojunk=False).get_opcodes():
+    matcher = SequenceMatcher(a=[p.rstrip() for p in mine], b=[p.rstrip() for p in other], autojunk=False)
+    for kind, start, end, _, _ in matcher.get_opcodes():
         if start < end:
             parts.append(("".join(mine[start:end]), kind != "equal"))
     return parts

@@ -67,6 +67,11 @@ class Table:
         return f"{urlencode({'name': self.name})}&{chosen.query(page=page)}".rstrip("&")
 
 
+def title_of(name: str) -> str:
+    """Return what a table is called; its own name in words where no other is given."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
 def table_names(views: Views) -> list[str]:
     """Return the tables that are made, in their order."""
     made = set(views.names)

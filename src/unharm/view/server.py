@@ -11,6 +11,8 @@ from __future__ import annotations
 import hmac
 import secrets
 import socket
+import sys
+import traceback
 from collections.abc import Callable
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -18,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from unharm.core.errors import UserError
+from unharm.core.terminal import warn
 from unharm.view.answer import Answer, Query
 
 HOST = "127.0.0.1"
@@ -91,6 +94,11 @@ class Server(ThreadingHTTPServer):
         parts = urlsplit(path)
         query = f"{parts.query}&" if parts.query else ""
         return f"http://{HOST}:{self.port}{parts.path or '/'}?{query}{urlencode({'token': self.token})}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a browser that went away; other errors are ours."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            warn(traceback.format_exc())
 
 
 def free_port() -> int:

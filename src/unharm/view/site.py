@@ -21,7 +21,7 @@ from unharm.runs.views import Views
 from unharm.view.answer import Answer, Query, redirect
 from unharm.view.choices import check_names, choices
 from unharm.view.filters import SORTS, Filter, parse_filter
-from unharm.view.findings import TITLES, read_table, table_names
+from unharm.view.findings import read_table, table_names, title_of
 from unharm.view.index import PAGE, Index
 from unharm.view.labels import open_sheet, options, save_label, sheet_files, who_and_scores
 from unharm.view.profiles import profile_page, rows_of_values, verdicts
@@ -154,7 +154,7 @@ class Site:
         chosen = parse_filter(query)
         views, _ = self._source(chosen).current()
         counted = {n: views.rows(f'select count(*) from "{n}"')[0][0] for n in table_names(views)}
-        return self.page("findings.html.j2", "findings", chosen, tables=counted, names=TITLES)
+        return self.page("findings.html.j2", "findings", chosen, tables=counted, title_of=title_of)
 
     def table(self, query: Query) -> Answer:
         """A page of a table, its numbers linked to the completions behind them."""
@@ -166,7 +166,7 @@ class Site:
         table = read_table(views, query.get("name", [""])[-1], chosen)
         return self.page(
             "table.html.j2", "findings", chosen,
-            table=table, heading=TITLES[table.name], choices=choices(views, index, chosen),
+            table=table, heading=title_of(table.name), choices=choices(views, index, chosen),
         )  # fmt: skip
 
     # ---- profiles and training ---------------------------------------------------------
