@@ -14,7 +14,7 @@ from unharm.core.printable import printable
 from unharm.core.records import Profile
 from unharm.core.values import VALUES
 from unharm.runs import keys
-from unharm.runs.adapters import adapter_tasks
+from unharm.runs.adapters import AdapterTask, adapter_tasks
 from unharm.runs.base import Base
 from unharm.runs.context import Run
 from unharm.study.spec import Study
@@ -83,10 +83,23 @@ def model_card(
     return "\n".join(text)
 
 
+def named_adapters(run: Run) -> dict[str, AdapterTask]:
+    """Return the trained adapters of a run and their doses by the name of their exported folder: arm,
+    profile, seed and hash."""
+    tasks = adapter_tasks(run)
+    named = {}
+    for task in [*tasks.trained, *(t for t in tasks.doses if t.full in tasks.trained)]:
+        marker, plan = run.store.marker(task.artefact), task.plan
+        if marker is not None:
+            content = Path(str(marker["path"])).name[:12]
+            named[f"{keys.folder(plan.arm, plan.profile_name, seed=plan.seed)}--{content}"] = task
+    return named
+
+
 def export_adapters(run: Run, folder: Path) -> list[Path]:
     """Copy the trained adapters and their doses to a folder, with model cards.
 
-    They are named by arm, profile and hash.
+    They are named as in `named_adapters`.
 
     Returns:
         The new folders.
@@ -95,18 +108,11 @@ def export_adapters(run: Run, folder: Path) -> list[Path]:
         UserError: The folder cannot be written.
     """
     exported = []
-    tasks = adapter_tasks(run)
-    for task in [*tasks.trained, *(t for t in tasks.doses if t.full in tasks.trained)]:
-        marker, adapter = run.store.marker(task.artefact), task.plan
-        if marker is None:
-            continue
-        source = run.store.root / str(marker["path"])
-        target = (
-            folder
-            / f"{keys.folder(adapter.arm, adapter.profile_name, seed=adapter.seed)}--{source.name[:12]}"
-        )
+    for name, task in named_adapters(run).items():
+        marker, adapter, target = run.store.marker(task.artefact), task.plan, folder / name
+        assert marker is not None
         try:
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            shutil.copytree(run.store.root / str(marker["path"]), target, dirs_exist_ok=True)
             card = model_card(marker, run.study, run.plan.recipe(adapter), run.base, adapter.profile)
             (target / "README.md").write_text(card, encoding="utf-8")
         except OSError as error:

@@ -15,10 +15,8 @@ from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 from unharm.report.answers import preferred_reading
 from unharm.report.words import interval, is_share, metric_name, number
-from unharm.runs import keys
-from unharm.runs.adapters import adapter_tasks
 from unharm.runs.context import Run
-from unharm.runs.tools.export import export_adapters, plain
+from unharm.runs.tools.export import export_adapters, named_adapters, plain
 from unharm.store.tables import csv_bytes, read_csv
 
 ADAPTERS, TABLES = "adapters", "tables"
@@ -54,19 +52,13 @@ def write_share_folder(run: Run, folder: Path) -> list[Path]:
     adapters = export_adapters(run, folder / ADAPTERS)
     if not adapters:
         raise UserError("this run has no trained adapter to share", str(run.store.root), "")
-    by_folder = {}
-    for task in adapter_tasks(run).trained:
-        marker = run.store.marker(task.artefact)
-        if marker is not None:
-            plan = task.plan
-            name = keys.folder(plan.arm, plan.profile_name, seed=plan.seed)
-            by_folder[f"{name}--{Path(str(marker['path'])).name[:12]}"] = plan
+    tasks = named_adapters(run)
     try:
         (folder / TABLES).mkdir()
         for name, table in tables.items():
             (folder / TABLES / f"{name}.csv").write_bytes(csv_bytes(table))
         for path in adapters:
-            plan = by_folder[path.name]
+            plan = tasks[path.name].plan
             card = path / "README.md"
             text = card.read_text(encoding="utf-8")
             results = results_section(tables, plan.arm, plan.profile_name, plan.seed)
