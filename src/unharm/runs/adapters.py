@@ -18,8 +18,8 @@ from unharm.core.records import Example, Profile, Split, Subject
 from unharm.corpus.preferences import preference_examples, preference_pairs
 from unharm.corpus.vim import ag_example, qa_example
 from unharm.runs import keys
+from unharm.runs.adapter_plan import AdapterPlan
 from unharm.runs.context import Run
-from unharm.runs.plan import AdapterPlan
 from unharm.runs.steering import shift_folder
 from unharm.store.store import Artefact
 from unharm.store.tables import read_csv

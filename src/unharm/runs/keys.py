@@ -12,7 +12,8 @@ from unharm.core.records import Prompt, Subject
 from unharm.engines.requests import Request, identify
 from unharm.prompting.compose import Composer, build_preamble
 from unharm.prompting.pack import CHAT
-from unharm.runs.plan import AdapterPlan, Plan
+from unharm.runs.adapter_plan import AdapterPlan
+from unharm.runs.plan import Plan
 from unharm.store.store import Artefact
 from unharm.training.settings import SAFE_TEXTS
 

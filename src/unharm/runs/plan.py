@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unharm.benchmarks.registry import BENCHMARKS, PromptSet, load_prompts, select_half
-from unharm.core.arms import (
-    Dose,
-    benign_set,
-    dose_of,
-    external_adapter,
-    full_arm,
-    guard_of,
-    has_profile,
-    is_trained,
-    vim_stages,
-)
+from unharm.core.arms import guard_of, has_profile, is_trained
 from unharm.core.errors import UserError, nearest
 from unharm.core.hashing import array_hash, content_hash, sha256_of
 from unharm.core.models.adapter_check import check_adapter
@@ -43,6 +33,7 @@ from unharm.corpus.vim import ag_example, qa_example
 from unharm.profiles.select import SurveyFiles, select_profiles
 from unharm.prompting.compose import apply_mode, chat_form
 from unharm.prompting.pack import Pack, load_pack
+from unharm.runs.adapter_plan import AdapterPlan, planned_adapters
 from unharm.runs.planning import published_sizes
 from unharm.scoring import ScorerRow
 from unharm.scoring.registry import scorer_row
@@ -59,39 +50,6 @@ if TYPE_CHECKING:
     from unharm.analysis.bridge import Bridge
     from unharm.analysis.calibration import Calibration
     from unharm.analysis.hypotheses import Stated
-
-
-@dataclass(frozen=True)
-class AdapterPlan:
-    """One adapter of a study.
-
-    Attributes:
-        arm: Its arm.
-        stage: Its training stage, its benign set, or the name of an external adapter.
-        profile: Its profile; None if the arm has none.
-        parent: The adapter that its training starts from.
-        source: Folder or hub id of an external adapter; empty for adapters that the study trains.
-        seed: Its training seed where the study names several, else None: the study's seed.
-        full: The adapter that it is a dose of: as it was after `dose.epoch`, or multiplied by `dose.scale`.
-        dose: The dose; None for a full adapter.
-    """
-
-    arm: str
-    stage: str
-    profile: Profile | None
-    parent: AdapterPlan | None = None
-    source: str = ""
-    seed: int | None = None
-    full: AdapterPlan | None = None
-    dose: Dose | None = None
-
-    @property
-    def profile_name(self) -> str:
-        return self.profile.name if self.profile else ""
-
-    @property
-    def label(self) -> str:
-        return Subject(self.arm, self.profile, "", self.seed).label
 
 
 def profiles_of(study: Study, sizes_only: bool = False) -> list[Profile]:
@@ -275,35 +233,9 @@ class Plan:
 
     @cached_property
     def adapters(self) -> list[AdapterPlan]:
-        """Every adapter that the arms need, each after its parent."""
-        adapters: dict[AdapterPlan, None] = {}
-        for arm in self.study.arms:
-            dose = dose_of(arm)
-            for full in self._full_adapters(full_arm(arm)):
-                if full.parent:
-                    adapters[full.parent] = None
-                adapters[full] = None
-                if dose is not None:
-                    part = AdapterPlan(arm, full.stage, full.profile, seed=full.seed, full=full, dose=dose)
-                    adapters[part] = None
-        return list(adapters)
-
-    def _full_adapters(self, arm: str) -> list[AdapterPlan]:
-        """Return the adapters of an arm that is no dose, each with its parent."""
-        if name := external_adapter(arm):
-            return [AdapterPlan(arm, name, None, source=self.study.adapters[name].source)]
-        if benign_set(arm):
-            return [AdapterPlan(arm, benign_set(arm), None, seed=s) for s in self.seeds_of(arm, None)]
-        adapters = []
-        for profile in self.profiles if vim_stages(arm) else []:
-            *before, last = vim_stages(arm)
-            for seed in self.seeds_of(arm, profile):
-                parent = None
-                if before:
-                    first = arm.replace("vim", f"vim-{before[0]}", 1)  # with the guard of the arm
-                    parent = AdapterPlan(first, before[0], profile, seed=seed)
-                adapters.append(AdapterPlan(arm, last, profile, parent, seed=seed))
-        return adapters
+        """Every adapter that the arms need, each after its parent and the one that it is a dose of."""
+        sources = {name: adapter.source for name, adapter in self.study.adapters.items()}
+        return planned_adapters(self.study.arms, self.profiles, self.seeds_of, sources)
 
     def training_seed(self, adapter: AdapterPlan) -> int:
         """Return the seed of an adapter's first weights, order of examples and dropout."""

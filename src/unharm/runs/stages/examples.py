@@ -10,8 +10,8 @@ from unharm.core.records import Example, schema_of
 from unharm.core.values import VALUES
 from unharm.corpus.labels import Flags, Ratings
 from unharm.runs import keys
+from unharm.runs.adapter_plan import AdapterPlan
 from unharm.runs.context import Run
-from unharm.runs.plan import AdapterPlan
 
 
 def make_examples(run: Run) -> None:
