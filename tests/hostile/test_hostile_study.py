@@ -190,6 +190,8 @@ def verbs(hostile: Hostile) -> dict[str, tuple[list[str], tuple[int, ...]]]:
         "mitigate": ([run], (0, 3)),
         "report": ([run, "--latex"], (0,)),
         "show": ([run], (0,)),
+        "view": ([run, "--sheet", str(home / "=absent.csv")], (2,)),
+        "capability": ([run, "--task", "\x1b[31mabsent"], (2,)),
         "figure": ([run, "forest", "--out", str(home / "forest.svg"), "--force"], (0, 2)),
         "query": ([run, "select * from completions limit 5"], (0, 2)),
         "compare": ([run, run, "--markdown", str(home / "compared.md"), "--force"], (0, 3)),

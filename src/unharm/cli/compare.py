@@ -131,9 +131,10 @@ def allowances(words: list[str]) -> dict[str, float]:
 
     known = [m.name for measure in MEASURES.values() for m in measure.metrics]
     allowed, problems = shares("--max-increase", words)
+    named = [(word, word.rpartition("=")[0]) for word in words]
     problems += [
-        Problem(f"unknown metric {metric!r}", f"--max-increase {metric}={share:g}", nearest(metric, known))
-        for metric, share in allowed.items()
+        Problem(f"unknown metric {metric!r}", f"--max-increase {word}", nearest(metric, known))
+        for word, metric in named
         if metric and metric not in known
     ]
     raise_all(problems)
