@@ -68,6 +68,28 @@ def test_a_published_figure_of_another_definition_is_marked() -> None:
     assert other_definitions(study("published")) == {}
 
 
+def test_two_profiles_that_pass_do_not_show_that_the_alignment_took() -> None:
+    rows = [
+        {
+            "arm": "vim", "profile": f"p{skill}", "strategy": "input-only", "reading": "text", "value": 0.05,
+            "constant_nmse": 0.18, "skill": skill, "correlation": 0.95, "retrieved": True, "verdict": "took",
+        }
+        for skill in (1.0, 0.52)
+    ]  # fmt: skip
+    tables = {
+        "alignment": pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA),
+        "associations": pl.DataFrame(schema=ASSOCIATIONS_SCHEMA),
+        "arms": pl.DataFrame(schema=ARMS_SCHEMA),
+        "comparisons": pl.DataFrame(schema=COMPARISONS_SCHEMA),
+    }
+    (text,) = answers(study(), tables)["lead"]
+    assert (
+        "took for most profiles, but the mean skill is not shown to be above 0: 2 of 2 profiles pass"
+        in text
+    )
+    assert "0.76 [-2.29 to 1.00]" in text
+
+
 def test_the_verdict_on_an_alignment_comes_with_three_figures_and_their_intervals() -> None:
     rows = [
         {

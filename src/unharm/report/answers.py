@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -144,6 +145,17 @@ def preferred_reading(alignment: pl.DataFrame, arm: str) -> pl.DataFrame:
     return distribution if distribution.filter(pl.col("arm") == arm).height else text
 
 
+def _taken(took: int, flat: int, profiles: int, skill: Estimate) -> str:
+    """Whether the alignment of an arm took: most profiles pass, and the mean skill lies above 0."""
+    if 2 * flat > profiles:
+        return "did not take: it rates everything alike"
+    if 2 * took <= profiles:
+        return "did not take for most profiles"
+    if skill.low is None or skill.low <= 0:
+        return "took for most profiles, but the mean skill is not shown to be above 0"
+    return "took"
+
+
 def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
     """Whether the alignment of each arm took: by skill over the best constant, correlation, retrieval."""
     sentences = []
@@ -159,11 +171,9 @@ def _alignment(study: ReportedStudy, alignment: pl.DataFrame) -> list[str]:
         counts = dict(known.group_by("verdict").len().iter_rows())
         took, flat = counts.get(TOOK, 0), counts.get(FLAT, 0)
         skills = known["skill"].drop_nulls().to_list()
-        skill = mean_interval(skills, study.analysis.confidence, "profile")
-        positive = skill.low is not None and skill.low > 0
-        verdict = "took" if positive and 2 * took > known.height else "did not take for most profiles"
-        if 2 * flat > known.height:
-            verdict = "did not take: it rates everything alike"
+        # skill has no lower bound, and is 1 at most
+        skill = mean_interval(skills, study.analysis.confidence, "profile", bounds=(-math.inf, 1.0))
+        verdict = _taken(took, flat, known.height, skill)
         how = "" if part["reading"][0] == "text" else ", read from the distribution over the answers"
         retrieved = known["retrieved"].drop_nulls()
         correlations = known["correlation"].drop_nulls().to_list()
