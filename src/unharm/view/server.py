@@ -63,14 +63,15 @@ class Server(ThreadingHTTPServer):
     def __init__(self, get: Get, post: Post, port: int | None = None):
         self.get, self.post = get, post
         self.token = secrets.token_urlsafe(24)
-        super().__init__((HOST, free_port() if port is None else port), Handler, bind_and_activate=False)
+        chosen = free_port() if port is None else port
+        super().__init__((HOST, chosen), Handler, bind_and_activate=False)
         try:
             self.server_bind()
             self.server_activate()
         except OSError as error:
             self.server_close()
             raise UserError(
-                f"port {port} cannot be used: {error.strerror}",
+                f"port {chosen} cannot be used: {error.strerror}",
                 "--port",
                 "another program uses it; leave --port out to take a free one",
             ) from None
