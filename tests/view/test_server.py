@@ -9,8 +9,9 @@ import pytest
 
 from support.view import Client
 from unharm.core.errors import UserError
+from unharm.view import server as web
 from unharm.view.answer import Answer
-from unharm.view.server import Server, free_port
+from unharm.view.server import Server, open_server
 
 
 def test_the_token_becomes_a_cookie(server: Server) -> None:
@@ -87,14 +88,18 @@ def test_an_address_does_not_lead_elsewhere(server: Server) -> None:
 
 def test_a_port_that_is_taken(server: Server) -> None:
     with pytest.raises(UserError, match=f"port {server.port} cannot be used"):
-        Server(server.get, server.post, server.port)
+        open_server(server.get, server.post, server.port)
 
 
-def test_two_viewers_at_once_have_ports_and_cookies_of_their_own(server: Server) -> None:
+def test_two_viewers_at_once_have_ports_and_cookies_of_their_own(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert free_port() != taken.getsockname()[1]
+        monkeypatch.setattr(web, "PORT", taken.getsockname()[1])
+        with open_server(server.get, server.post) as first, open_server(server.get, server.post) as second:
+            assert len({taken.getsockname()[1], first.port, second.port}) == 3
     with Server(lambda path, query: Answer(b"other"), server.post, 0) as other:
         assert other.port != server.port
         assert other.cookie != server.cookie

@@ -38,7 +38,7 @@ def view(
     import webbrowser
 
     from unharm.runs.views import check_duckdb
-    from unharm.view.server import Server
+    from unharm.view.server import open_server
     from unharm.view.site import open_site
 
     check_duckdb("unharm view")
@@ -47,7 +47,7 @@ def view(
     missing = [Problem("there is no such sheet", str(path)) for path in sheet or () if not path.is_file()]
     raise_all(missing)
     site = open_site([folder, other] if other else [folder], sheets=sheet or ())
-    with Server(site.get, site.post, port) as server:
+    with open_server(site.get, site.post, port) as server:
         address = server.address(at)
         tell(json.dumps({"address": address, "port": server.port}) if as_json else address)
         if browser:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -54,27 +53,16 @@ class Server(ThreadingHTTPServer):
     """Serves pages. `get` answers a path with its query, `post` a path with a body of JSON.
 
     Raises:
-        UserError: The port that was asked for is taken.
+        OSError: The port is taken.
     """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, get: Get, post: Post, port: int | None = None):
+    def __init__(self, get: Get, post: Post, port: int):
         self.get, self.post = get, post
         self.token = secrets.token_urlsafe(24)
-        chosen = free_port() if port is None else port
-        super().__init__((HOST, chosen), Handler, bind_and_activate=False)
-        try:
-            self.server_bind()
-            self.server_activate()
-        except OSError as error:
-            self.server_close()
-            raise UserError(
-                f"port {chosen} cannot be used: {error.strerror}",
-                "--port",
-                "another program uses it; leave --port out to take a free one",
-            ) from None
+        super().__init__((HOST, port), Handler)
 
     @property
     def port(self) -> int:
@@ -102,17 +90,25 @@ class Server(ThreadingHTTPServer):
             warn(traceback.format_exc())
 
 
-def free_port() -> int:
-    """Return `PORT` or the first free port after it; any free port where all are taken."""
-    for port in range(PORT, PORT + TRIES):
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    return 0
+def open_server(get: Get, post: Post, port: int | None = None) -> Server:
+    """Open a server on a port; without one on `PORT`, the first free one after it, or any.
+
+    Whoever binds first has a port, so each is tried by binding: two viewers may start at once.
+
+    Raises:
+        UserError: The port that was asked for is taken.
+    """
+    reason = ""
+    for number in (*range(PORT, PORT + TRIES), 0) if port is None else (port,):
+        try:
+            return Server(get, post, number)
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise UserError(
+        f"port {port or HOST} cannot be used: {reason}",
+        "--port",
+        "another program uses it; leave --port out to take a free one",
+    )
 
 
 class Handler(BaseHTTPRequestHandler):
