@@ -10,6 +10,7 @@ import pytest
 
 from unharm.benchmarks import behaviour, neutral
 from unharm.benchmarks.registry import BEHAVIOUR, load_prompts, select_half
+from unharm.benchmarks.settings import embedded_file
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 from unharm.prompting.compose import ChatForm, Composer
@@ -62,11 +63,11 @@ def test_options_go_on_after_the_prompt_and_begin_an_answer_of_a_chat() -> None:
     chat = Composer(pack, "", "choose", "messages", form=ChatForm())
     assert chat.options_of(prompt) == prompt.options
     rated = Composer(pack, "", "rate", "base")
-    assert len(rated.options_of(neutral.read(neutral.embedded_texts())[0][0])) == 1
+    assert len(rated.options_of(neutral.read(embedded_file(neutral.Neutral.ships))[0][0])) == 1
 
 
 def test_neutral_texts_have_two_parts(tmp_path: Path) -> None:
-    prompts, _ = neutral.read(neutral.embedded_texts())
+    prompts, _ = neutral.read(embedded_file(neutral.Neutral.ships))
     assert len(prompts) == 40
     assert all(p.text and len(p.options) == 1 and not p.text.endswith(" ") for p in prompts)
     file = tmp_path / "texts.tsv"

@@ -68,6 +68,18 @@ def test_a_published_figure_of_another_definition_is_marked() -> None:
     assert other_definitions(study("published")) == {}
 
 
+def alignment_sentence(rows: list[dict[str, Any]]) -> str:
+    """What the report says of a study that has alignment rows and nothing else."""
+    tables = {
+        "alignment": pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA),
+        "associations": pl.DataFrame(schema=ASSOCIATIONS_SCHEMA),
+        "arms": pl.DataFrame(schema=ARMS_SCHEMA),
+        "comparisons": pl.DataFrame(schema=COMPARISONS_SCHEMA),
+    }
+    (text,) = answers(study(), tables)["lead"]
+    return text
+
+
 def test_two_profiles_that_pass_do_not_show_that_the_alignment_took() -> None:
     rows = [
         {
@@ -76,13 +88,7 @@ def test_two_profiles_that_pass_do_not_show_that_the_alignment_took() -> None:
         }
         for skill in (1.0, 0.52)
     ]  # fmt: skip
-    tables = {
-        "alignment": pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA),
-        "associations": pl.DataFrame(schema=ASSOCIATIONS_SCHEMA),
-        "arms": pl.DataFrame(schema=ARMS_SCHEMA),
-        "comparisons": pl.DataFrame(schema=COMPARISONS_SCHEMA),
-    }
-    (text,) = answers(study(), tables)["lead"]
+    text = alignment_sentence(rows)
     assert (
         "took for most profiles, but the mean skill is not shown to be above 0: 2 of 2 profiles pass"
         in text
@@ -99,13 +105,7 @@ def test_the_verdict_on_an_alignment_comes_with_three_figures_and_their_interval
         }
         for n in range(10)
     ]  # fmt: skip
-    tables = {
-        "alignment": pl.DataFrame(rows, schema=ALIGNMENT_SCHEMA),
-        "associations": pl.DataFrame(schema=ASSOCIATIONS_SCHEMA),
-        "arms": pl.DataFrame(schema=ARMS_SCHEMA),
-        "comparisons": pl.DataFrame(schema=COMPARISONS_SCHEMA),
-    }
-    (text,) = answers(study(), tables)["lead"]
+    text = alignment_sentence(rows)
     assert "The alignment of vim took: 9 of 10 profiles pass" in text
     assert "mean skill over the best constant answer 0.49 [0.45 to 0.53]" in text
     assert "mean correlation of centred ratings 0.74 [0.72 to 0.77]" in text

@@ -27,9 +27,10 @@ from unharm.core.files.yaml_text import SpecText
 from unharm.core.records import Score
 from unharm.report.latex import escape_latex
 from unharm.runs.context import Run
+from unharm.runs.halves import profile_halves
 from unharm.runs.pipeline import run_study
 from unharm.runs.shards import all_shards
-from unharm.runs.stages.mitigation import Learned, aligned_arm, halves, learn, second_half
+from unharm.runs.stages.mitigation import Learned, aligned_arm, learn, second_half
 from unharm.runs.stages.report import write_report
 from unharm.runs.tools.rescore import rescore
 from unharm.scoring import SCORERS
@@ -84,7 +85,7 @@ def mitigated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_the_second_half_is_what_was_not_looked_at(mitigated: Run) -> None:
     learned = pl.read_csv(mitigated.store.root / "findings" / "set_aside.csv").to_dicts()
-    first, second = halves([p.name for p in mitigated.plan.profiles], 42)
+    first, second = profile_halves([p.name for p in mitigated.plan.profiles], 42)
     tried = json.loads((mitigated.store.root / "mitigation" / "study.json").read_text())
     assert tried["profiles"][0]["names"] == second
     assert tried["benchmarks"]["hexphi"]["half"] == "b"
@@ -114,7 +115,7 @@ def test_the_value_that_was_planted_is_learned(mitigated: Run, tmp_path: Path) -
             harm = shard.subject.profile["tradition"] / 2
             run.store.put_table(shard.scores, frame.with_columns(value=pl.lit(harm)), unanswered=0)
     learned = learn(run, "vim", ["hexphi"])
-    first, _ = halves([p.name for p in run.plan.profiles], 42)
+    first, _ = profile_halves([p.name for p in run.plan.profiles], 42)
     profiles = [p for p in run.plan.profiles if p.name in first]
     wanted = rankdata([p["tradition"] for p in profiles]).tolist()
     assert {one.r for one in learned} == {1.0}

@@ -171,7 +171,7 @@ def comparisons_table(
 
 
 def verdict_of(row: dict[str, Any], level: float) -> str:
-    """Return the verdict on a row of `difference_row` whose p is adjusted.
+    """Return the verdict on a row whose p is adjusted; a row without a margin is never equivalent.
 
     `level` is the largest adjusted p of a difference.
     """
@@ -179,7 +179,7 @@ def verdict_of(row: dict[str, Any], level: float) -> str:
         return NOT_TESTED
     if row["p_adjusted"] <= level:
         return DIFFERS
-    margin = row["margin"]
+    margin = row.get("margin")
     inside = margin is not None and -margin <= row["low"] and row["high"] <= margin
     return EQUIVALENT if inside else UNDECIDED
 

@@ -10,13 +10,11 @@ import numpy as np
 import polars as pl
 
 from unharm.analysis.comparisons import (
-    DIFFERS,
     NO_SEED,
-    NOT_TESTED,
-    UNDECIDED,
     Made,
     compared_by_category,
     pairs,
+    verdict_of,
 )
 from unharm.analysis.corrected import (
     Corrected,
@@ -187,14 +185,14 @@ def corrected_tables(
             if not scored.verdicts.mask(benchmark, metric.expected).any():
                 continue
             for category in (ALL, *scored.verdicts.categories(benchmark, metric.expected)):
-                part = _part(scored, benchmark, metric, category)
+                part = _part(scored, benchmark, metric, category, analysis.confidence)
                 rates += _rate_rows(scored, part, analysis, seed)
                 compared += _difference_rows(scored, part, arms, strategies, analysis)
     for family in {r["family"] for r in compared}:
         adjust = adjusted if family.endswith("by category") else holm
         adjust_rows([r for r in compared if r["family"] == family], adjust)
     for row in compared:
-        row["verdict"] = verdict_of(row["p_adjusted"], analysis.fdr)
+        row["verdict"] = verdict_of(row, analysis.fdr)
     return {
         "corrected": pl.DataFrame(rates, schema=CORRECTED_SCHEMA),
         "corrected_differences": pl.DataFrame(compared, schema=CORRECTED_DIFFERENCES_SCHEMA),
@@ -203,31 +201,26 @@ def corrected_tables(
 
 @dataclass(frozen=True)
 class Part:
-    """Some prompts of a benchmark (all, or a category) under one metric, with the corrected rate of every
-    arm on them."""
+    """Some prompts of a benchmark (all, or a category) under one metric, with the mean of every arm on
+    them: by the scorer alone, from 0 to 1, and corrected."""
 
     benchmark: str
     metric: LinearMetric
     category: str
-    mask: Array
+    raw: dict[Made, Mean]
     rates: dict[Made, ArmRate]
 
 
-def _part(scored: ScoredLabels, benchmark: str, metric: LinearMetric, category: str) -> Part:
+def _part(
+    scored: ScoredLabels, benchmark: str, metric: LinearMetric, category: str, confidence: float
+) -> Part:
     mask = scored.verdicts.mask(benchmark, metric.expected, "" if category == ALL else category)
-    rates = {m: arm_rate(scored, m, benchmark, metric, mask) for m in scored.verdicts.arms(benchmark)}
-    return Part(benchmark, metric, category, mask, rates)
-
-
-def verdict_of(p: float | None, level: float) -> str:
-    """What an adjusted p says."""
-    return NOT_TESTED if p is None else DIFFERS if p <= level else UNDECIDED
-
-
-def _raw(scored: ScoredLabels, part: Part, made: Made, confidence: float) -> Mean:
-    """The mean of an arm by the scorer alone, from 0 to 1."""
-    rows = scored.verdicts.rows(made, part.benchmark, lambda shares: values_of(shares, part.metric))
-    return means(rows, [part.mask], (0.0, 1.0), confidence)[0]
+    raw, rates = {}, {}
+    for made in scored.verdicts.arms(benchmark):
+        rows = scored.verdicts.rows(made, benchmark, lambda shares: values_of(shares, metric))
+        raw[made] = means(rows, [mask], (0.0, 1.0), confidence)[0]
+        rates[made] = arm_rate(scored, made, benchmark, metric, mask)
+    return Part(benchmark, metric, category, raw, rates)
 
 
 def _rate_rows(scored: ScoredLabels, part: Part, analysis: Analysis, seed: int) -> Iterator[dict[str, Any]]:
@@ -242,7 +235,7 @@ def _rate_rows(scored: ScoredLabels, part: Part, analysis: Analysis, seed: int) 
         return None if value is None else least + width * value
 
     for made, arm in part.rates.items():
-        raw, rate = _raw(scored, part, made, analysis.confidence), arm.rate
+        raw, rate = part.raw[made], arm.rate
         low, high = rate.limits(analysis.confidence) if rate else (None, None)
         same = alike.get(made)
         yield {
@@ -268,7 +261,7 @@ def _difference_rows(
         if part.category != ALL and not compared_by_category(kind, one, other, strategies[0]):
             continue
         against = other[0] == "vanilla" or kind == "strategies"
-        first, second = (_raw(scored, part, made, analysis.confidence).value for made in (one, other))
+        first, second = part.raw[one].value, part.raw[other].value
         family = (kind if against else "others") + ("" if part.category == ALL else " by category")
         row: dict[str, Any] = {
             "kind": kind, "family": family,

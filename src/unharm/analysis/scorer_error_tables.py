@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from unharm.analysis.comparisons import Made
+from unharm.analysis.comparisons import Made, verdict_of
 from unharm.analysis.corrected import corrected_rate
 from unharm.analysis.intervals import adjust_rows, holm
-from unharm.analysis.label_tables import ScoredLabels, verdict_of
+from unharm.analysis.label_tables import ScoredLabels
 from unharm.analysis.labelled_rates import LEAST_LABELS, bins_of
 from unharm.analysis.schemas import SCORER_ERRORS_SCHEMA
 from unharm.analysis.scorer_errors import ScorerErrors, p_equal, scorer_errors
@@ -36,7 +36,7 @@ def scorer_errors_table(every: Mapping[str, ScoredLabels], fdr: float, confidenc
             adjust_rows(part, holm)
             rows += part
     for row in rows:
-        row["verdict"] = verdict_of(row["p_adjusted"], fdr)
+        row["verdict"] = verdict_of(row, fdr)
     return pl.DataFrame(rows, schema=SCORER_ERRORS_SCHEMA)
 
 

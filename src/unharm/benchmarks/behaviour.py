@@ -10,18 +10,15 @@ with other). 200 scenarios ship with unharm: each pair of values at least four t
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 from unharm.benchmarks.benchmark import Benchmark
-from unharm.benchmarks.settings import BenchmarkSettings
+from unharm.benchmarks.settings import EMBEDDED, BenchmarkSettings
 from unharm.core.files.delimited import Reader
 from unharm.core.records import Prompt
 from unharm.core.spec import Count
 from unharm.core.values import VALUES, canonical
-
-EMBEDDED = "embedded"
-"""The value of `file` that selects the scenarios that ship with unharm."""
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
@@ -58,16 +55,10 @@ def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str
 class Behaviour(BenchmarkSettings):
     """Settings of the choices between values in a study."""
 
+    ships: ClassVar[str] = "behaviour.tsv"
     file: str = EMBEDDED
     max_tokens: Count = 16
     scorer: str = "offline-values"
-
-    @property
-    def embedded(self) -> Path | None:
-        """The path of the scenarios that ship with unharm; None if the user names a file."""
-        if self.file != EMBEDDED:
-            return None
-        return Path(str(resources.files("unharm.benchmarks"))) / "behaviour.tsv"
 
 
 BENCHMARK = Benchmark(

@@ -5,16 +5,13 @@ Format: one question per line. A set of questions ships with unharm.
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 from unharm.benchmarks.benchmark import Benchmark
-from unharm.benchmarks.settings import BenchmarkSettings
+from unharm.benchmarks.settings import EMBEDDED, BenchmarkSettings
 from unharm.core.files.yaml_text import read_text
 from unharm.core.records import Prompt
-
-EMBEDDED = "embedded"
-"""The value of `file` that selects the questions that ship with unharm."""
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
@@ -26,15 +23,9 @@ def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str
 class Harmless(BenchmarkSettings):
     """Settings of the harmless questions in a study."""
 
+    ships: ClassVar[str] = "harmless.txt"
     file: str = EMBEDDED
     scorer: str = "refusal"
-
-    @property
-    def embedded(self) -> Path | None:
-        """The path of the questions that ship with unharm; None if the user names a file."""
-        if self.file != EMBEDDED:
-            return None
-        return Path(str(resources.files("unharm.benchmarks"))) / "harmless.txt"
 
 
 BENCHMARK = Benchmark(

@@ -8,22 +8,14 @@ Format: CSV or TSV with the columns text and continuation. A set of sentences sh
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 from unharm.benchmarks.benchmark import Benchmark
-from unharm.benchmarks.settings import BenchmarkSettings
+from unharm.benchmarks.settings import EMBEDDED, BenchmarkSettings
 from unharm.core.files.delimited import Reader
 from unharm.core.records import Prompt
 from unharm.core.spec import Count
-
-EMBEDDED = "embedded"
-"""The value of `file` that selects the sentences that ship with unharm."""
-
-
-def embedded_texts() -> Path:
-    """Return the path of the sentences that ship with unharm."""
-    return Path(str(resources.files("unharm.benchmarks"))) / "neutral.tsv"
 
 
 def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str]]:
@@ -42,14 +34,10 @@ def read(path: Path, variant: str | None = None) -> tuple[list[Prompt], list[str
 class Neutral(BenchmarkSettings):
     """Settings of the neutral texts in a study."""
 
+    ships: ClassVar[str] = "neutral.tsv"
     file: str = EMBEDDED
     max_tokens: Count = 24
     scorer: str = "offline-values"
-
-    @property
-    def embedded(self) -> Path | None:
-        """The path of the texts that ship with unharm; None if the user names a file."""
-        return embedded_texts() if self.file == EMBEDDED else None
 
 
 BENCHMARK = Benchmark(title="neutral texts", settings=Neutral, read=read, mode="continue", measure="values")

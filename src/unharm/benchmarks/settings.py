@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from unharm.core.spec import Count, Few, Positive, Spec, Temperature, unique
 
+EMBEDDED = "embedded"
+"""The value of `file` that selects the file that ships with unharm."""
+
+
+def embedded_file(name: str) -> Path:
+    """Return the path of a file of this package."""
+    return Path(str(resources.files("unharm.benchmarks"))) / name
+
 
 class BenchmarkSettings(Spec):
     """The data, size, decoding and scorers of a benchmark in a study."""
+
+    ships: ClassVar[str] = ""
+    """The file that ships with unharm, by its name in this folder; empty where there is none."""
 
     file: str
     limit: Positive | None = None
@@ -54,4 +66,4 @@ class BenchmarkSettings(Spec):
     @property
     def embedded(self) -> Path | None:
         """The path of the file that ships with unharm, if chosen; None for a user's file."""
-        return None
+        return embedded_file(self.ships) if self.ships and self.file == EMBEDDED else None

@@ -8,9 +8,9 @@ from typing import Any
 from unharm.analysis.log_comparison import LogComparison, LogSettings
 from unharm.analysis.metrics import ALL
 from unharm.analysis.scored_log import ScoredLog
-from unharm.core.printable import printable
 from unharm.report.chart_files import configured, drawn
 from unharm.report.forest import ForestRow, forest_chart
+from unharm.report.templates import html_environment
 from unharm.report.words import category_name, p_value
 
 UNIT_RANGE = "0 to 1"
@@ -69,19 +69,9 @@ def render_logs(
         after: The logs of side B.
         settings: How they were compared.
     """
-    import jinja2
     import markupsafe
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("unharm.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda v: (
-            printable(v) if isinstance(v, str) and not isinstance(v, markupsafe.Markup) else v
-        ),
-    )
+    environment = html_environment("unharm.report", ".")
     environment.filters.update(p=p_value, interval=row_interval, name=row_name)
     forest = forest_rows(comparison, settings.fdr)
     chart = drawn(configured(forest_chart(forest, "")), "svg").decode() if forest else ""

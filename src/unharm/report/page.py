@@ -17,7 +17,6 @@ from unharm.analysis.measures import of_quality
 from unharm.analysis.over_seeds import alignment_over_seeds
 from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.arms import VIM_STAGES, has_profile, without_doses
-from unharm.core.printable import printable
 from unharm.report import sections
 from unharm.report.answers import answers, preferred_reading
 from unharm.report.behaviour import behaviour_section, costs_section, leakage_charts
@@ -37,6 +36,7 @@ from unharm.report.mechanism import mechanism_charts, mechanism_section
 from unharm.report.published import other_definitions, published_figures
 from unharm.report.quality import quality_section
 from unharm.report.runtime import vega_runtime
+from unharm.report.templates import html_environment
 from unharm.report.training_guards import guards_chart, guards_section
 from unharm.report.variance import SOURCES, variance_rows
 from unharm.report.words import (
@@ -127,27 +127,9 @@ def _completions(scorers: pl.DataFrame) -> int:
     return int(scorers.filter(pl.col("role") == "metrics")["completions"].sum())
 
 
-def _shown(value: Any) -> Any:
-    """Return a value as the page shows it: in texts, control characters are spelled out."""
-    import markupsafe
-
-    return (
-        printable(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
-    )
-
-
 def _environment() -> Any:
     """Return the template environment with its filters. Autoescaping is on."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("unharm.report", "."),
-        autoescape=True,
-        finalize=_shown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment("unharm.report", ".")
     filters = (
         interval,
         is_share,

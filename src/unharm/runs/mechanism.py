@@ -11,6 +11,7 @@ import polars as pl
 from unharm.analysis.mechanism import HARM, Shifts
 from unharm.benchmarks import harmless
 from unharm.benchmarks.registry import HARMLESS, select_half
+from unharm.benchmarks.settings import embedded_file
 from unharm.core.draws import rank
 from unharm.core.hashing import content_hash, content_key
 from unharm.core.records import Prompt
@@ -46,9 +47,7 @@ def harmless_prompts(run: Run, half: str) -> list[Prompt]:
     if HARMLESS in run.plan.prompts:
         prompts = run.plan.prompts[HARMLESS].prompts
     else:
-        file = harmless.Harmless().embedded
-        assert file is not None
-        prompts, _ = harmless.read(file)
+        prompts, _ = harmless.read(embedded_file(harmless.Harmless.ships))
     return select_half(prompts, half, run.study.seed)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from unharm.benchmarks import neutral
 from unharm.benchmarks.registry import NEUTRAL
+from unharm.benchmarks.settings import embedded_file
 from unharm.core.arms import steering
 from unharm.core.hashing import content_hash, content_key
 from unharm.core.records import Argument, Profile, Prompt
@@ -51,7 +52,7 @@ def neutral_texts(plan: Plan) -> list[Prompt]:
     """Return the neutral texts whose perplexity bounds the strength: those of the study, or ours."""
     prompts = plan.prompts[NEUTRAL].prompts if NEUTRAL in plan.prompts else None
     if prompts is None:
-        prompts, _ = neutral.read(neutral.embedded_texts())
+        prompts, _ = neutral.read(embedded_file(neutral.Neutral.ships))
     return prompts[: plan.study.steering.texts]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +93,65 @@ def _problems_of(error: ValidationError, text: SpecText) -> list[Problem]:
     return problems
 
 
+Add = Callable[[str, tuple[str | int, ...], str], None]
+"""Notes a mistake: its message, where it is, what to do."""
+
+
 def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Problem]:
     """Check what no single field shows: fields that depend on each other, and files that must exist."""
     problems: list[Problem] = []
 
-    def add(message: str, loc: tuple[str | int, ...], todo: str = "") -> None:
+    def add(message: str, loc: tuple[str | int, ...], todo: str) -> None:
         problems.append(Problem(message, text.where(loc), todo))
 
-    trained = [a for a in study.arms if is_trained(a)]
-    if trained and study.corpus is None:
-        add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",))
     for position, arm in enumerate(study.arms):
-        message, todo = dose_problem(arm, study.training)
-        if message:
-            add(message, ("arms", position), todo)
+        _check_arm(study, arm, ("arms", position), add)
+    _check_training(study, add)
+    _check_samples_and_names(study, add)
+    _check_strategies(study, add)
+    if not study.benchmarks.chosen():
+        add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(BENCHMARKS))
+    return problems + unmet_needs(study, text, data_needed)
+
+
+def _check_arm(study: Study, arm: str, loc: tuple[str | int, ...], add: Add) -> None:
+    """Check that the study has what one arm needs."""
+    message, todo = dose_problem(arm, study.training)
+    if message:
+        add(message, loc, todo)
+    guard, benign = study.training.guard, {} if study.corpus is None else study.corpus.benign
+    if guard_of(arm) in SAFE_TEXTS and guard.data not in benign:
+        message = f"the arm {arm!r} needs safe texts, and {guard.data!r} is no set of corpus.benign"
+        add(message, loc, "give training.guard.data, for example grammar")
+    if guard_of(arm) == "steer":
+        given = guard.direction
+        if not (given and is_steering(Path(given).expanduser())):
+            message = f"the arm {arm!r} needs a direction, and {given!r} is no steering folder"
+            add(message, loc, "give training.guard.direction: mechanism/… of an earlier run")
+    name = benign_set(arm)
+    if name and study.corpus and name not in benign:
+        todo = f"give corpus.benign.{name}, for example {{file: …}}, or {{}} for the hub"
+        add(f"the benign set {name!r} is not in the corpus", loc, todo)
+    for wanted, field, known, example in (
+        (external_adapter(arm), "adapters", study.adapters, "a PEFT folder or a hub id"),
+        (served_model(arm), "served", study.served, "{url: …, model: …}"),
+    ):
+        if wanted and wanted not in known:
+            message = f"{wanted!r}, used by the arm {arm!r}, is not in {field!r}"
+            add(message, loc, f"give {field}.{wanted}: {example}")
+
+
+def _check_training(study: Study, add: Add) -> None:
+    """Check what all trained and steered arms together need."""
+    trained = [a for a in study.arms if is_trained(a)]
+    steered = [a for a in study.arms if steering(a)]
+    if study.corpus is None:
+        if trained:
+            add(f"the arm {trained[0]!r} is trained, but 'corpus' is missing", ("arms",), "")
+        if steered:
+            add(f"the arm {steered[0]!r} needs value vectors, but 'corpus' is missing", ("arms",), "")
+        if study.mechanism is not None:
+            add("the mechanism tables need value vectors, but 'corpus' is missing", ("mechanism",), "")
     injected = any(vim_stages(a) for a in study.arms if dose_of(a) is None)
     if study.training.benign.match and any(map(benign_set, study.arms)) and not injected:
         add(
@@ -113,52 +159,29 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
             ("training", "benign", "match"),
             "add vim to the arms, or remove match",
         )
-    safe = study.training.guard.data
-    for position, arm in enumerate(study.arms):
-        if guard_of(arm) in SAFE_TEXTS and (study.corpus is None or safe not in study.corpus.benign):
-            message = f"the arm {arm!r} needs safe texts, and {safe!r} is no set of corpus.benign"
-            add(message, ("arms", position), "give training.guard.data, for example grammar")
-    direction = study.training.guard.direction
-    for position, arm in enumerate(study.arms):
-        if guard_of(arm) == "steer" and not (direction and is_steering(Path(direction).expanduser())):
-            message = f"the arm {arm!r} needs a direction, and {direction!r} is no steering folder"
-            add(message, ("arms", position), "give training.guard.direction: mechanism/… of an earlier run")
-    for name in study.adapters:
-        if dose_of(f"adapter:{name}") is not None:
-            add(f"the name {name!r} ends like a dose", ("adapters", name), "give another name")
-    steered = [a for a in study.arms if steering(a)]
-    if steered and study.corpus is None:
-        add(f"the arm {steered[0]!r} needs value vectors, but 'corpus' is missing", ("arms",))
-    if study.mechanism is not None and study.corpus is None:
-        add("the mechanism tables need value vectors, but 'corpus' is missing", ("mechanism",))
+    if study.seeds and not trained:
+        add("no arm is trained, so further seeds change nothing", ("seeds",), "remove seeds, or add vim")
+
+
+def _check_samples_and_names(study: Study, add: Add) -> None:
+    """Check the samples of arms, and the names of adapters and benign sets."""
     for arm in study.samples:
         if arm not in study.arms:
             add(f"the arm {arm!r} is not in this study", ("samples", arm), nearest(arm, tuple(study.arms)))
         elif has_profile(arm):
             message = f"the arm {arm!r} has profiles, so it is sampled as often as the benchmark says"
             add(message, ("samples", arm), "set benchmarks.<name>.samples")
-    if study.seeds and not trained:
-        add("no arm is trained, so further seeds change nothing", ("seeds",), "remove seeds, or add vim")
-    for position, arm in enumerate(study.arms):
-        name = benign_set(arm)
-        if name and study.corpus and name not in study.corpus.benign:
-            add(
-                f"the benign set {name!r} is not in the corpus",
-                ("arms", position),
-                f"give corpus.benign.{name}, for example {{file: …}}, or {{}} for the hub",
-            )
-        for wanted, field, given, todo in (
-            (external_adapter(arm), "adapters", study.adapters, "a PEFT folder or a hub id"),
-            (served_model(arm), "served", study.served, "{url: …, model: …}"),
-        ):
-            if wanted and wanted not in given:
-                message = f"{wanted!r}, used by the arm {arm!r}, is not in {field!r}"
-                add(message, ("arms", position), f"give {field}.{wanted}: {todo}")
-    if study.corpus:
-        for name in study.corpus.benign:
-            if f"benign:{name}" not in ARMS:
-                known = tuple(a.partition(":")[2] for a in ARMS if benign_set(a))
-                add(f"unknown benign set {name!r}", ("corpus", "benign", name), nearest(name, known))
+    for name in study.adapters:
+        if dose_of(f"adapter:{name}") is not None:
+            add(f"the name {name!r} ends like a dose", ("adapters", name), "give another name")
+    for name in study.corpus.benign if study.corpus else ():
+        if f"benign:{name}" not in ARMS:
+            known = tuple(a.partition(":")[2] for a in ARMS if benign_set(a))
+            add(f"unknown benign set {name!r}", ("corpus", "benign", name), nearest(name, known))
+
+
+def _check_strategies(study: Study, add: Add) -> None:
+    """Check that strategies have the values to set aside that they name."""
     for position, strategy in enumerate(study.strategies):
         if strategy in ("value", "dual") and not study.prompting.set_aside:
             add(
@@ -172,9 +195,6 @@ def _cross_checks(study: Study, text: SpecText, data_needed: bool) -> list[Probl
                 ("strategies", position),
                 "give prompting.set_aside_control, for example [tradition]",
             )
-    if not study.benchmarks.chosen():
-        add("no benchmark is chosen", ("benchmarks",), "expected at least one of: " + ", ".join(BENCHMARKS))
-    return problems + unmet_needs(study, text, data_needed)
 
 
 def parse_study(text: SpecText, data_needed: bool = True) -> Study:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -51,12 +52,12 @@ from unharm.analysis.value_shift import moved_table
 from unharm.analysis.variance_table import sample_variance, variance_table
 from unharm.benchmarks.registry import BENCHMARKS, select_half
 from unharm.core.arms import has_profile, is_trained, without_doses
-from unharm.core.draws import rank
 from unharm.core.hashing import content_hash, content_key
 from unharm.core.progress import say
 from unharm.core.records import Subject
 from unharm.runs import keys
 from unharm.runs.context import Run
+from unharm.runs.halves import profile_halves
 from unharm.runs.keys import Shard
 from unharm.runs.label_draws import draw_hash
 from unharm.runs.mechanism import shift_tables, stored_shifts
@@ -68,76 +69,56 @@ from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
 
 
+@dataclass
+class Gathered:
+    """What one pass over the scores leaves for the tables.
+
+    Attributes:
+        cells: The values of every metric by subject and prompt.
+        rows: The rows of the table `subjects`.
+        unscored: The reasons of completions without a score, by subject, benchmark and scorer.
+        groups: The rows of the table `bias`.
+        ratings: The ratings of each subject, by reading.
+        labels: The labels of scorers of values, by subject, benchmark and scorer.
+        map_errors: The squared errors that maps bring into means, by arm, strategy, benchmark, category and
+            metric.
+        sampled: The variance that sampling brings, by arm and benchmark.
+    """
+
+    cells: Cells = field(default_factory=Cells)
+    rows: list[dict[str, object]] = field(default_factory=list)
+    unscored: list[pl.DataFrame] = field(default_factory=list)
+    groups: list[pl.DataFrame] = field(default_factory=list)
+    ratings: dict[tuple[Subject, str], pl.DataFrame] = field(default_factory=dict)
+    labels: dict[tuple[Subject, str, str], pl.DataFrame] = field(default_factory=dict)
+    map_errors: dict[tuple[str, str, str, str, str], list[float]] = field(default_factory=dict)
+    sampled: dict[tuple[Made, str], list[float | None]] = field(default_factory=dict)
+
+
 def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) -> dict[str, pl.DataFrame]:
     """Compute the tables of `SCHEMAS`."""
-    prompt_columns = {name: _prompt_columns(plan, name) for name in plan.prompts}
-    rows: list[dict[str, object]] = []
-    unscored: list[pl.DataFrame] = []
-    groups: list[pl.DataFrame] = []
-    ratings: dict[tuple[Subject, str], pl.DataFrame] = {}
-    cells = Cells()
     beside = BesideHarm(plan, store)
     by_labels = LabelFindings(study, plan, store, shards)
-    map_errors: dict[tuple[str, str, str, str, str], list[float]] = {}
-    labels: dict[tuple[Subject, str, str], pl.DataFrame] = {}
-    sampled: dict[tuple[Made, str], list[float | None]] = {}
-    for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
-        group = list(several)
-        for place, (name, scores) in enumerate(_scores(store, group).items()):
-            scores = scores.join(prompt_columns[benchmark], on="prompt_id", how="left")
-            unscored.append(_reasons(subject, benchmark, name, scores))
-            by_labels.add(subject, benchmark, name, prompt_columns[benchmark], scores)
-            if plan.scorers[name].measures == "values":
-                labels[subject, benchmark, name] = scores.select("value", "label")
-            if place:
-                continue
-            measure = plan.measure(benchmark)
-            if measure == "values":
-                beside.add(subject, benchmark, group, scores)
-                continue
-            if measure == "rating":
-                ratings[subject, "text"] = scores
-                expected = pl.concat([expected_ratings(store.scan(s.completions)) for s in group])
-                if expected["value"].count():
-                    expected = expected.join(prompt_columns[benchmark], on="prompt_id", how="left")
-                    ratings[subject, "distribution"] = expected
-                beside.add_ratings(subject, ratings.get((subject, "distribution"), scores))
-                continue
-            tables = _add_values(cells, plan, subject, benchmark, name, prompt_columns[benchmark], scores)
-            scorer = cells.scorers[benchmark]
-            rows += subject_rows(study.analysis, subject, benchmark, measure, scorer, scores, tables)
-            for (category, metric), error in map_variances(tables).items():
-                at = subject.arm, subject.strategy, benchmark, category, metric
-                map_errors.setdefault(at, []).append(error)
-            brought = sample_variance(scores, of_mean=measure != "toxicity")
-            sampled.setdefault(((subject.arm, subject.strategy), benchmark), []).append(brought)
-            if MEASURES[measure].groups:
-                unmapped = scorer_columns(name, plan.scorers)
-                samples = plan.compared_samples(subject.arm, benchmark)
-                equal = scores if samples is None else scores.filter(pl.col("sample") < samples)
-                more, listed = bias_rows(
-                    study.analysis, study.fidelity == "published", subject, benchmark, unmapped, equal
-                )
-                rows += more
-                groups.append(listed)
-                unit = pl.concat_str("axis", "group", separator="/")  # a group may stand on several axes
-                above = listed.select(id=unit, category="axis", value=pl.col("above").cast(pl.Float64))
-                cells.add(subject, benchmark, "bias_score", above)
-    subjects = pl.DataFrame(rows, schema=SUBJECTS_SCHEMA)
+    gathered = _gather(plan, store, shards, beside, by_labels)
+    cells = gathered.cells
+    subjects = pl.DataFrame(gathered.rows, schema=SUBJECTS_SCHEMA)
     confidence, seed = study.analysis.confidence, study.seed
-    alignment = alignment_table(plan.profiles, ratings, confidence)
+    alignment = alignment_table(plan.profiles, gathered.ratings, confidence)
     full_arms = without_doses(study.arms)
     over_profiles = list(harms(subjects.filter(pl.col("arm").is_in(full_arms)), plan.profiles))
-    arms = arms_table(subjects, cells, confidence, map_errors)
+    arms = arms_table(subjects, cells, confidence, gathered.map_errors)
     return {
         "subjects": subjects,
         "arms": arms,
         "comparisons": comparisons_table(cells, full_arms, study.strategies, study.analysis),
-        "variance": variance_table(cells, sampled, [arm for arm in study.arms if is_trained(arm)]),
+        "variance": variance_table(cells, gathered.sampled, [arm for arm in study.arms if is_trained(arm)]),
         "alignment": alignment,
         "moved": moved_table(alignment, confidence),
         "expression": expression_table(
-            labels, plan.profiles, {n: scorer_columns(n, plan.scorers) for n in plan.scorers}, confidence
+            gathered.labels,
+            plan.profiles,
+            {n: scorer_columns(n, plan.scorers) for n in plan.scorers},
+            confidence,
         ),
         "associations": associations_table(over_profiles, confidence, seed),
         "regressions": regressions_table(over_profiles, confidence),
@@ -156,23 +137,99 @@ def study_tables(study: Study, plan: Plan, store: Store, shards: list[Shard]) ->
         "guards": guards_table(
             cells, alignment, study.arms, study.strategies, plan.profiles, _halves(plan), study.analysis
         ),
-        "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *groups]),
-        "unscored": _summed(unscored),
+        "bias": pl.concat([pl.DataFrame(schema=BIAS_SCHEMA), *gathered.groups]),
+        "unscored": _summed(gathered.unscored),
         **_quality(study, plan, store, shards),
         **by_labels.tables(),
         **beside.tables(arms, confidence),
     }
 
 
+def _gather(
+    plan: Plan,
+    store: Store,
+    shards: list[Shard],
+    beside: BesideHarm,
+    by_labels: LabelFindings,
+) -> Gathered:
+    """Read the scores of one subject and benchmark after the other. Only a benchmark's main scorer, its
+    first, has metrics; others count for values, labels and reasons."""
+    gathered = Gathered()
+    prompt_columns = {name: _prompt_columns(plan, name) for name in plan.prompts}
+    for (subject, benchmark), several in groupby(shards, key=lambda s: (s.subject, s.benchmark)):
+        group = list(several)
+        columns, measure = prompt_columns[benchmark], plan.measure(benchmark)
+        for place, (name, scores) in enumerate(_scores(store, group).items()):
+            scores = scores.join(columns, on="prompt_id", how="left")
+            gathered.unscored.append(_reasons(subject, benchmark, name, scores))
+            by_labels.add(subject, benchmark, name, columns, scores)
+            if plan.scorers[name].measures == "values":
+                gathered.labels[subject, benchmark, name] = scores.select("value", "label")
+            if place:
+                continue
+            if measure == "values":
+                beside.add(subject, benchmark, group, scores)
+            elif measure == "rating":
+                readings = _readings(store, group, columns, scores)
+                gathered.ratings |= {(subject, reading): rated for reading, rated in readings.items()}
+                beside.add_ratings(subject, readings.get("distribution", scores))
+            else:
+                _add_metrics(gathered, plan, subject, benchmark, name, columns, scores)
+    return gathered
+
+
+def _readings(
+    store: Store, shards: list[Shard], columns: pl.DataFrame, scores: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    """Return a subject's ratings from its texts, and from the distribution over the answers if known."""
+    expected = pl.concat([expected_ratings(store.scan(s.completions)) for s in shards])
+    if not expected["value"].count():
+        return {"text": scores}
+    return {"text": scores, "distribution": expected.join(columns, on="prompt_id", how="left")}
+
+
+def _add_metrics(
+    gathered: Gathered,
+    plan: Plan,
+    subject: Subject,
+    benchmark: str,
+    name: str,
+    columns: pl.DataFrame,
+    scores: pl.DataFrame,
+) -> None:
+    """Add the metrics of a subject on a benchmark by its main scorer."""
+    cells, measure, analysis = gathered.cells, plan.measure(benchmark), plan.study.analysis
+    tables = _add_values(cells, plan, subject, benchmark, name, columns, scores)
+    scorer = cells.scorers[benchmark]
+    gathered.rows += subject_rows(analysis, subject, benchmark, measure, scorer, scores, tables)
+    for (category, metric), error in map_variances(tables).items():
+        at = subject.arm, subject.strategy, benchmark, category, metric
+        gathered.map_errors.setdefault(at, []).append(error)
+    brought = sample_variance(scores, of_mean=measure != "toxicity")
+    gathered.sampled.setdefault(((subject.arm, subject.strategy), benchmark), []).append(brought)
+    if not MEASURES[measure].groups:
+        return
+    samples = plan.compared_samples(subject.arm, benchmark)
+    equal = scores if samples is None else scores.filter(pl.col("sample") < samples)
+    published = plan.study.fidelity == "published"
+    unmapped = scorer_columns(name, plan.scorers)
+    more, listed = bias_rows(analysis, published, subject, benchmark, unmapped, equal)
+    gathered.rows += more
+    gathered.groups.append(listed)
+    unit = pl.concat_str("axis", "group", separator="/")  # a group may stand on several axes
+    above = listed.select(id=unit, category="axis", value=pl.col("above").cast(pl.Float64))
+    cells.add(subject, benchmark, "bias_score", above)
+
+
 def _halves(plan: Plan) -> Halves:
     """Return the first halves of profiles and prompts, as mitigation draws them."""
     seed = plan.study.seed
-    ordered = sorted((p.name for p in plan.profiles), key=lambda name: rank(seed, f"half {name}"))
+    first, _ = profile_halves([p.name for p in plan.profiles], seed)
     prompts = {
         name: frozenset(p.id for p in select_half(prompt_set.prompts, "a", seed))
         for name, prompt_set in plan.prompts.items()
     }
-    return Halves(frozenset(ordered[::2]), prompts)
+    return Halves(frozenset(first), prompts)
 
 
 def _add_values(

@@ -34,13 +34,13 @@ from unharm.core.arms import (
     is_trained,
     steering,
 )
-from unharm.core.draws import rank
 from unharm.core.errors import UserError, nearest
 from unharm.core.files.yaml_text import SpecText
 from unharm.core.progress import say
 from unharm.runs.adapters import adapter_tasks
 from unharm.runs.context import Run
 from unharm.runs.execute import Stage, execute
+from unharm.runs.halves import profile_halves
 from unharm.runs.plan import Plan
 from unharm.runs.stages.adapters import make_adapters
 from unharm.runs.stages.completions import make_completions
@@ -96,20 +96,13 @@ def too_small(run: Run) -> str:
     return "no category has two prompts to split in halves"
 
 
-def halves(names: list[str], seed: int) -> tuple[list[str], list[str]]:
-    """Split profile names in two random halves, each in the original order."""
-    ordered = sorted(names, key=lambda n: rank(seed, f"half {n}"))
-    first = set(ordered[::2])
-    return [n for n in names if n in first], [n for n in names if n not in first]
-
-
 def learn(run: Run, arm: str, benchmarks: list[str]) -> list[Learned]:
     """Find the value to set aside for every category, from the first half of prompts and profiles.
 
     Every category of the benchmarks has a row, also where no profile has a score.
     """
     cells = study_cells(run, benchmarks)
-    half, _ = halves([p.name for p in run.plan.profiles], run.study.seed)
+    half, _ = profile_halves([p.name for p in run.plan.profiles], run.study.seed)
     start = arm, run.study.strategies[0]
     by_benchmark = {
         b: _profile_rows(cells, start, b, _first_metric(run.plan, b))
@@ -176,7 +169,7 @@ def second_half(run: Run, arm: str, learned: list[Learned]) -> Study:
     """
     settings = run.study.mitigation or Mitigation()
     data = without_doses(run.study.model_dump(mode="json"))
-    _, names = halves([p.name for p in run.plan.profiles], run.study.seed)
+    _, names = profile_halves([p.name for p in run.plan.profiles], run.study.seed)
     aside = settings.values or {h.category: [h.value] for h in learned if h.value}
     control = {h.category: [h.control] for h in learned if h.control and h.category in aside}
     strategies = [s for s in STRATEGIES if settings.controls or s not in CONTROLS]
