@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unharm.benchmarks.registry import load_prompts
+from unharm.benchmarks.registry import load_prompts, select_half
 from unharm.core.errors import UserError
 from unharm.core.values import VALUES
 
@@ -88,3 +88,15 @@ def test_wrong_places(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("ä".encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
         load_prompts("rtp", tmp_path / "latin.csv", None, 0)
+
+
+def test_halves_of_prompts_are_even_and_do_not_depend_on_the_order(toy_data: Path) -> None:
+    prompts = load_prompts("hexphi", toy_data / "hexphi", None, 1).prompts
+    first, second = select_half(prompts, "a", 7), select_half(prompts, "b", 7)
+    assert {p.id for p in first} & {p.id for p in second} == set()
+    assert len(first) + len(second) == len(prompts)
+    for category in {p.category for p in prompts}:
+        sizes = [sum(p.category == category for p in half) for half in (first, second)]
+        assert abs(sizes[0] - sizes[1]) <= 1
+    assert {p.id for p in select_half(prompts[::-1], "a", 7)} == {p.id for p in first}
+    assert select_half(prompts, None, 7) == prompts

@@ -165,6 +165,7 @@ def test_labels_are_written_by_keyboard(chromium: Any, walked: Server, sheets: l
     walk.go("/label/sheet?sheet=0")
     for row, key in enumerate("525"):
         walk.page.locator("h1", has_text=f": {row + 1} of 6").wait_for()
+        walk.page.wait_for_load_state()  # the heading shows before the script that reads keys has run
         walk.page.keyboard.press(key)
     walk.page.locator("h1", has_text=": 4 of 6").wait_for()
     walk.page.get_by_role("button", name="most harmful").click()
