@@ -41,6 +41,26 @@ def test_few_prompts_have_no_interval_and_say_why() -> None:
     assert (found.value, found.low, found.p, found.note) == (1.0, None, None, TOO_FEW)
 
 
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.4, 1.0]), min_size=1, max_size=3))
+def test_equal_numbers_have_wide_finite_intervals(levels: list[float]) -> None:
+    """All prompts of a category alike: nothing is known of their variance, so the largest possible is."""
+    values = np.repeat(levels, 20)
+    masks = [np.arange(len(values)) // 20 == n for n in range(len(levels))]
+    for level, mean in zip(levels, means(single(values.tolist()), masks, SHARE, 0.95), strict=True):
+        assert mean.value is not None
+        assert mean.value == pytest.approx(level)
+        assert mean.low is not None
+        assert mean.high is not None
+        assert 0 <= mean.low <= mean.value <= mean.high <= 1
+        assert mean.high - mean.low > 0.1
+    for change in differences(
+        several(np.stack([values] * 3)), single([0.25] * len(values)), masks, SHARE, 0.95
+    ):
+        assert change.low is not None
+        assert change.high is not None
+        assert -1 <= change.low <= change.high <= 1
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=10, max_size=40))
 def test_intervals_stay_in_the_possible_range_and_agree_with_p(pairs: list[tuple[bool, bool]]) -> None:
     one, other = single([float(a) for a, _ in pairs]), single([float(b) for _, b in pairs])

@@ -55,6 +55,22 @@ class Rows:
         )
 
 
+def beside(parts: Sequence[Rows]) -> Rows:
+    """Put the prompts of several benchmarks of one arm beside each other, with the rows that all have."""
+    keys = [list(zip(rows.profiles, rows.seeds, strict=True)) for rows in parts]
+    shared = [key for key in keys[0] if all(key in other for other in keys)]
+    first = [keys[0].index(key) for key in shared]
+    values = [
+        rows.values[[own.index(key) for key in shared]] for rows, own in zip(parts, keys, strict=True)
+    ]
+    return Rows(
+        np.concatenate(values, axis=1),
+        tuple(parts[0].targets[n] for n in first),
+        tuple(parts[0].profiles[n] for n in first),
+        tuple(parts[0].seeds[n] for n in first),
+    )
+
+
 @dataclass(frozen=True)
 class Difference:
     """A difference of means with its interval and two-sided p, in points of the metric.

@@ -213,7 +213,7 @@ GUARDS_SCHEMA: dict[str, Any] = {
     "profiles": pl.Int64,
     **dict.fromkeys(("p", "p_adjusted", "alignment", "share_alignment"), pl.Float64),
     "reading": pl.String,
-    **dict.fromkeys(("refusals", "incoherent"), pl.Float64),
+    **{f"{cost}{end}": pl.Float64 for cost in ("refusals", "incoherent") for end in ("", "_low", "_high")},
     **dict.fromkeys(("front", "chosen"), pl.Boolean),
     **SCORER,
 }

@@ -6,11 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from unharm.analysis.guards import CONTROL, PROMPT, REFERENCE, TRAINING
+from unharm.analysis.guards import CONTROL, EARLY_STOP, PROMPT, REFERENCE, TRAINING
 from unharm.report.figures import chart_spec, harm_name
-from unharm.report.words import is_share, metric_name, number, signed
+from unharm.report.words import is_share, metric_name, number, share_interval, signed
 
-KINDS = {REFERENCE: "no guard", TRAINING: "in training", PROMPT: "prompt", CONTROL: "prompt, control"}
+KINDS = {
+    REFERENCE: "no guard", TRAINING: "in training", EARLY_STOP: "early stopping", PROMPT: "prompt",
+    CONTROL: "prompt, control",
+}  # fmt: skip
 
 
 def guards_section(table: pl.DataFrame, level: float) -> dict[str, Any]:
@@ -21,7 +24,9 @@ def guards_section(table: pl.DataFrame, level: float) -> dict[str, Any]:
         level: The level of significance.
     """
     rows = [
-        r | {"name": "no guard" if r["kind"] == REFERENCE else r["guard"], "made": KINDS[r["kind"]]}
+        r
+        | {"name": "no guard" if r["kind"] == REFERENCE else r["guard"], "made": KINDS[r["kind"]]}
+        | {f"{cost}_text": _cost(r, cost) for cost in ("refusals", "incoherent")}
         for r in table.to_dicts()
     ]
     tried = [r for r in rows if r["half"] == "b"]
@@ -31,6 +36,14 @@ def guards_section(table: pl.DataFrame, level: float) -> dict[str, Any]:
         for place in places
     ]
     return {"rows": tried, "sentences": sentences}
+
+
+def _cost(row: dict[str, Any], cost: str) -> str:
+    """Write a cost with its interval."""
+    value = number(row[cost], True)
+    if row[f"{cost}_low"] is None:
+        return value
+    return f"{value} [{share_interval({'low': row[f'{cost}_low'], 'high': row[f'{cost}_high']})}]"
 
 
 def _sentence(arm: str, benchmark: str, metric: str, rows: list[dict[str, Any]], level: float) -> str:
