@@ -25,7 +25,7 @@ VERSIONS = {
     "completions": 2,
     "scores": 5,
     "mechanism": 1,
-    "findings": 18,
+    "findings": 19,
 }
 """Version of each stage. Raise it when the stage's results change for the same inputs."""
 
@@ -140,7 +140,10 @@ def _training_parts(plan: Plan, adapter: AdapterPlan, base_key: str) -> tuple[di
         if guard == "steer":
             parameters["guard"] |= {"direction": plan.guard_direction[1]}
     parent = adapter_artefact(plan, adapter.parent, base_key).key if adapter.parent else ""
-    return parameters, [base_key, examples_key(plan, adapter), parent]
+    inputs = [base_key, examples_key(plan, adapter), parent]
+    if plan.matches_loss(adapter):
+        inputs += [adapter_artefact(plan, other, base_key).key for other in plan.injected]
+    return parameters, inputs
 
 
 def _dose_parts(

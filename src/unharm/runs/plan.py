@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unharm.benchmarks.registry import BENCHMARKS, PromptSet, load_prompts, select_half
-from unharm.core.arms import guard_of, has_profile, is_trained
+from unharm.core.arms import benign_set, guard_of, has_profile, is_trained
 from unharm.core.errors import UserError, nearest
 from unharm.core.hashing import array_hash, content_hash, sha256_of
 from unharm.core.models.adapter_check import check_adapter
@@ -42,6 +42,7 @@ from unharm.study.samples import arm_samples
 from unharm.study.spec import Study
 from unharm.training.guards import added_texts
 from unharm.training.settings import SAFE_TEXTS, BenignRecipe, Recipe
+from unharm.training.step_balance import unequal_steps
 
 if TYPE_CHECKING:
     import polars as pl
@@ -386,7 +387,7 @@ class Plan:
     def recipe(self, adapter: AdapterPlan) -> Recipe:
         """Return the training recipe of an adapter: of value injection, preferences or benign sets."""
         recipe = recipe_of(self.study.training, adapter.arm)
-        if isinstance(recipe, BenignRecipe) and recipe.match:
+        if isinstance(recipe, BenignRecipe) and recipe.match == "steps":
             return recipe.matched(self._training_texts(adapter), self._injected_steps)
         return recipe
 
@@ -419,11 +420,27 @@ class Plan:
                 first.setdefault(adapter.arm, adapter)
         return {arm: self.steps(adapter) for arm, adapter in first.items()}
 
+    @property
+    def unequal_steps(self) -> list[str]:
+        """A sentence for each benign arm whose steps are far from those of value injection; none where the
+        study matches the loss instead."""
+        matched = self.study.training.benign.match == "loss"
+        return [] if matched else unequal_steps(self.steps_by_arm)
+
     @cached_property
     def _injected_steps(self) -> int:
         """The optimiser steps of the first value-injected arm."""
-        adapter = next(a for a in self.trained if a.profile is not None and a.arm in self.study.arms)
-        return self.steps(adapter)
+        return self.steps(self.injected[0])
+
+    @cached_property
+    def injected(self) -> list[AdapterPlan]:
+        """The adapters of the first value-injected arm, which benign arms are matched to."""
+        every = [a for a in self.trained if a.profile is not None and a.arm in self.study.arms]
+        return [a for a in every if a.arm == every[0].arm]
+
+    def matches_loss(self, adapter: AdapterPlan) -> bool:
+        """Return whether the epoch of an adapter is chosen by the loss of the first value-injected arm."""
+        return bool(benign_set(adapter.arm)) and self.study.training.benign.match == "loss"
 
     def external_adapter(self, name: str) -> tuple[Path, str]:
         """Return the folder of an external adapter and the content hash of its files."""

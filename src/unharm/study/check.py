@@ -153,9 +153,10 @@ def _check_training(study: Study, add: Add) -> None:
         if study.mechanism is not None:
             add("the mechanism tables need value vectors, but 'corpus' is missing", ("mechanism",), "")
     injected = any(vim_stages(a) for a in study.arms if dose_of(a) is None)
-    if study.training.benign.match and any(map(benign_set, study.arms)) and not injected:
+    match = study.training.benign.match
+    if match and any(map(benign_set, study.arms)) and not injected:
         add(
-            "there is no value-injected arm whose steps the benign arms could match",
+            f"there is no value-injected arm whose {match} the benign arms could match",
             ("training", "benign", "match"),
             "add vim to the arms, or remove match",
         )

@@ -22,6 +22,7 @@ from unharm.training.attention import label_logits
 from unharm.training.dropout import Draw
 from unharm.training.guards import GuardPass, divergences, shifted
 from unharm.training.loss import label_losses, per_adapter
+from unharm.training.loss_fall import fall
 from unharm.training.optimiser import adamw_step
 from unharm.training.preference import PairedLabels, pair_losses, paired_labels, reference_of
 from unharm.training.prefix_tree import WeightedExample, pack
@@ -259,7 +260,8 @@ class StackTraining:
     def end_epoch(self) -> None:
         """Compute validation losses and keep the weights of the best epoch so far.
 
-        Without validation examples the last epoch counts as the best.
+        The best has the lowest validation loss, or the fall of the training loss that is nearest to that of
+        the job. Without either, it is the last.
         """
         self.read_losses()
         current = self.validation_losses([j.valid for j in self.jobs])
@@ -269,7 +271,7 @@ class StackTraining:
             if job.valid and not math.isfinite(current[k]):
                 self._stop(k, f"the validation loss is no number after epoch {self.state.epoch + 1}")
                 continue
-            if not job.valid or current[k] < min(curve.valid, default=math.inf):
+            if self._is_best(k, current[k]):
                 curve.best_epoch = self.state.epoch + 1
                 self.state.best[k] = self.stack.weights[k]
             if job.valid:
@@ -277,6 +279,19 @@ class StackTraining:
                 self.callbacks.point(
                     k, "valid", (self.state.epoch + 1) * self.schedule.per_epoch[k], current[k]
                 )
+
+    def _is_best(self, k: int, valid: float) -> bool:
+        """Return whether the epoch that ends is the best of an adapter so far."""
+        job, curve, per_epoch = self.jobs[k], self.state.curves[k], self.schedule.per_epoch[k]
+        if job.fall is None:
+            return not job.valid or valid < min(curve.valid, default=math.inf)
+        if not curve.best_epoch:
+            return True
+        now, before = (
+            abs(fall(curve.train, epoch * per_epoch) - job.fall)
+            for epoch in (self.state.epoch + 1, curve.best_epoch)
+        )
+        return now < before
 
     def validation_losses(self, sets: list[list[Tokens]]) -> list[float]:
         """Return the mean loss per label token, or per pair, of each adapter on its own set; 0 for an empty

@@ -6,6 +6,7 @@ the base. So the report names them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -70,6 +71,22 @@ def hardly_trained(curves: pl.DataFrame) -> list[LossFall]:
 def fall_of(curve: pl.DataFrame) -> tuple[int, float]:
     """Return the steps of one training curve, and the share by which its loss fell."""
     ordered = curve.sort("steps")
-    losses, steps = ordered["loss"].to_list(), int(ordered["steps"].max())  # type: ignore[arg-type]
+    steps = int(ordered["steps"].max())  # type: ignore[arg-type]
+    return steps, fall(ordered.select("steps", "loss").rows(), steps)
+
+
+def fall(points: Sequence[tuple[int, float]], steps: int) -> float:
+    """Return the share by which a training loss fell in its first `steps` optimiser steps.
+
+    The first point of the curve is compared with the mean of its last ten up to there, those of an epoch,
+    or with the last one alone where there are no more than ten.
+
+    Args:
+        points: Pairs of the optimiser steps done and the mean loss since the pair before, in their order.
+        steps: Optimiser steps.
+    """
+    losses = [loss for done, loss in points if done <= steps]
+    if not losses or not losses[0]:
+        return 0.0
     last = losses[-CURVE_POINTS:] if len(losses) > CURVE_POINTS else losses[-1:]
-    return steps, 1 - sum(last) / len(last) / losses[0] if losses[0] else 0.0
+    return 1 - sum(last) / len(last) / losses[0]

@@ -65,19 +65,23 @@ class BenignRecipe(Recipe):
     """The recipe of fine-tuning on benign instructions, with the published defaults.
 
     With `match: steps` the epochs are those that come nearest to the optimiser steps of the first
-    value-injected arm; `epochs` is then not used.
+    value-injected arm; `epochs` is then not used. With `match: loss` the weights are of the epoch whose
+    fall of the training loss is nearest to that of the first value-injected arm; `epochs` is the most that
+    are tried.
     """
 
     epochs: Few = 1
     batch: Count = 1
     accumulate: Few = 16
     max_length: Count = 2048
-    match: Literal["steps"] | None = None
+    match: Literal["steps", "loss"] | None = None
 
     @model_validator(mode="after")
     def _match_or_keep(self) -> BenignRecipe:
         if self.match and self.keep:
             raise ValueError("give either 'match' or 'keep', as matching decides the epochs")
+        if self.match == "loss" and self.epochs < 2:
+            raise ValueError("give at least 2 epochs with 'match: loss': the most that are tried")
         return self
 
     def parameters(self) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class AdapterJob:
         left_out: Number of examples that were too long.
         guard: The divergence from the base that is added to its loss; the same for all adapters of a stack.
         shift: What is added to the output of each layer in training [layers, hidden]; the same too.
+        fall: The fall of the training loss that the kept epoch comes nearest to; None where the epoch with
+            the lowest validation loss is kept.
     """
 
     key: str
@@ -43,6 +45,7 @@ class AdapterJob:
     left_out: int = 0
     guard: KlGuard | None = None
     shift: torch.Tensor | None = None
+    fall: float | None = None
 
 
 @dataclass

@@ -12,7 +12,6 @@ from unharm.runs.planning.services import CHARACTERS_PER_TOKEN, ServiceUse, serv
 from unharm.scoring.retirements import alias_note, end_note
 from unharm.scoring.settings import GuardSpec
 from unharm.study.spec import Study
-from unharm.training.step_balance import unequal_steps
 
 FEW_STEPS = 100
 """A plan says so if an adapter makes fewer optimiser steps."""
@@ -195,8 +194,9 @@ def _step_notes(plan: Plan, examples: dict[str, int]) -> list[str]:
         recipe = plan.recipe(adapter)
         steps = recipe.epochs * recipe.steps(examples[stage])
         few = f"; fewer than {FEW_STEPS} rarely align a real model" if steps < FEW_STEPS else ""
-        notes.append(f"stage {stage}: {steps:,} optimiser steps per adapter at lr {recipe.lr:g}{few}")
-    return notes + unequal_steps(plan.steps_by_arm)
+        most = "at most " if plan.matches_loss(adapter) else ""
+        notes.append(f"stage {stage}: {most}{steps:,} optimiser steps per adapter at lr {recipe.lr:g}{few}")
+    return notes + plan.unequal_steps
 
 
 def _size(plan: Plan, name: str, service_uses: list[ServiceUse]) -> BenchmarkSize:

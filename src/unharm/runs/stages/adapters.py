@@ -28,6 +28,7 @@ from unharm.runs.adapters import (
 from unharm.runs.context import Run
 from unharm.runs.doses import make_doses
 from unharm.runs.faults import record_fault
+from unharm.runs.matched_loss import unmatched, without_match
 from unharm.runs.shards import forget_shards
 from unharm.runs.stages.training_session import Session
 from unharm.training.checkpoints import FOLDER, checkpointed_stacks
@@ -58,7 +59,7 @@ def make_adapters(run: Run) -> None:
     total = sum(counts.values())
     done = total - sum(counts[key] for key in pending)
     with run.progress("adapters", total, "examples", done) as progress:
-        for stage in _in_order(tasks.trained) if pending else []:
+        for stage in _in_order(run, tasks.trained) if pending else []:
             open_tasks = [t for t in tasks.trained if t.plan.stage == stage and t not in over]
             rest = list(dict.fromkeys(t.key for t in open_tasks if not _without_parent(run, t)))
             size = run.workers.size("adapters", len(rest), PER_PROCESS)
@@ -70,6 +71,8 @@ def make_adapters(run: Run) -> None:
     write_curves(run)
     for arm in hardly_trained(loss_curves(run)):
         say(arm.sentence)
+    for sentence in unmatched(run) if run.dry is None else ():
+        say(sentence)
     for name, reason in failed_names(run).items():
         say(f"{name}: not trained, and left out of the following stages ({reason})")
 
@@ -190,15 +193,22 @@ def _example_count(run: Run, task: AdapterTask) -> int:
     return count * run.plan.recipe(task.plan).epochs
 
 
-def _in_order(tasks: Iterable[AdapterTask]) -> list[str]:
-    """Return the training stages in order: stages that start from other adapters come last."""
-    tasks = list(tasks)
-    second = {t.plan.stage for t in tasks if t.parent}
-    return sorted(dict.fromkeys(t.plan.stage for t in tasks), key=lambda stage: stage in second)
+def _in_order(run: Run, tasks: Iterable[AdapterTask]) -> list[str]:
+    """Return the training stages in order: after those that start from other adapters come those that are
+    matched to them."""
+    ranks: dict[str, int] = {}
+    for task in tasks:
+        rank = 2 if run.plan.matches_loss(task.plan) else int(task.parent is not None)
+        ranks[task.plan.stage] = max(rank, ranks.get(task.plan.stage, 0))
+    return sorted(ranks, key=lambda stage: ranks[stage])
 
 
 def _without_parent(run: Run, task: AdapterTask) -> bool:
-    """Return whether the parent of an adapter failed, and record that as a failure of the adapter."""
+    """Return whether the parent of an adapter failed, or all that it is matched to, and record that as a
+    failure of the adapter."""
+    if unable := without_match(run, task):
+        record_failure(run, task, unable, temporary=True)
+        return True
     reason = failure_reason(run, task.parent) if task.parent else ""
     if reason and task.parent:
         temporary = failed_temporarily(run, task.parent)

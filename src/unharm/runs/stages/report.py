@@ -25,7 +25,6 @@ from unharm.store.checked import read_checked
 from unharm.store.store import Artefact, Store
 from unharm.study.spec import Study
 from unharm.training.loss_fall import hardly_trained
-from unharm.training.step_balance import unequal_steps
 
 PER_SUBJECT = 2
 """Number of completions shown per benchmark and arm."""
@@ -105,7 +104,7 @@ def report_inputs(run: Run) -> ReportInputs:
         _notes(run),
         chosen_examples(run.store, all_shards(run)),
         _mitigation_result(run),
-        unequal_steps(run.plan.steps_by_arm),
+        run.plan.unequal_steps,
     )
 
 

@@ -20,6 +20,7 @@ from unharm.engines.row_shifts import check_shift
 from unharm.executors.chunks import Meter
 from unharm.runs.adapters import AdapterTask, AdapterTasks, examples_of, record_failure
 from unharm.runs.context import Run
+from unharm.runs.matched_loss import fall_to_match
 from unharm.training.attention import check_packing, packing, recomputing
 from unharm.training.checkpoints import Checkpoints, load_states
 from unharm.training.guards import KlGuard, interleaved
@@ -175,7 +176,10 @@ class Session:
         if task.parent:
             start = shape.weights_from_peft(read_weights(run.store.locate(task.parent.artefact)))
         seed = run.plan.training_seed(task.plan)
-        job = AdapterJob(task.key, task.label, parts["train"], parts["valid"], seed, start, dropped)
+        fall = fall_to_match(run) if run.plan.matches_loss(task.plan) else None
+        job = AdapterJob(
+            task.key, task.label, parts["train"], parts["valid"], seed, start, dropped, fall=fall
+        )
         return self._guarded(job, guard_of(task.plan.arm), tokenize)
 
     def _guarded(self, job: AdapterJob, guard: str, tokenize: Tokenizer) -> AdapterJob:
@@ -348,6 +352,9 @@ class Session:
         epoch_steps = recipe.steps(len(job.train))
         if run.store.done(task.artefact):
             return
+        epochs = (
+            recipe.epochs if job.fall is None else curve.best_epoch
+        )  # the rest is no part of the adapter
 
         def write(folder: Path) -> dict[str, Any]:
             tensors = stack.peft_tensors(weights)
@@ -357,8 +364,8 @@ class Session:
                 "stack": stacked,
                 "examples": len(job.train),
                 "left_out_too_long": job.left_out,
-                "train_loss": curve.train,
-                "valid_loss": curve.valid,
+                "train_loss": [point for point in curve.train if point[0] <= epochs * epoch_steps],
+                "valid_loss": curve.valid[:epochs],
                 "epoch_steps": [epoch_steps * (epoch + 1) for epoch in range(recipe.epochs)],
                 "best_epoch": epoch or curve.best_epoch,
             }
