@@ -41,7 +41,7 @@ Seed = Annotated[int, NUMBER, Field(ge=0, le=2**53 - 1)]
 
 LONGEST_TEXT = 4000
 """Bytes of a text in a study. Wordings are in files of their own."""
-WORDINGS = ("stop", "template", "description")
+WORDINGS = ("stop", "template", "description", "line", "relevance", "valence")
 """Fields whose texts may have line ends."""
 
 

@@ -25,7 +25,7 @@ from unharm.core.models.gguf import dequantised, gguf_has_chat_template, gguf_ke
 from unharm.core.models.structure import check_structure
 from unharm.core.models.transformers import quiet_libraries
 from unharm.core.progress import say
-from unharm.scoring.guards.local import ReplyEngine
+from unharm.scoring.stored_replies import ReplyEngine
 from unharm.study.demo.smollm2 import smollm2_file
 from unharm.study.spec import SMOLLM2, TOY, Study
 from unharm.training.stacked_lora import target_modules

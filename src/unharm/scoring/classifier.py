@@ -13,7 +13,7 @@ from unharm.core.models.transformers import quiet_libraries
 from unharm.core.records import Score
 from unharm.scoring.batching import batches
 from unharm.scoring.scorer import unscored
-from unharm.scoring.settings import ClassifierSpec
+from unharm.scoring.settings import ClassifierSpec, ValuesSpec
 from unharm.scoring.texts import Text
 
 TOKENS = 8192
@@ -168,8 +168,8 @@ class Classifier:
         return Score(text.id, float(labels[best] == bad), str(labels[best]), raw=raw)
 
 
-def model_key(spec: ClassifierSpec) -> str:
-    """Return what identifies the weights of a classifier: a hash of its files, or hub id and commit."""
+def model_key(spec: ClassifierSpec | ValuesSpec) -> str:
+    """Return what identifies the weights of a model: a hash of its files, or hub id and commit."""
     from unharm.core.models.base_files import folder_key
 
     path = Path(spec.model).expanduser()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -25,14 +25,15 @@ from unharm.scoring.settings import (
     PerspectiveSpec,
     ScorerSpec,
     Scoring,
+    ValuesSpec,
     asks_service,
 )
+from unharm.scoring.stored_replies import LoadEngine, ReplyEngine, model_files
 from unharm.scoring.texts import Text
 
 if TYPE_CHECKING:
     from unharm.core.pace import Dry
     from unharm.scoring.answer_store import Answers
-    from unharm.scoring.guards.local import LoadEngine, ReplyEngine
     from unharm.scoring.guards.served import ServedGuard
     from unharm.scoring.judge import Judge
 
@@ -63,6 +64,9 @@ def scorer_row(scoring: Scoring, name: str) -> ScorerRow:
         version = content_hash([answers_version(scoring, name), settings])[:12]
         description = f"{spec.model_name} as the guard {spec.preset}"
         return ScorerRow(spec.measures, f"guard {version}", False, description, spec.model_name)
+    if isinstance(spec, ValuesSpec):
+        version = f"values {answers_version(scoring, name)[:12]}"
+        return ScorerRow("values", version, False, f"values by {spec.model}", spec.model)
     if isinstance(spec, PerspectiveSpec):
         version = f"v1alpha1 {spec.attribute} {spec.language or 'any language'}"
         return ScorerRow("toxicity", version, False, "Perspective API", reads="text")
@@ -91,6 +95,10 @@ def answers_version(scoring: Scoring, name: str) -> str:
 
         form = [spec.preset, spec.rules.version, spec.criteria, spec.max_tokens, spec.structured]
         return content_hash(["guard", guard_model_key(spec), form])
+    if isinstance(spec, ValuesSpec):
+        from unharm.scoring.classifier import model_key
+
+        return content_hash(["values", model_key(spec), spec.relevance, spec.valence])
     assert isinstance(spec, ModerationSpec)
     return content_hash(["moderation", spec.model])
 
@@ -109,10 +117,12 @@ def scorer_problems(scoring: Scoring) -> list[tuple[Problem, tuple[str | int, ..
                 load_rubric(spec.rubric)
             except UserError as error:
                 problems += [(problem, (*loc, "rubric")) for problem in error.problems]
-        loads = isinstance(spec, ClassifierSpec) or (isinstance(spec, GuardSpec) and not spec.server)
+        loads = isinstance(spec, ClassifierSpec | ValuesSpec) or (
+            isinstance(spec, GuardSpec) and not spec.server
+        )
         model = spec.model_name if isinstance(spec, GuardSpec) else getattr(spec, "model", "")
         if loads and not Path(model).expanduser().exists():
-            assert isinstance(spec, ClassifierSpec | GuardSpec)
+            assert isinstance(spec, ClassifierSpec | GuardSpec | ValuesSpec)
             if model.count("/") != 1 or model.startswith((".", "/", "~")):
                 problems.append((Problem(f"no such folder: {model}"), (*loc, "model")))
             elif spec.revision is None:
@@ -133,7 +143,8 @@ class LoadedBase(Protocol):
 
 def has_model(spec: ScorerSpec | None) -> bool:
     """Return whether a scorer loads a model: its own, or the base."""
-    return isinstance(spec, ClassifierSpec | PerplexitySpec | GuardSpec) and not asks_service(spec)
+    local = ClassifierSpec | PerplexitySpec | GuardSpec | ValuesSpec
+    return isinstance(spec, local) and not asks_service(spec)
 
 
 @dataclass
@@ -199,6 +210,8 @@ class Scorers:
                     from unharm.scoring.guards.local import check_guard_model
 
                     check_guard_model(spec, _where(name))
+                elif isinstance(spec, ValuesSpec):
+                    model_files(spec.model, spec.revision, "model", _where(name))
                 elif asks_service(spec):
                     self.service(name).try_out(lambda: None)
             except UserError as error:
@@ -257,7 +270,16 @@ class Scorers:
 
             return Classifier(spec, self.device, _where(name))
         if isinstance(spec, GuardSpec) and spec.server is None:
-            return self._local_guard(name, spec)
+            from unharm.scoring.guards.local import LocalGuard, guard_model_key
+
+            load = self._engine(name, spec.model_name, spec.revision, guard_model_key(spec))
+            return LocalGuard(spec, answers_version(self.scoring, name), self.answers, load)
+        if isinstance(spec, ValuesSpec):
+            from unharm.scoring.classifier import model_key
+            from unharm.scoring.value_reader import ValueReader
+
+            load = self._engine(name, spec.model, spec.revision, model_key(spec))
+            return ValueReader(spec, answers_version(self.scoring, name), self.answers, load)
         if isinstance(spec, PerplexitySpec):
             from unharm.scoring.perplexity import Perplexity
 
@@ -269,20 +291,16 @@ class Scorers:
         limits = Limits(count, spent, spec.max_requests, getattr(spec, "max_cost", None), spec.rate)
         return ServiceScorer(service, self.answers, limits)
 
-    def _local_guard(self, name: str, spec: GuardSpec) -> Scorer:
-        """Return a guard on this machine. Scorers of the same guard share one loaded engine."""
-        from unharm.scoring.guards.local import LocalGuard, guard_model_key
+    def _engine(self, name: str, model: str, revision: str | None, key: str) -> Callable[[], ReplyEngine]:
+        """Return what loads the engine of a model. Scorers of the same model share one."""
 
         def load() -> ReplyEngine:
             assert self.load_engine is not None
-            key = guard_model_key(spec)
             if key not in self._engines:
-                self._engines[key] = self.load_engine(
-                    spec.model_name, spec.revision, self.device, _where(name)
-                )
+                self._engines[key] = self.load_engine(model, revision, self.device, _where(name))
             return self._engines[key]
 
-        return LocalGuard(spec, answers_version(self.scoring, name), self.answers, load)
+        return load
 
     def close(self) -> None:
         """Close the store of answers and release the models."""

@@ -258,6 +258,30 @@ class GuardSpec(Limited):
         return self
 
 
+def _question(text: str) -> str:
+    try:
+        slots = slots_of(text)
+    except ValueError as error:
+        raise ValueError(f"give a question with named slots: {error}") from None
+    if slots != {"text", "value"}:
+        raise ValueError("give a question with {text} and {value}")
+    return text
+
+
+class ValuesSpec(Sampled):
+    """A language model on this machine that reads values out of texts, such as ValueLlama.
+
+    `relevance` asks whether a value is at stake in a text, answered by yes or no; `valence` whether the
+    text is for it, answered by support, oppose or either. Give the words that the model was trained with.
+    """
+
+    kind: Literal["values"]
+    model: Annotated[str, Field(min_length=1)]
+    revision: str | None = Field(None, description="of a hub id: the commit")
+    relevance: Annotated[str, AfterValidator(_question)]
+    valence: Annotated[str, AfterValidator(_question)]
+
+
 class PerplexitySpec(Sampled):
     """How surprised a language model is by a completion; a scorer of coherence, not of harm."""
 
@@ -268,7 +292,7 @@ class PerplexitySpec(Sampled):
 
 
 ScorerSpec = Annotated[
-    ClassifierSpec | GuardSpec | PerspectiveSpec | ModerationSpec | JudgeSpec | PerplexitySpec,
+    ClassifierSpec | GuardSpec | PerspectiveSpec | ModerationSpec | JudgeSpec | ValuesSpec | PerplexitySpec,
     Field(discriminator="kind"),
 ]
 KINDS: dict[str, Any] = {
@@ -277,6 +301,7 @@ KINDS: dict[str, Any] = {
     "perspective": PerspectiveSpec,
     "moderation": ModerationSpec,
     "judge": JudgeSpec,
+    "values": ValuesSpec,
     "perplexity": PerplexitySpec,
 }
 

@@ -45,20 +45,20 @@ def said_of(preset: Preset, criterion: str, reply: Reply) -> Said:
     if reply.failure:
         return Said(criterion, "", {}, 0.0, failure=reply.failure)
     reading = preset.reading(reply.text)
-    probabilities = verdict_probabilities(preset, reply, reading.at) if reading else {}
+    probabilities = word_probabilities(preset.words, reply, reading.at) if reading else {}
     mass = sum(probabilities.values())
     shares = {word: round(p / mass, 6) for word, p in probabilities.items()} if mass else {}
     return Said(criterion, reply.text, shares, round(mass, 6), reply.cut)
 
 
-def verdict_probabilities(preset: Preset, reply: Reply, at: int) -> dict[str, float]:
+def word_probabilities(words: Mapping[str, str], reply: Reply, at: int) -> dict[str, float]:
     """Return how probable each verdict was at the token where the verdict's word begins.
 
     A token counts for a verdict where it begins a word of that verdict and of no other: `Un` is `Unsafe`.
     Tokens that begin words of several verdicts, or none, are left out, and lower the mass.
 
     Args:
-        preset: Its `words` say which word means which verdict.
+        words: Which word means which verdict.
         reply: The reply with the likeliest tokens of every place.
         at: Where the word begins in the reply, in characters.
     """
@@ -71,7 +71,7 @@ def verdict_probabilities(preset: Preset, reply: Reply, at: int) -> dict[str, fl
         return {}
     sums: dict[str, float] = {}
     for text, probability in token.likely.items():
-        begins = {v for word, v in preset.words.items() if _begins(word, text)}
+        begins = {v for word, v in words.items() if _begins(word, text)}
         if len(begins) == 1:
             verdict = begins.pop()
             sums[verdict] = sums.get(verdict, 0.0) + probability
