@@ -53,17 +53,33 @@ def leakage_charts(leakage: pl.DataFrame, study: ReportedStudy) -> dict[str, dic
     return charts
 
 
-def costs_section(costs: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the costs as texts: one row per arm, strategy, benchmark and cost."""
-    rows = []
+def costs_section(costs: pl.DataFrame) -> dict[str, Any]:
+    """Return the costs as texts.
+
+    Returns:
+        `columns`, the costs, each with its benchmark; `rows`, one per arm and strategy: `arm`, `strategy`,
+        `counts`, the n of its costs, and `cells`, one per column, with `shown`, `interval` and `unscored`,
+        or None.
+    """
+    columns = costs.select("cost", "benchmark").unique(maintain_order=True).rows()
+    by_subject: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     for row in costs.to_dicts():
-        share = row["cost"] != PERPLEXITY
-        rows.append(
-            {
-                **row,
-                "shown": number(row["value"], share) if share else f"× {number(row['value'])}",
-                "interval": share_interval(row) if share else interval(row | {"metric": ""}),
-                "vanilla": number(row["value_vanilla"], share),
-            }
-        )
-    return rows
+        cells = by_subject.setdefault((row["arm"], row["strategy"]), {})
+        cells[row["cost"], row["benchmark"]] = row | _shown(row)
+    rows = [
+        {
+            "arm": arm,
+            "strategy": strategy,
+            "counts": ", ".join(dict.fromkeys(f"{c['n']} {c['unit']}s" for c in cells.values())),
+            "cells": [cells.get(column) for column in columns],
+        }
+        for (arm, strategy), cells in by_subject.items()
+    ]
+    return {"columns": columns, "rows": rows}
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    """Return a cost and its interval for readers."""
+    if row["cost"] == PERPLEXITY:
+        return {"shown": f"× {number(row['value'])}", "interval": interval(row | {"metric": ""})}
+    return {"shown": number(row["value"], True), "interval": share_interval(row)}

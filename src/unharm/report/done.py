@@ -13,7 +13,7 @@ from unharm.analysis.alignment import TOOK, UNKNOWN
 from unharm.analysis.measures import INCOHERENT
 from unharm.analysis.metrics import ALL
 from unharm.benchmarks.registry import BENCHMARKS
-from unharm.core.arms import has_profile, is_trained
+from unharm.core.arms import has_profile, is_trained, steering
 from unharm.report.answers import preferred_reading
 from unharm.report.inputs import ReportedStudy
 from unharm.report.sections import comparisons
@@ -50,6 +50,8 @@ def view_command(folder: str, page: str = "") -> str:
 
 def _training(study: ReportedStudy, arm: str, curves: pl.DataFrame) -> list[str]:
     """Return a line per stage of an arm's training."""
+    if steering(arm):
+        return ["not trained: value vectors are added to the activations"]
     if not is_trained(arm):
         return ["not trained: the profile is in the prompt" if has_profile(arm) else "not trained"]
     recipes: dict[str, Any] = study.settings.get("training", {})

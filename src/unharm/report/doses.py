@@ -24,10 +24,12 @@ def doses_section(table: pl.DataFrame, share: float) -> dict[str, Any]:
     first = table.filter(pl.col("metric").is_in(list(FIRST_METRICS.values())))
     rows = [r | {"dose": dose_name(r["kind"], r["level"])} for r in first.to_dicts()]
     kept = {(r["arm"], r["strategy"]) for r in rows if r["kind"] == EPOCH}
+    several = len({strategy for _, strategy in kept}) > 1
     sentences = []
     for arm, strategy in sorted(kept):
         part = [r for r in rows if (r["arm"], r["strategy"]) == (arm, strategy)]
-        sentences.append(_early_stop(arm, [r for r in part if r["mark"] == EARLIEST], part, share))
+        name = f"{arm} · {strategy}" if several else arm
+        sentences.append(_early_stop(name, [r for r in part if r["mark"] == EARLIEST], part, share))
     return {"rows": rows, "sentences": sentences, "share": share}
 
 

@@ -53,6 +53,9 @@ from unharm.report.words import (
     signed,
 )
 
+MOST_SUBJECTS = 8
+"""Arms and strategies that one chart can tell apart; of more, it shows those under the first strategy."""
+
 
 def render(inputs: ReportInputs) -> str:
     """Render the page as HTML. The templates escape everything that comes from data or models."""
@@ -150,6 +153,8 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
     study, tables, curves = inputs.study, inputs.tables, inputs.curves
     charts: dict[str, Any] = {}
     effects = sections.comparisons(tables["comparisons"])["vanilla"]
+    if len({(r["arm"], r["strategy"]) for r in effects}) > MOST_SUBJECTS:
+        effects = [r for r in effects if r["strategy"] == study.strategies[0]]
     if any(r["effect"] is not None and r["value"] for r in effects):
         charts["effects"] = effects_chart(effects, study.analysis.fdr)
     if tables["arms"].height:
@@ -162,7 +167,7 @@ def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dic
             charts[f"alignment-{arm}"] = alignment_chart(preferred_reading(rows, arm), arm)
     doses = doses_section(tables["dose"], study.analysis.keep_alignment)["rows"]
     if any(r["kind"] != NONE and r["alignment"] is not None for r in doses):
-        charts["dose"] = dose_chart(doses)
+        charts["dose"] = dose_chart([r for r in doses if r["strategy"] == study.strategies[0]])
     guarded = guards_section(tables["guards"], study.analysis.fdr)["rows"]
     if any(r["alignment"] is not None for r in guarded):
         charts["guards"] = guards_chart(guarded)
