@@ -63,7 +63,9 @@ def test_a_pack_takes_what_it_leaves_out_from_another(tmp_path: Path) -> None:
 
 def test_an_answer_that_begins_with_the_value_has_no_options() -> None:
     assert Composer(load_pack("default"), "", "rate", "base").options[0] == " 1"
-    assert Composer(load_pack("value-first"), "", "rate", "base").options == ()
+    first = Composer(load_pack("value-first"), "", "rate", "base")
+    assert (first.options, first.plain_ratings[0]) == ((), " 1")
+    assert Composer(load_pack("value-first"), "", "rate", "chat").plain_ratings[5] == "6"
     assert load_pack("value-first").rating_answer("power", 6) == " power: 6"
 
 

@@ -100,6 +100,25 @@ def test_vectors_and_shifts_are_exported_with_cards(run: Run, tmp_path: Path) ->
     assert (folders[2] / "control-vector.gguf").is_file()
 
 
+@pytest.mark.parametrize(("statements", "pack"), [(12, "value-first"), (1, "toy")])
+def test_ratings_are_read_in_any_form_of_answers_and_missing_ones_are_said(
+    study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], statements: int, pack: str
+) -> None:
+    """`value-first` puts the value before the rating; one statement carries too few values."""
+    steering = study.steering.model_dump() | {"statements": statements}
+    data = study.model_dump() | {
+        "output": str(tmp_path / "run"), "arms": ["vanilla", "steer:mean"], "steering": steering,
+        "prompting": {"pack": pack}, "mechanism": None,
+    }  # fmt: skip
+    alone = run_study(type(study).model_validate(data), "steering")
+    choice = stored_choice(alone, "mean")
+    alignments = [choice["base_alignment"], *(c["alignment"] for c in choice["tried"])]
+    said = "alignment not known: fewer than 3 values" in capsys.readouterr().err
+    assert said == (statements == 1)
+    assert all((a is None) == said for a in alignments)
+    assert all(shift_folder(alone, "steer:mean", p).is_dir() for p in alone.plan.profiles)
+
+
 QUIZ = """
 task: toy_quiz
 dataset_path: json

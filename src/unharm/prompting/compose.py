@@ -260,3 +260,10 @@ class Composer:
         if self.style != "base":  # as in training: after a chat template, answers have no leading space
             before = before.lstrip()
         return tuple(f"{before}{rating}" for rating in range(1, 7))
+
+    @property
+    def plain_ratings(self) -> tuple[str, ...]:
+        """The ratings 1 to 6 as answers by themselves, as a model gives them that was never taught the form
+        of answers of the pack."""
+        before = " " if self.style == "base" else ""
+        return tuple(f"{before}{rating}" for rating in range(1, 7))

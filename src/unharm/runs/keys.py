@@ -21,7 +21,7 @@ VERSIONS = {
     "profiles": 1,
     "examples": 2,
     "adapters": 2,
-    "steering": 1,
+    "steering": 2,
     "completions": 2,
     "scores": 5,
     "mechanism": 1,

@@ -39,7 +39,7 @@ def shift_card(base: Base, arm: str, profile: Profile, chosen: dict[str, Any]) -
     rows = [
         ("layer", f"{chosen['layer']}, counted from 0; the output of this layer is shifted at every token"),
         ("strength", f"{chosen['strength']:g}"),
-        ("perplexity of neutral text", f"{chosen['perplexity']:.2f} times the base's, when it was chosen"),
+        ("perplexity of neutral text", _perplexity(chosen["perplexity"])),
         *((value, f"{profile[value]:g} of 6") for value in VALUES),
     ]
     return _card(
@@ -77,3 +77,7 @@ def _card(title: str, base: Base, text: str, rows: list[tuple[str, str]]) -> str
     ]
     lines += [f"| {left} | {right} |" for left, right in rows]
     return "\n".join([*lines, ""])
+
+
+def _perplexity(ratio: float | None) -> str:
+    return "not known" if ratio is None else f"{ratio:.2f} times the base's, when it was chosen"

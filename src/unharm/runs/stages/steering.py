@@ -37,7 +37,14 @@ from unharm.runs.steering import (
 )
 from unharm.runs.steering_card import shift_card, vectors_card
 from unharm.training.steering.directions import at_layer, profile_direction
-from unharm.training.steering.selection import Candidate, alignment_of, choose, layers_to_try, surprise
+from unharm.training.steering.selection import (
+    LEAST_VALUES,
+    Candidate,
+    alignment_of,
+    choose,
+    layers_to_try,
+    surprise,
+)
 from unharm.training.steering.vectors import ValueVectors, from_descriptions, from_statements, save_vectors
 
 ONE_TOKEN = Sampling(1, 0.0, 1.0)
@@ -91,17 +98,32 @@ def _make_choice(run: Run, variant: str) -> None:
     with run.journaled("steering", artefact):
         base, candidates = (0.0, [Candidate(0, 1.0, 0.0, 1.0, True)]) if run.dry else _tried(run, variant)
         best = choose(candidates)
-        record: dict[str, Any] = {"chosen": asdict(best), "base_alignment": base}
+        record: dict[str, Any] = {"chosen": _recorded(best), "base_alignment": _known(base)}
         record |= {
-            "tried": [asdict(c) for c in candidates],
+            "tried": [_recorded(c) for c in candidates],
             "profiles": [p.name for p in chosen_on(run.plan)],
         }
-        run.store.put_text(artefact, json.dumps(record, indent=1))
+        run.store.put_text(artefact, json.dumps(record, indent=1, allow_nan=False))
     fits = "" if best.fits else "; no candidate keeps the perplexity within the bound"
+    aligned = f"alignment {best.alignment:+.2f}, base {base:+.2f}"
+    if math.isnan(best.alignment):
+        aligned = (
+            f"alignment not known: fewer than {LEAST_VALUES} values have a statement that is rated; raise "
+            "steering.statements or corpus.limit"
+        )
     say(
         f"steering: {variant}: layer {best.layer}, strength {best.strength:g} "
-        f"(alignment {best.alignment:+.2f}, base {base:+.2f}; perplexity × {best.perplexity:.2f}{fits})"
+        f"({aligned}; perplexity × {best.perplexity:.2f}{fits})"
     )
+
+
+def _recorded(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate as JSON has it: null where a number is not known or infinite."""
+    return {name: _known(value) for name, value in asdict(candidate).items()}
+
+
+def _known(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _tried(run: Run, variant: str) -> tuple[float, list[Candidate]]:
@@ -153,8 +175,9 @@ class _Reader:
             return Composer(plan.pack, "", mode, style, tokenizer, plan.chat_form)
 
         rate, go_on = composer("rate"), composer("continue")
+        ratings = rate.options or rate.plain_ratings
         self._asked = [
-            (f"statement {a.id}", rate.text(plan.pack.statement(a)), rate.options) for a in self.statements
+            (f"statement {a.id}", rate.text(plan.pack.statement(a)), ratings) for a in self.statements
         ]
         self._asked += [(p.id, go_on.text(p.text), go_on.options_of(p)) for p in self.texts]
 
