@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from support.once import build_commands_once, skip_syncs
 from support.studies import study_data
 from unharm.core.progress import watched
 from unharm.study.demo import data_folder
 
 settings.register_profile("unharm", settings.default, deadline=None)  # a loaded machine is no failure
 settings.load_profile("unharm")
+
+build_commands_once()
+skip_syncs()
 
 REAL = Path(os.environ.get("UNHARM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
