@@ -4,6 +4,8 @@ It bundles the charts' runtime, compiles the page of a report, reads the word li
 build its table of checkpoints and typer its tree of verbs.
 """
 
+import gc
+
 import profanity_check  # noqa: F401
 import typer.main
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
@@ -21,3 +23,5 @@ vega_runtime()
 page_environment().get_template("page.html.j2")
 SentimentIntensityAnalyzer()
 get_checkpoint_conversion_mapping("llama")
+gc.collect()
+gc.freeze()  # so that the collector of a forked process touches nothing of this, and no page is copied
