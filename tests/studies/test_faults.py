@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,10 +243,11 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def run_after(damage: Any, root: Path, study: Any, pattern: str, set_aside: int) -> Run:
-    """The run of a study after the first file of this pattern was damaged; at least `set_aside` damaged files
+def run_after(damage: Any, root: Path, study: Any, patterns: Sequence[str], set_aside: int) -> Run:
+    """The run of a study after the first file of each pattern was damaged; at least `set_aside` damaged files
     are kept."""
-    damage(sorted(root.glob(pattern))[0])
+    for pattern in patterns:
+        damage(sorted(root.glob(pattern))[0])
     (root / "report.html").unlink()
     run = run_study(study)
     assert json.loads((root / "manifest.json").read_text())["seed"] == 42
@@ -257,18 +258,20 @@ def run_after(damage: Any, root: Path, study: Any, pattern: str, set_aside: int)
 
 @pytest.mark.parametrize("damage", [flipped, cut], ids=["flipped", "cut"])
 @pytest.mark.parametrize(
-    ("pattern", "set_aside"),
+    ("patterns", "set_aside"),
     [
-        ("completions/vim--power*/rtp/*.parquet", 1), ("scores/vanilla*/hbr/*.parquet", 1),
-        ("examples/qa.parquet", 0), ("findings/subjects.csv", 1), ("manifest.json", 1), ("study.json", 0),
-        (".done/completions/vim--power*/rtp/*.json", 0), ("journal.jsonl", 0), ("status.json", 0),
+        # files of different subjects: none is made again because of another
+        (["completions/vim--power*/rtp/*.parquet", "scores/vanilla*/hbr/*.parquet", "findings/subjects.csv"], 3),
+        (["examples/qa.parquet", "manifest.json", "journal.jsonl"], 1),
+        (["study.json", ".done/completions/vim--power*/rtp/*.json", "status.json"], 0),
     ],
+    ids=["results", "manifest", "notes"],
 )  # fmt: skip
 def test_a_damaged_file_of_any_kind_is_found_and_made_again(
-    copied: tuple[Path, Any], finished: Path, damage: Any, pattern: str, set_aside: int
+    copied: tuple[Path, Any], finished: Path, damage: Any, patterns: list[str], set_aside: int
 ) -> None:
     root, study = copied
-    run_after(damage, root, study, pattern, set_aside)
+    run_after(damage, root, study, patterns, set_aside)
     assert bytes_of(root) == bytes_of(finished)
 
 
@@ -279,7 +282,7 @@ def test_a_damaged_file_of_any_kind_is_found_and_made_again(
 def test_a_damaged_adapter_is_trained_again(copied: tuple[Path, Any], damage: Any, pattern: str) -> None:
     """Trained alone, its last bits are others: so is what hangs on it."""
     root, study = copied
-    run = run_after(damage, root, study, pattern, 1)
+    run = run_after(damage, root, study, [pattern], 1)
     assert not failed_names(run)
     assert all(run.store.done(a) for s in all_shards(run) for a in (s.completions, *s.scored.values()))
 

@@ -35,7 +35,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(IMPORTED)
 
 
-def _command(
+def run_command(
     words: list[str], cwd: str, environment: dict[str, str], out: str, err: str, fork_workers: bool
 ) -> None:
     for path, number in ((out, 1), (err, 2)):
@@ -161,7 +161,7 @@ def start(
         (folder / name).touch()
     files = str(folder / "out"), str(folder / "err")
     given = (list(words), str(cwd or Path.cwd()), dict(env), *files, fork_workers)
-    process = CONTEXT.Process(target=_command, args=given)
+    process = CONTEXT.Process(target=run_command, args=given)
     with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}):  # the server starts with the first command
         process.start()
     return Command(process, folder)
