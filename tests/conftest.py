@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from support.once import build_commands_once, skip_syncs
 from support.studies import study_data
 from unharm.core.progress import watched
 from unharm.study.demo import data_folder
@@ -17,7 +18,28 @@ from unharm.study.demo import data_folder
 settings.register_profile("unharm", settings.default, deadline=None)  # a loaded machine is no failure
 settings.load_profile("unharm")
 
+build_commands_once()
+skip_syncs()
+
 REAL = Path(os.environ.get("UNHARM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+LONG = [
+    "docs/test_pages.py", "studies/test_faults.py", "studies/test_executors.py", "hostile/test_hostile_study.py",
+    "studies/test_mitigation.py", "docs/test_python_page.py", "executors/test_ray_actors.py",
+    "studies/test_pipeline.py", "studies/test_edges.py", "studies/test_rescoring.py", "training/test_loop.py",
+    "runs/test_hub_base.py", "studies/test_adapters.py", "studies/test_smollm2.py", "executors/test_processes.py",
+    "runs/planning/test_rehearsal.py", "hostile/test_bad_inputs.py", "studies/test_generation.py",
+    "view/test_walk.py", "cli/test_app.py", "studies/test_served.py", "engines/test_hf.py",
+    "store/test_object_storage.py", "cli/test_query.py", "bench/test_data.py", "cli/test_plan.py",
+]  # fmt: skip
+"""The files that take longest, longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker ends with one while the others have nothing to do."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
 
 
 @pytest.fixture(autouse=True)

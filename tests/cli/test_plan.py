@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from support.mitigation_helpers import unharm
 from unharm.cli.app import app
 from unharm.core.errors import UserError
+from unharm.runs.planning import power as power_module
 
 
 def test_plan_runs_dry_from_the_command_line(tmp_path: Path) -> None:
@@ -38,7 +39,10 @@ def test_plan_runs_dry_from_the_command_line(tmp_path: Path) -> None:
         CliRunner().invoke(app, ["plan", "quickstart", "--faults", "0.1"], catch_exceptions=False)
 
 
-def test_a_plan_tells_what_would_be_found(tiny_study: dict[str, Any], tmp_path: Path) -> None:
+def test_a_plan_tells_what_would_be_found(
+    tiny_study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(power_module, "STUDIES", 4)  # docs/findings.md runs all of them
     spec = tmp_path / "study.yaml"
     spec.write_text(yaml.safe_dump(tiny_study | {"profiles": ["extreme", "reverse"]}))
     result = unharm("plan", str(spec), "--power", "--json", "--assume", "base=0.3")

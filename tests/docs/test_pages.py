@@ -6,8 +6,11 @@ import csv
 import os
 import re
 import shlex
+import shutil
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -49,6 +52,8 @@ def smaller(words: list[str], tiny_base: Path) -> list[str]:
             extra = [*extra, "corpus.limit=400"]
         if "ray" in words or "executor.workers=2" in words:  # mitigation would start all workers again
             extra = [*extra, "mitigation=null"]
+        if "ray" in words:  # tests/studies/test_executors.py trains on a cluster, too
+            extra = [*extra, "arms=[vanilla, icl]"]
         return words + [w for change in extra for w in ("--set", change)]
     if words[:2] == ["demo", "base"]:
         return [*words, "--steps", "2", "--hidden", "32", "--layers", "1", "--vocabulary", "500"]
@@ -63,6 +68,21 @@ def fill_in(folder: Path) -> None:
             writer = csv.DictWriter(sheet, rows[0])
             writer.writeheader()
             writer.writerows(row | {"value": 1 + 3 * ("1" in row["completion_id"][:3])} for row in rows)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The folder that the command ran in, and how it ended."""
+
+    folder: Path
+    result: CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def quickstart(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """`unharm run quickstart`, with which several pages begin. Each goes on in a copy."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    return Ran(folder, unharm(*smaller(["run", "quickstart"], tiny_base), cwd=folder))
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
@@ -83,8 +103,16 @@ def test_every_command_runs(path: Path, tiny_base: Path, tmp_path: Path, request
         with ExitStack() as stack:
             more = {"OMP_NUM_THREADS": "1"}
             if "ray" in words:
-                more["RAY_ADDRESS"] = stack.enter_context(cluster(1, 2)).address
-            result = unharm(*smaller(words, tiny_base), cwd=tmp_path, env=os.environ | more)
+                more["RAY_ADDRESS"] = stack.enter_context(cluster(1, 1)).address
+            if words == ["run", "quickstart"]:
+                ran: Ran = request.getfixturevalue("quickstart")
+                shutil.copytree(ran.folder / "runs", tmp_path / "runs")
+                result = ran.result
+            else:
+                environment = os.environ | more
+                result = unharm(
+                    *smaller(words, tiny_base), cwd=tmp_path, env=environment, fork_workers=True
+                )
         assert result.returncode in (0, 3), f"{words}\n{result.stderr}"
         if words[0] == "labels":
             fill_in(tmp_path)

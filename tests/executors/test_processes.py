@@ -49,7 +49,7 @@ def test_a_worker_that_dies_is_replaced_and_ends_with_its_leader(
 ) -> None:
     run = dry_run(tmp_path / "run", Dry(engine_rate=20.0), load, tiny_study)
     (tmp_path / "run").mkdir()
-    pool = Processes(run.workers.job(1, "cpu"), 2, [])
+    pool = Processes(run.workers.job(1, "cpu"), 1, [])
     shards = all_shards(run)
     chunks = [Chunk("completions", "hf", (item_of(run, s),)) for s in shards[:4]]
     killed: list[int] = []

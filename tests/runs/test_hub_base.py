@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import yaml
 
 from support.executors_helpers import small
 from support.hub import Hub, hub_server
+from support.one_import import run_all
 from support.studies import study_data
 from unharm.runs.base import Base, load_model, load_tokenizer, resolve_base
 
@@ -53,13 +52,6 @@ def test_a_sharded_base_is_the_same_model(tiny_base: Path, sharded: Path, tmp_pa
     assert torch.equal(logits(one, whole), logits(other, parts))
 
 
-def unharm(hub: Hub, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
-    env.pop("HF_HUB_OFFLINE", None)
-    command = [sys.executable, "-m", "unharm", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path, timeout=300)
-
-
 def test_a_base_of_the_hub_goes_through_plan_and_run(
     tiny_base: Path, sharded: Path, tmp_path: Path
 ) -> None:
@@ -67,21 +59,29 @@ def test_a_base_of_the_hub_goes_through_plan_and_run(
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(data))
     models = {"lab/sharded": {"main": tiny_base, "v1": sharded}, "lab/gated": {"main": tiny_base}}
+    commands = [
+        ["plan", str(file)],
+        ["run", str(file)],
+        ["run", str(file), "--set", "base=lab/gated", "--set", "revision=main"],
+        ["run", str(file), "--set", "revision=v2"],
+    ]
     with hub_server(Hub(models, gated={"lab/gated"})) as hub:
-        planned = unharm(hub, tmp_path, "plan", str(file))
-        assert planned.returncode == 0, planned.stderr
-        done = unharm(hub, tmp_path, "run", str(file))
-        assert done.returncode in (0, 3), done.stderr
-        manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-        assert hub.commit("lab/sharded", "v1") in json.dumps(manifest)
-        assert "model.safetensors.index.json" in hub.fetched
-        assert "chat_template.jinja" in hub.fetched
-        assert not [f for f in hub.fetched if f.startswith(("original", "consolidated"))]
-
-        gated = unharm(hub, tmp_path, "run", str(file), "--set", "base=lab/gated", "--set", "revision=main")
-        assert gated.returncode == 2
-        assert "gated" in gated.stderr
-        assert "Traceback" not in gated.stderr
-        wrong = unharm(hub, tmp_path, "run", str(file), "--set", "revision=v2")
-        assert wrong.returncode == 2
-        assert "no revision 'v2'" in wrong.stderr
+        env = os.environ | {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        env.pop("HF_HUB_OFFLINE", None)
+        planned, done, gated, wrong = run_all(commands, tmp_path, env)
+    assert planned.returncode == 0, planned.stderr
+    assert done.returncode in (0, 3), done.stderr
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert hub.commit("lab/sharded", "v1") in json.dumps(manifest)
+    assert "model.safetensors.index.json" in hub.fetched
+    assert "chat_template.jinja" in hub.fetched
+    assert not [f for f in hub.fetched if f.startswith(("original", "consolidated"))]
+    assert gated.returncode == 2
+    assert "gated" in gated.stderr
+    assert "Traceback" not in gated.stderr
+    assert wrong.returncode == 2
+    assert "no revision 'v2'" in wrong.stderr

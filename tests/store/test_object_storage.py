@@ -142,6 +142,7 @@ def test_what_is_damaged_on_the_storage_is_set_aside(url: str, machine: Any) -> 
     assert [name for name in store.remote.listing("") if name.startswith("damaged/")]
 
 
+@pytest.mark.parametrize("url", ["file", "s3"], indirect=True)
 def test_a_run_on_object_storage_leaves_the_same_and_goes_on_elsewhere(
     url: str, machine: Any, tiny_base: Path, tmp_path: Path
 ) -> None:

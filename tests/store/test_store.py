@@ -60,6 +60,37 @@ def test_folders_are_named_by_content(tmp_path: Path) -> None:
     assert store.locate(Artefact("adapters/a", "k1")) == one
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc on this system")
+def test_a_file_and_its_folder_are_on_the_disk_before_its_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut there may be a file without a marker, but no marker without its file."""
+    store = Store(tmp_path)
+    synced: list[str] = []
+
+    def record(file: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        synced.append("temporary" if path.parent.name == ".tmp" else path.name)
+        assert (tmp_path / "a" / "x.txt").exists() == (len(synced) > 1)
+        assert (tmp_path / ".done" / "a" / "x.txt.json").exists() == (len(synced) > 3)
+
+    monkeypatch.setattr(os, "fsync", record)
+    store.put_text(Artefact("a/x.txt", "k"), "x")
+    assert synced == ["temporary", "a", "temporary", "a"]
+    synced.clear()
+
+    def make(folder: Path) -> dict[str, int]:
+        (folder / "w").write_text("weights")
+        return {}
+
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(Path(os.readlink(f"/proc/self/fd/{file}")).name)
+    )
+    store.put_folder(Artefact("adapters/b", "k"), make, under="adapters")
+    assert synced[:2] == ["w", "adapters"]
+    assert len(synced) == 4
+
+
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
 

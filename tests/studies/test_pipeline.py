@@ -127,12 +127,12 @@ def test_a_changed_setting_redoes_what_depends_on_it(
     folder = tmp_path / "copy"
     shutil.copytree(finished[0].store.root, folder)
     before = work(folder)
-    run_study(load(finished[1] | {"output": str(folder)}, change))
+    run_study(load(finished[1] | {"output": str(folder)}, change), last="findings")
     after = work(folder) - before
     assert set(after) == redone
     assert {stage: after[stage] for stage in counts} == counts
     # and back again: everything of before is still there, only tables at fixed places are written
-    run_study(load(finished[1] | {"output": str(folder)}))
+    run_study(load(finished[1] | {"output": str(folder)}), last="findings")
     assert set(work(folder) - before - after) <= {"findings", "examples"}
 
 
@@ -141,9 +141,9 @@ def test_a_longer_benchmark_keeps_the_shards_it_has(
 ) -> None:
     study = tiny_study | {"arms": ["vanilla"], "engine": {"batch": 16, "shard": 6}}
     study["benchmarks"] = {"rtp": {"file": "rtp.csv", "limit": 4, "samples": 3, "max_tokens": 3}}
-    run_study(load(study))
+    run_study(load(study), last="completions")
     assert work(tmp_path / "run")["completions"] == 2
-    run_study(load(study, "benchmarks.rtp.limit=6"))
+    run_study(load(study, "benchmarks.rtp.limit=6"), last="completions")
     assert work(tmp_path / "run")["completions"] == 3
 
 
@@ -189,7 +189,7 @@ def test_a_damaged_shard_is_redone(finished: tuple[Run, dict[str, Any]], load: A
     shard = sorted((folder / "completions").rglob("*.parquet"))[3]
     content = shard.read_bytes()
     shard.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
-    run_study(load(finished[1] | {"output": str(folder)}))
+    run_study(load(finished[1] | {"output": str(folder)}), last="findings")
     assert work(folder) - before == {"completions": 1}
     assert shard.read_bytes() == content
 

@@ -68,7 +68,7 @@ def plain(model: Any, tokenizer: Any, prompt: str) -> tuple[str, list[float]]:
     with torch.inference_mode():
         chances = torch.softmax(model(input_ids=ids).logits[0, -1], -1)
         out = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False
         )
     digits = [tokenizer(str(n), add_special_tokens=False)["input_ids"][0] for n in range(1, 7)]
     return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True), chances[digits].tolist()
@@ -91,7 +91,7 @@ def test_texts_and_options_equal_those_of_transformers_and_peft(
         folder.mkdir()
         write_adapter(folder, stack.peft_tensors(weights), lora, "smollm2", "")
     engine = HfEngine(model, tokenizer, "chat", 8, turn_end(tokenizer))
-    completions = generate(engine, asked(tokenizer), Sampling(12, 0.0, 1.0), folder)
+    completions = generate(engine, asked(tokenizer), Sampling(6, 0.0, 1.0), folder)
     reference = PeftModel.from_pretrained(model, folder).eval() if folder else model
     try:
         for item, completion in zip(ITEMS, completions, strict=True):

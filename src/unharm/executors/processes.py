@@ -79,23 +79,13 @@ class Processes:
         self._running.clear()
 
     def _start(self, place: int) -> tuple[subprocess.Popen[bytes], Connection]:
-        """Start a worker that sees only its own accelerator and ends with this process.
-
-        It is a new Python process, not a fork: the main script of this process may be the user's own and
-        must not run again.
-        """
+        """Start a worker that sees only its own accelerator and ends with this process."""
         self._end(place)
         parent_end, worker_end = Pipe()
         environment = os.environ | self._job.environment
         if self._accelerators:
             environment["CUDA_VISIBLE_DEVICES"] = self._accelerators[place % len(self._accelerators)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "unharm.executors.processes", str(worker_end.fileno())],
-            pass_fds=[worker_end.fileno()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=HAS_SESSIONS,
-        )
+        process = start_process(worker_end, environment)
         worker_end.close()
         parent_end.send(self._job)
         self._places[place] = process, parent_end
@@ -112,6 +102,21 @@ class Processes:
                     os.killpg(worker[0].pid, signal.SIGKILL)
             worker[0].wait()
             worker[1].close()
+
+
+def start_process(pipe: Connection, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that serves a pipe, in a session of its own.
+
+    It is a new Python process, not a fork: the main script of this process may be the user's own and
+    must not run again.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "unharm.executors.processes", str(pipe.fileno())],
+        pass_fds=[pipe.fileno()],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=HAS_SESSIONS,
+    )
 
 
 def kill_children(pid: int) -> None:

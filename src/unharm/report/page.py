@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -64,7 +64,7 @@ def render(inputs: ReportInputs) -> str:
     inputs = replace(inputs, tables={**inputs.tables, "alignment": alignment})
     study, tables = inputs.study, inputs.tables
     groups = associations_by_subject(tables["associations"])
-    template = _environment().get_template("page.html.j2")
+    template = page_environment().get_template("page.html.j2")
     runtime, script = vega_runtime(), page_script()
     page: str = template.render(
         policy=policy_for(runtime, script),
@@ -130,8 +130,9 @@ def _completions(scorers: pl.DataFrame) -> int:
     return int(scorers.filter(pl.col("role") == "metrics")["completions"].sum())
 
 
-def _environment() -> Any:
-    """Return the template environment with its filters. Autoescaping is on."""
+@cache
+def page_environment() -> Any:
+    """Return the template environment with its filters. Autoescaping is on; templates are compiled once."""
     environment = html_environment("unharm.report", ".")
     filters = (
         interval,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from unharm.core.files.disk import Parts
+import pytest
+
+from unharm.core.files.disk import Parts, append_line, sync, write_synced
 
 
 def test_rows_in_progress_carry_their_checksums(tmp_path: Path) -> None:
@@ -33,3 +36,28 @@ def test_parts_outlive_a_cut_line(tmp_path: Path) -> None:
     assert again.rows() == [{"n": 1}, {"n": 3}, {"n": 4}]
     again.drop()
     assert again.rows() == []
+
+
+def test_a_sync_comes_after_the_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file holds when the system is asked to bring it to the disk."""
+    synced: list[tuple[int, bytes]] = []
+
+    def record(file: int) -> None:
+        inode = os.fstat(file).st_ino
+        synced.append(
+            (inode, next(p.read_bytes() for p in files if p.exists() and p.stat().st_ino == inode))
+        )
+
+    whole, lines, parts = files = [tmp_path / name for name in ("whole", "lines", "parts")]
+    monkeypatch.setattr(os, "fsync", record)
+    write_synced(whole, b"all of it")
+    append_line(lines, b"one")
+    append_line(lines, b"two")
+    rows = Parts(parts)
+    rows.add({"n": 1})
+    assert [content for _, content in synced] == [b"all of it", b"one\n", b"one\ntwo\n"]
+    rows.add({"n": 2}, synced=True)
+    assert synced[-1][1] == parts.read_bytes()
+    assert synced[-1][1].count(b"\n") == 2
+    sync(whole)
+    assert synced[-1] == (whole.stat().st_ino, b"all of it")

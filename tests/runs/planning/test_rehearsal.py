@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from support.commands import forked_workers
 from support.dry_run_helpers import paper
 from unharm.core.pace import Dry
 from unharm.runs.planning.rehearsal import rehearsal_text, rehearse
@@ -38,7 +39,9 @@ def test_a_dry_run_with_faults_accounts_for_every_completion(tmp_path: Path) -> 
 
 def test_a_dry_run_leaves_the_same_whoever_does_it(tmp_path: Path) -> None:
     rehearse(small(tmp_path, "executor.workers=1"), Dry(faults=0.2), tmp_path / "one")
-    rehearse(small(tmp_path, "executor.workers=2"), Dry(), tmp_path / "two")
+    with forked_workers():
+        rehearse(small(tmp_path, "executor.workers=2"), Dry(), tmp_path / "two")
+    assert len(list((tmp_path / "two").glob("journal-*.jsonl"))) >= 2  # each worker has written its own
     for part in ("completions", "scores", "findings"):
         one = {
             f.relative_to(tmp_path / "one"): f.read_bytes() for f in (tmp_path / "one" / part).rglob("*.*")
