@@ -38,7 +38,7 @@ def styles(number: int, colours: Sequence[str] = PALETTE) -> list[Style]:
     return [
         Style(
             colours[n % len(colours)],
-            SHAPES[(n + n // len(colours)) % len(SHAPES)],
+            SHAPES[(n % len(colours) + n // len(colours)) % len(SHAPES)],
             DASHES[n // len(colours) % len(DASHES)],
         )
         for n in range(number)
