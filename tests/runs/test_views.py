@@ -102,6 +102,23 @@ def test_a_run_without_completions_has_empty_views(tmp_path: Path, load: Any) ->
         assert "arms" not in empty.names
 
 
+def test_tables_of_another_version_are_read_or_refused(tmp_path: Path, load: Any) -> None:
+    from unharm.core.pace import Dry
+    from unharm.runs.plan import Plan
+    from unharm.store.store import Store
+
+    study = load(study_data(tmp_path / "no base", tmp_path / "run"))
+    run = Run(study, Store(tmp_path / "run"), Plan(study), dry=Dry())
+    table = tmp_path / "run" / "findings" / "arms.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("metric,arm\nflagged_rate,vim\n")
+    with make_views(run) as earlier:
+        assert earlier.rows("select arm, metric, value from arms") == [("vim", "flagged_rate", None)]
+    table.write_text("metric,arm,news\nflagged_rate,vim,1\n")
+    with pytest.raises(UserError, match="made by another version"):
+        make_views(run)
+
+
 def test_without_duckdb_there_is_one_message(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'unharm\[view\]'"):

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from unharm.core.errors import UserError
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that people with any colour vision tell apart (Okabe and Ito, 2008), the yellow left out."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+DASHES = ([1, 0], [7, 3], [2, 3], [8, 3, 2, 3], [12, 3])
+"""Of lines that share a colour. The first is solid."""
 DIVERGING = ("#0072B2", "#F7F7F7", "#D55E00")
 """From negative to positive, for heat maps."""
 FORMATS = ("png", "svg", "pdf")
 SCALE = 3
 """Pixels of a PNG per point: 300 dots per inch at the size of the text."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one name of a chart is drawn: its colour, the shape of its points, the dashes of its line."""
+
+    colour: str
+    shape: str
+    dash: list[int]
+
+
+def styles(number: int, colours: Sequence[str] = PALETTE) -> list[Style]:
+    """Return styles that differ from each other, from the second round of colours on by shape and dash.
+
+    Shapes differ within a round too, so that points are told apart without colours.
+    """
+    return [
+        Style(
+            colours[n % len(colours)],
+            SHAPES[(n % len(colours) + n // len(colours)) % len(SHAPES)],
+            DASHES[n // len(colours) % len(DASHES)],
+        )
+        for n in range(number)
+    ]
 
 
 def configured(chart: Any) -> dict[str, Any]:

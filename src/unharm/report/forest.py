@@ -50,11 +50,12 @@ def forest_chart(rows: Sequence[ForestRow], title: str) -> Any:
             y=alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(ticks=False, domain=False))
         )
         zero = alt.Chart(alt.InlineData([{"zero": 0}])).mark_rule(strokeDash=[4, 3], color="#666")
+        across = alt.Axis(tickCount=8, labelFlush=False, labelOverlap="greedy")
         bars = base.mark_rule(strokeWidth=1.5, color=PALETTE[0]).encode(
-            x=alt.X("low:Q", title=name), x2="high:Q"
+            x=alt.X("low:Q", title=name, axis=across), x2="high:Q"
         )
-        dots = base.mark_point(size=55, strokeWidth=1.5, color=PALETTE[0]).encode(
-            x=alt.X("value:Q", title=name, scale=alt.Scale(zero=False)),
+        dots = base.mark_point(size=55, strokeWidth=1.5, opacity=1, color=PALETTE[0]).encode(
+            x=alt.X("value:Q", title=name, axis=across, scale=alt.Scale(zero=False)),
             fill=alt.condition("datum.holds", alt.value(PALETTE[0]), alt.value("white")),
             fillOpacity=alt.value(1),
         )

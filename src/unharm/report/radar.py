@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unharm.core.values import HIGHEST, LOWEST, VALUES
-from unharm.report.chart_files import PALETTE
+from unharm.report.chart_files import PALETTE, Style, styles
 
 CIRCLE = (
     "self-direction", "stimulation", "hedonism", "achievement", "power", "security", "conformity",
@@ -64,11 +64,12 @@ def radar_chart(shapes: Mapping[str, Sequence[float | None]], title: str) -> Any
         fontSize=9, color="#666", align="left", baseline="bottom"
     )
     names = list(shapes)
-    colours = ["#000000" if name == TARGET else PALETTE[n % 6] for n, name in enumerate(names)]
-    dashes = [[6, 4] if name == TARGET else [1, 0] for name in names]
+    looks = dict(zip(names, styles(len(names), PALETTE[:-1]), strict=True))
+    looks[TARGET] = Style("#000000", "circle", [6, 4])
+    colours, dashes = [looks[n].colour for n in names], [looks[n].dash for n in names]
     drawn = (
         alt.Chart(alt.InlineData(lines))
-        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=30))
+        .mark_line(strokeWidth=2, strokeJoin="round", point=alt.OverlayMarkDef(size=30))
         .encode(
             color=alt.Color(
                 "shape:N",

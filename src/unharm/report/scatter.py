@@ -10,11 +10,10 @@ from unharm.analysis.measures import of_quality
 from unharm.analysis.metrics import ALL
 from unharm.analysis.over_seeds import alignment_over_seeds
 from unharm.report.answers import preferred_reading
-from unharm.report.chart_files import PALETTE
+from unharm.report.chart_files import styles
 from unharm.report.words import metric_name
 
 SUBJECT = ["arm", "profile", "strategy"]
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
 
 
 def scatter_points(
@@ -54,6 +53,10 @@ def scatter_chart(points: pl.DataFrame, vanilla: dict[str, float], title: str) -
     import altair as alt
 
     arms = points["arm"].unique(maintain_order=True).to_list()
+    looks = styles(len(arms))
+    colours = alt.Scale(domain=arms, range=[look.colour for look in looks])
+    shapes = alt.Scale(domain=arms, range=[look.shape for look in looks])
+    axis = alt.Scale(zero=False, padding=8)
     panels = []
     for metric in points["metric"].unique(maintain_order=True).to_list():
         part = points.filter(metric=metric)
@@ -62,12 +65,10 @@ def scatter_chart(points: pl.DataFrame, vanilla: dict[str, float], title: str) -
             alt.Chart(alt.InlineData(part.to_dicts()))
             .mark_point(filled=True, size=55, opacity=0.85)
             .encode(
-                x=alt.X(
-                    "alignment:Q", title="alignment (correlation with target)", scale=alt.Scale(zero=False)
-                ),
-                y=alt.Y("harm:Q", title=metric_name(metric) + mark, scale=alt.Scale(zero=False)),
-                color=alt.Color("arm:N", title=None, scale=alt.Scale(domain=arms, range=list(PALETTE))),
-                shape=alt.Shape("arm:N", title=None, scale=alt.Scale(domain=arms, range=list(SHAPES))),
+                x=alt.X("alignment:Q", title="alignment (correlation with target)", scale=axis),
+                y=alt.Y("harm:Q", title=None, scale=axis),
+                color=alt.Color("arm:N", title=None, scale=colours),
+                shape=alt.Shape("arm:N", title=None, scale=shapes),
                 tooltip=["arm:N", "profile:N", "alignment:Q", "harm:Q"],
             )
         )
@@ -75,5 +76,7 @@ def scatter_chart(points: pl.DataFrame, vanilla: dict[str, float], title: str) -
         if metric in vanilla:
             line = alt.Chart(alt.InlineData([{"vanilla": vanilla[metric]}]))
             layers.insert(0, line.mark_rule(strokeDash=[4, 3], color="#666").encode(y="vanilla:Q"))
-        panels.append(alt.layer(*layers).properties(width=220, height=180))
+        panels.append(
+            alt.layer(*layers).properties(width=220, height=180, title=metric_name(metric) + mark)
+        )
     return alt.concat(*panels, columns=3).properties(title=title)

@@ -19,6 +19,7 @@ so a run that goes on can be read.
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import tempfile
@@ -210,6 +211,23 @@ def _files_of(run: Run, shard: Shard, done: set[tuple[str, str]]) -> Iterator[Sh
                 yield ShardFile(path, shard.subject, shard.benchmark, prompts, scorer)
 
 
+def _read_findings(path: Path, schema: dict[str, Any]) -> pl.DataFrame:
+    """Read a table of findings. Columns that an earlier version did not write are null.
+
+    Raises:
+        UserError: It has columns that are not known.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        written = next(csv.reader(file), [])
+    try:
+        frame = read_csv(path, {name: schema[name] for name in written})
+    except (KeyError, pl.exceptions.PolarsError):
+        todo = "make it again: unharm analyze STUDY"
+        raise UserError("this table was made by another version", str(path), todo) from None
+    missing = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in written]
+    return frame.with_columns(missing).select(list(schema))
+
+
 def _make_tables(
     connection: duckdb.DuckDBPyConnection, run: Run, files: Sequence[ShardFile], folder: Path
 ) -> None:
@@ -242,7 +260,7 @@ def _make_tables(
     for name, schema in SCHEMAS.items():
         path = run.store.root / "findings" / f"{name}.csv"
         if path.is_file():
-            put_table(connection, name, read_csv(path, schema), folder)
+            put_table(connection, name, _read_findings(path, schema), folder)
     completions = [str(f.path) for f in files if not f.scorer]
     _make_view(connection, "completions", completions, COMPLETIONS, "")
     scores = [str(f.path) for f in files if f.scorer]

@@ -441,6 +441,9 @@ class Store:
         """Remove what an unfinished run needs: checkpoints, rows of unfinished tables, empty folders."""
         for artefact in self.artefacts("checkpoints"):
             self.remove(artefact)
+        for file in (self.root / "checkpoints").rglob("*"):  # what lies beside them without a marker
+            if file.is_file():
+                self.remove(Artefact(file.relative_to(self.root).as_posix(), ""))
         for name in (".tmp", PARTS):
             shutil.rmtree(self.root / name, ignore_errors=True)
         for folder in sorted((p for p in self.root.rglob("*") if p.is_dir()), reverse=True):

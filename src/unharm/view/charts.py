@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 48, 26, 10
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 70, 28, 10
 COLOURS = 8
-"""Number of classes `line0`, `line1`, … of the style sheet."""
+"""Number of classes `line0`, `line1`, … of the style sheet: colours that all readers tell apart."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,11 @@ class Line:
 
     name: str
     points: Sequence[tuple[float, float]]
+    colour: int = 0
     dashed: bool = False
 
 
-def line_chart(title: str, lines: Sequence[Line], x: str, y: str) -> Markup:
+def line_chart(title: str, lines: Sequence[Line], x: str, y: str, among: Sequence[Line] = ()) -> Markup:
     """Draw lines over a common pair of axes.
 
     Args:
@@ -29,12 +30,13 @@ def line_chart(title: str, lines: Sequence[Line], x: str, y: str) -> Markup:
         lines: The lines; a single point becomes a dot.
         x: The name of the horizontal axis.
         y: The name of the vertical axis.
+        among: All lines of the charts that share these axes.
 
     Returns:
         An SVG element; empty without points.
     """
-    points = [point for line in lines for point in line.points]
-    if not points:
+    points = [point for line in among or lines for point in line.points]
+    if not any(line.points for line in lines):
         return Markup("")
     left, right = min(p[0] for p in points), max(p[0] for p in points)
     low, high = min(p[1] for p in points), max(p[1] for p in points)
@@ -74,8 +76,8 @@ def line_chart(title: str, lines: Sequence[Line], x: str, y: str) -> Markup:
             middle, HEIGHT - 8, f"{x}; upwards: {y}"
         )
     )
-    for number, line in enumerate(lines):
-        kind = f"line{number % COLOURS}" + (" dashed" if line.dashed else "")
+    for line in lines:
+        kind = f"line{line.colour % COLOURS}" + (" dashed" if line.dashed else "")
         name = Markup("<title>{}</title>").format(line.name)
         if len(line.points) == 1:
             dot_x, dot_y = place(line.points[0]).split(",")
@@ -90,8 +92,16 @@ def line_chart(title: str, lines: Sequence[Line], x: str, y: str) -> Markup:
     return Markup("").join([*parts, Markup("</svg>")])
 
 
-def _text(x: float, y: float, kind: str, text: str) -> Markup:
-    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(x, y, kind, text)
+def legend(lines: Sequence[Line]) -> Markup:
+    """Return the list of the names and colours of a chart's solid lines, as far as they have points."""
+    items = [
+        Markup('<li><span class="key line{}"></span>{}</li>').format(
+            line.colour % COLOURS, line.name.rpartition(":")[0] or line.name
+        )
+        for line in lines
+        if line.points and not line.dashed
+    ]
+    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(items)) if items else Markup("")
 
 
 def bar(share: float, label: str) -> Markup:

@@ -29,6 +29,10 @@ TITLES = {
     "agreement": "agreement of scorers", "worst_case": "bounds for what has no score",
     "corrected": "rates corrected by labels", "corrected_differences": "differences corrected by labels",
     "scorer_errors": "errors of scorers",
+    "dose": "doses of alignment", "guards": "guards in training",
+    "behaviour": "choices against ratings", "behaviour_arms": "choices against ratings, by arm",
+    "leakage": "rise of other values", "costs": "costs of the arms",
+    "mechanism": "value vectors inside the model", "mechanism_harms": "value vectors and harms",
 }  # fmt: skip
 FIXED = {"alignment": "questionnaire", "moved": "questionnaire", "bias": "hbr"}
 """The benchmark of tables without a column for it."""

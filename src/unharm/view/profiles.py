@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from unharm.analysis.alignment import NOT, PARTLY
+from unharm.analysis.measures import of_quality
 from unharm.core.records import Example, Profile
 from unharm.core.values import VALUES
 from unharm.report.profile_picture import find_profile
@@ -13,7 +15,7 @@ from unharm.runs.views import Views
 from unharm.store.store import NotDone
 from unharm.view.filters import Filter
 from unharm.view.findings import table_names
-from unharm.view.training import Progress, training_of
+from unharm.view.training import Progress, status_of, training_of
 
 EXAMPLES = 10
 """Number of training examples shown per stage."""
@@ -43,6 +45,11 @@ class Harm:
     vanilla: float | None
     link: str
 
+    @property
+    def is_quality(self) -> bool:
+        """Whether it describes the completions as text."""
+        return of_quality(self.metric)
+
 
 @dataclass(frozen=True)
 class Taught:
@@ -69,7 +76,7 @@ def profile_page(views: Views, name: str, run: int) -> ProfilePage:
     profile = find_profile(views.run.plan.profiles, name)
     training = {
         group: [a for a in adapters if a.task.plan.profile_name == name]
-        for group, adapters in training_of(views.run).items()
+        for group, adapters in training_of(views.run, status_of(views.run.store.location)).items()
     }
     return ProfilePage(
         profile,
@@ -89,10 +96,15 @@ def verdicts(views: Views) -> dict[str, list[str]]:
     )
     result: dict[str, list[str]] = {}
     for profile, arm, verdict in rows:
-        text = f"{arm}: {verdict}"
+        text = f"{arm}: {verdict_words(verdict)}"
         if text not in result.setdefault(profile, []):
             result[profile].append(text)
     return result
+
+
+def verdict_words(verdict: str | None) -> str:
+    """Return the verdict on an alignment as it stands alone; a dash without one."""
+    return {NOT: "did not take", PARTLY: "took partly", None: "–", "": "–"}.get(verdict, str(verdict))
 
 
 def _achieved(views: Views, name: str) -> list[Achieved]:

@@ -28,7 +28,7 @@ from unharm.view.profiles import profile_page, rows_of_values, verdicts
 from unharm.view.prompts import CARDS, Card, find_prompt, other_cards, show_prompt
 from unharm.view.rendering import render
 from unharm.view.source import Source
-from unharm.view.training import DRAWN, lines_of, status_of, training_of
+from unharm.view.training import DRAWN, charts_of, status_of, training_of
 
 STATIC = {"/view.css": "text/css", "/view.js": "text/javascript"}
 
@@ -187,7 +187,7 @@ class Site:
         page = profile_page(views, query.get("name", [""])[-1], chosen.run)
         return self.page(
             "profile.html.j2", "profiles", chosen,
-            shown=page, rows=rows_of_values(page), lines_of=lines_of,
+            shown=page, rows=rows_of_values(page), charts_of=charts_of,
         )  # fmt: skip
 
     def training(self, query: Query) -> Answer:
@@ -199,7 +199,7 @@ class Site:
         template = "live.html.j2" if query.get("part") else "training.html.j2"
         return self.page(
             template, "training", chosen,
-            current=current, groups=training_of(views.run), lines_of=lines_of,
+            current=current, groups=training_of(views.run, current), charts_of=charts_of,
             text=status_text(current) if current else "", drawn=DRAWN,
         )  # fmt: skip
 

@@ -9,18 +9,19 @@ from unharm.core.errors import UserError
 from unharm.runs.adapters import AdapterTask, adapter_tasks, failure_reason
 from unharm.runs.context import Run
 from unharm.runs.status import RunStatus, status
-from unharm.training.checkpoints import checkpointed_curves
-from unharm.view.charts import Line
+from unharm.training.live_curves import curves_in_training
+from unharm.view.charts import COLOURS, Line
 
-DRAWN = 40
-"""Largest number of adapters in one chart."""
+DRAWN = 5 * COLOURS
+"""Largest number of adapters of a group that are drawn."""
 
 
 @dataclass(frozen=True)
 class Progress:
     """The training of one adapter: (steps, loss) by tenth of an epoch, and after each epoch.
 
-    `state` is `done`, `training` (as of its last checkpoint), `waiting`, or why it failed.
+    `state` is `done`, `training`, `begun` where it is not whole and the run does not go on, `waiting`, or
+    why it failed.
     """
 
     task: AdapterTask
@@ -36,32 +37,49 @@ class Progress:
         return " · ".join(filter(None, (plan.profile_name, seed))) or plan.arm
 
 
-def training_of(run: Run) -> dict[str, list[Progress]]:
-    """Return the training of all adapters, grouped by arm and stage."""
-    open_curves = checkpointed_curves(run.store)
+def training_of(run: Run, current: RunStatus | None) -> dict[str, list[Progress]]:
+    """Return the training of all adapters, grouped by arm and stage.
+
+    Args:
+        run: The run.
+        current: Its status; None where it has none.
+    """
+    curves = curves_in_training(run.store)
+    goes_on = current is not None and current.state == "running"
+    now = set(current.now) if current else set()
     groups: dict[str, list[Progress]] = {}
     for task in adapter_tasks(run).trained:
         marker = run.store.marker(task.artefact)
-        curve = open_curves.get(task.key)
+        curve = curves.get(task.key)
         if marker is not None:
             valid = zip(marker["epoch_steps"], marker["valid_loss"], strict=False)
             progress = Progress(task, "done", _points(marker["train_loss"]), _points(valid))
         elif reason := failure_reason(run, task):
             progress = Progress(task, reason)
         elif curve is not None:
-            progress = Progress(task, "training", _points(curve.train))
+            progress = Progress(task, "training" if goes_on else "begun", curve.train, curve.valid)
+        elif f"adapters: {task.artefact.path}" in now:  # before its first point
+            progress = Progress(task, "training")
         else:
             progress = Progress(task, "waiting")
         groups.setdefault(f"{task.plan.arm} · {task.plan.stage}", []).append(progress)
     return groups
 
 
-def lines_of(adapters: Sequence[Progress]) -> list[Line]:
-    """Return the lines of a chart: training losses, and dashed the validation losses."""
+def charts_of(adapters: Sequence[Progress]) -> list[list[Line]]:
+    """Return the lines of the charts of a group: up to `COLOURS` adapters each, so that colours differ.
+
+    An adapter has the training loss, and in the same colour, dashed, the validation loss.
+    """
     drawn = [a for a in adapters if a.train or a.valid][:DRAWN]
-    train = [Line(f"{a.name}: training", a.train) for a in drawn]
-    valid = [Line(f"{a.name}: validation", a.valid, dashed=True) for a in drawn]
-    return [line for pair in zip(train, valid, strict=True) for line in pair]
+    charts = []
+    for first in range(0, len(drawn), COLOURS):
+        lines = []
+        for colour, adapter in enumerate(drawn[first : first + COLOURS]):
+            lines.append(Line(f"{adapter.name}: training", adapter.train, colour))
+            lines.append(Line(f"{adapter.name}: validation", adapter.valid, colour, dashed=True))
+        charts.append(lines)
+    return charts
 
 
 def status_of(folder: str) -> RunStatus | None:

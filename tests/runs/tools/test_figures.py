@@ -20,6 +20,7 @@ from unharm.analysis.schemas import (
 )
 from unharm.cli.app import app
 from unharm.core.values import VALUES
+from unharm.report.chart_files import PALETTE, styles
 from unharm.report.clustered import clustered_order
 from unharm.report.radar import CIRCLE
 from unharm.report.scatter import scatter_points
@@ -179,6 +180,16 @@ def test_near_rows_stand_side_by_side() -> None:
     assert abs(order.index(0) - order.index(2)) == 1
     assert abs(order.index(1) - order.index(4)) == 1
     assert clustered_order(rows[:2]) == [0, 1]
+
+
+def test_no_two_arms_look_alike() -> None:
+    for colours in (PALETTE, PALETTE[:-1]):
+        looks = styles(30, colours)
+        assert len({(s.colour, s.shape) for s in looks}) == 30
+        assert len({(s.colour, tuple(s.dash)) for s in looks}) == 30
+    first = styles(len(PALETTE))
+    assert len({s.colour for s in first}) == len({s.shape for s in first}) == len(PALETTE)
+    assert all(s.dash == [1, 0] for s in first)
 
 
 def test_the_circle_has_every_value_once() -> None:

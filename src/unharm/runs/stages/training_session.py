@@ -24,6 +24,7 @@ from unharm.runs.matched_loss import fall_to_match
 from unharm.training.attention import check_packing, packing, recomputing
 from unharm.training.checkpoints import Checkpoints, load_states
 from unharm.training.guards import KlGuard, interleaved
+from unharm.training.live_curves import LiveCurves
 from unharm.training.loop import OutOfMemory, TrainingCallbacks, initial_state, train_stack
 from unharm.training.settings import SAFE_TEXTS, Recipe
 from unharm.training.stack_size import StackSizes, bound, measure, peak_of
@@ -212,8 +213,11 @@ class Session:
             self.progress.skip(sum(_seen(state, j, recipe) for j in jobs))
         self.counted |= set(state.keys)
 
+        live = LiveCurves(run.store, state.keys, [recipe.steps(len(j.train)) for j in jobs])
+
         def point(number: int, curve: str, steps: int, loss: float) -> None:
             task = tasks[number]
+            live.update(state.curves)
             self.trackers.point(f"{task.label}/{task.plan.stage}", curve, steps, loss)
 
         def save_due() -> bool:
@@ -242,6 +246,7 @@ class Session:
 
         try:
             if not self._within_memory(stack, recipe, train):
+                live.clear()
                 return self._halve(state, checkpoints)
         except interrupt.Stopped:
             return []
@@ -252,6 +257,7 @@ class Session:
                 self._store(stack, state, number, task, job)
             end()
         checkpoints.clear()
+        live.clear()
         self.done += sum(len(self.tasks.with_key(job.key)) for job in jobs)
         return []
 

@@ -79,12 +79,19 @@ if (labels) {
 
 // Progress of a run that goes on.
 const live = document.getElementById("live");
+let lastSeen = "";
 async function refresh() {
   const state = live.querySelector("[data-state]").dataset.state;
   if (state !== "running" && state !== "silent") return;
   try {
     const answer = await fetch(live.dataset.source);
-    if (answer.ok) live.innerHTML = await answer.text();
+    if (answer.ok) {
+      const text = await answer.text();
+      const open = document.getElementById("status")?.open;
+      if (text !== lastSeen) live.innerHTML = lastSeen = text;
+      const details = document.getElementById("status");
+      if (details && open !== undefined) details.open = open;
+    }
   } catch { /* the server has ended: what is seen stays */ }
   setTimeout(refresh, 3000);
 }

@@ -15,6 +15,7 @@ from support.studies import study_data
 from unharm.cli.app import app
 from unharm.core.errors import UserError
 from unharm.runs.tools.logs.inspect_log import read_log
+from unharm.runs.tools.logs.inspect_writer import write_log
 
 inspect_log = pytest.importorskip("inspect_ai.log", reason="the extra 'inspect' is not installed")
 
@@ -89,6 +90,24 @@ def test_exported_logs_compare_as_the_study_does(run: unharm.RunHandle, logs: Pa
         assert len(inside) == len(rows) > 0
         for one, other in zip(inside, rows, strict=True):
             assert {c: one[c] for c in SAME} == {c: other[c] for c in SAME}, (benchmark, one["category"])
+
+
+@pytest.mark.parametrize("way", ["recorder", "another version"])
+def test_a_long_log_is_written_in_parts(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Part by part by the recorder of inspect_ai; where that differs, whole by its function."""
+    log = inspect_log.read_eval_log(str(logs / "vanilla--input-only--rtp.eval"))
+    monkeypatch.setattr("unharm.runs.tools.logs.inspect_writer.AT_ONCE", 5)
+    if way == "another version":
+        monkeypatch.delattr("inspect_ai.log._recorders.eval.EvalRecorder.flush")
+    write_log(log, tmp_path / "parts.eval")
+    again = inspect_log.read_eval_log(str(tmp_path / "parts.eval"))
+    assert len(again.samples) == 12
+    assert again.model_dump(exclude={"location"}) == log.model_dump(exclude={"location"})
+    assert read_log(tmp_path / "parts.eval").scores.equals(
+        read_log(logs / "vanilla--input-only--rtp.eval").scores
+    )
 
 
 def test_logs_are_not_written_over_and_names_are_known(run: unharm.RunHandle, logs: Path) -> None:

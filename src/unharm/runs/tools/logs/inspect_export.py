@@ -31,6 +31,7 @@ from unharm.runs.keys import Shard
 from unharm.runs.shards import all_shards
 from unharm.runs.tools.logs.inspect_log import OURS
 from unharm.runs.tools.logs.inspect_package import needed
+from unharm.runs.tools.logs.inspect_writer import write_log
 
 STOPPED = {"stop": "stop", "length": "max_tokens"}
 """The reasons why a completion ended, in the words of inspect_ai; others are `unknown`."""
@@ -66,7 +67,7 @@ def export_inspect(
     Raises:
         UserError: inspect_ai is missing, a name is unknown, or a log exists.
     """
-    log_module = needed("inspect_ai.log", str(folder))
+    needed("inspect_ai.log", str(folder))
     logs = list(_selected(run, folder, arms, benchmarks))
     todo = "name another folder, or write over it with --force"
     raise_all(
@@ -81,7 +82,7 @@ def export_inspect(
         with Progress("inspect", len(logs), "logs") as progress:
             for log in logs:
                 partial = log.file.with_name(f".{os.getpid()}-{log.file.name}")
-                log_module.write_eval_log(_eval_log(run, log), str(partial))
+                write_log(_eval_log(run, log), partial)
                 partial.chmod(PRIVATE_FILE)
                 os.replace(partial, log.file)
                 progress.tick(1)
