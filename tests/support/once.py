@@ -12,7 +12,9 @@ import typer.testing
 def build_commands_once() -> None:
     """Let typer build the tree of verbs of an app once in a process instead of with every call."""
     if not hasattr(typer.main.get_command, "cache_info"):
-        typer.main.get_command = typer.testing._get_command = cache(typer.main.get_command)
+        once = cache(typer.main.get_command)
+        typer.main.get_command = once
+        typer.testing._get_command = once  # type: ignore[attr-defined]
 
 
 def skip_syncs() -> None:
@@ -20,4 +22,4 @@ def skip_syncs() -> None:
 
     What is synced, and when, is tested in `tests/core/files/test_disk.py` and `tests/store/test_store.py`.
     """
-    os.fsync = lambda file: None
+    os.fsync = lambda fd: None
