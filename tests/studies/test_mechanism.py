@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from support.charts import valid_charts
 from unharm.core.errors import UserError
 from unharm.core.models.steering_folder import read_steering
 from unharm.runs.context import Run
@@ -80,6 +81,7 @@ def test_the_report_has_the_sections(run: Run) -> None:
     for heading in ("Values in behaviour", "Costs", "Mechanism", "Shifts and harm"):
         assert f">{heading}</h" in page
     assert 'data-chart="mechanism-vim-qa"' in page
+    assert "mechanism-vim-qa" in valid_charts(run.store.root / "report.html")
 
 
 def test_a_second_run_makes_nothing_again(run: Run, study: Any) -> None:

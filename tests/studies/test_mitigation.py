@@ -18,6 +18,7 @@ import pytest
 import yaml
 from scipy.stats import rankdata
 
+from support.charts import valid_charts
 from support.mitigation_helpers import unharm
 from support.paths import ROOT
 from support.studies import study_data
@@ -155,6 +156,7 @@ def test_guards_are_ready_to_use(mitigated: Run) -> None:
 
 def test_the_report_shows_mitigation_hypotheses_and_costs(mitigated: Run) -> None:
     page = (mitigated.store.root / "report.html").read_text()
+    assert "effects" in valid_charts(mitigated.store.root / "report.html")
     body = page.split("<script>")[0]
     assert "Guard prompts" in body
     assert "refusals of harmless questions" in body

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import yaml
 
+from support.charts import valid_charts
 from support.commands import start, unharm
 from support.studies import study_data
 from unharm.core.errors import UserError
@@ -76,6 +77,11 @@ def test_every_link_of_the_chain_is_there(finished: tuple[Run, dict[str, Any]]) 
     assert hardly  # one or two steps teach nothing, and the report says so
     page = (root / "report.html").read_text()
     assert all(row.sentence in page for row in hardly)
+
+
+def test_the_charts_of_the_report_are_as_the_schema_asks(finished: tuple[Run, dict[str, Any]]) -> None:
+    names = valid_charts(finished[0].store.root / "report.html")
+    assert {"arms", "associations-0", "alignment-icl", "alignment-vim", "training"} <= names
 
 
 def test_every_completion_has_one_score_by_id(finished: tuple[Run, dict[str, Any]]) -> None:

@@ -33,13 +33,16 @@ def name_variable(variable: str) -> None:
 
 def known_values() -> list[str]:
     """The values of all variables that hold keys, in all their spellings, longest first."""
-    values = {
-        value.strip()
-        for name, value in os.environ.items()
-        if (name in _named or USUAL.search(name)) and len(value.strip()) >= SHORTEST
-    }
-    spelled = {spelling for value in values for spelling in _spellings(value)}
+    names = [name for name in os.environ if name in _named or _is_usual(name)]
+    values = {os.environ.get(name, "").strip() for name in names}
+    spelled = {spelling for value in values if len(value) >= SHORTEST for spelling in _spellings(value)}
     return sorted(spelled, key=lambda value: (-len(value), value))
+
+
+@lru_cache(maxsize=1024)
+def _is_usual(variable: str) -> bool:
+    """Return whether a variable has the name of a key. Asked of all variables for every line written."""
+    return USUAL.search(variable) is not None
 
 
 @lru_cache(maxsize=64)

@@ -223,5 +223,5 @@ def harm_name(benchmark: str, category: str) -> str:
 
 def chart_spec(chart: Any) -> dict[str, Any]:
     configured = chart.configure(background="transparent").configure_view(stroke=None)
-    spec: dict[str, Any] = json.loads(configured.to_json())
+    spec: dict[str, Any] = json.loads(configured.to_json(validate=False))
     return spec

@@ -151,6 +151,13 @@ def page_environment() -> Any:
 
 def _charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dict[str, Any]:
     """Return the charts of the page by the name of their placeholder."""
+    from altair.utils import schemapi
+
+    with schemapi.debug_mode(False):  # checks take half of the time; tests make them
+        return _built_charts(inputs, groups)
+
+
+def _built_charts(inputs: ReportInputs, groups: list[tuple[str, pl.DataFrame]]) -> dict[str, Any]:
     study, tables, curves = inputs.study, inputs.tables, inputs.curves
     charts: dict[str, Any] = {}
     effects = sections.comparisons(tables["comparisons"])["vanilla"]
