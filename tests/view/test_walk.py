@@ -174,11 +174,24 @@ def test_labels_are_written_by_keyboard(chromium: Any, walked: Server, sheets: l
     assert read_labels(sheets[:1], "harmfulness")["value"].to_list() == [5.0, 2.0, 5.0, 5.0]
 
 
-def test_axe_finds_nothing_serious(chromium: Any, walked: Server, viewed_run: Run) -> None:
-    axe = Path(os.environ.get("UNHARM_AXE", ""))
-    if not axe.is_file():
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The script of axe-core."""
+    file = Path(os.environ.get("UNHARM_AXE", ""))
+    if not file.is_file():
         pytest.skip("UNHARM_AXE names no axe.min.js: npm install axe-core")
-    script = axe.read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8")
+
+
+def serious_faults(page: Any, axe: str) -> list[Any]:
+    """Open everything on a page and return its serious and critical faults of accessibility."""
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    page.evaluate(axe)
+    faults = page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.impact, v.nodes[0].html]))")
+    return [fault for fault in faults if fault[1] in ("serious", "critical")]
+
+
+def test_axe_finds_nothing_serious(chromium: Any, walked: Server, viewed_run: Run, axe: str) -> None:
     for scheme in ("light", "dark"):
         context = chromium.new_context(color_scheme=scheme, bypass_csp=True)
         page = context.new_page()
@@ -187,28 +200,42 @@ def test_axe_finds_nothing_serious(chromium: Any, walked: Server, viewed_run: Ru
         for path in ("/prompts", PROMPT + identity, "/findings/table?name=arms", "/profile?name=power", "/training",
                      "/label", "/label/sheet?sheet=1", "/profiles", "/nothing"):  # fmt: skip
             page.goto(f"http://127.0.0.1:{walked.port}{path}")
-            page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
-            page.evaluate(script)
-            found = page.evaluate(
-                "axe.run().then(r => r.violations.map(v => [v.id, v.impact, v.nodes[0].html]))"
-            )
-            assert [v for v in found if v[1] in ("serious", "critical")] == [], (path, scheme)
+            assert serious_faults(page, axe) == [], (path, scheme)
         context.close()
 
 
-def test_tables_of_the_report_fit(chromium: Any, viewed_run: Run, tmp_path: Path) -> None:
-    """No table of the report is cut off or scrolls at 1,180 px."""
+@pytest.fixture(scope="module")
+def report(viewed_run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the report of the run."""
     from unharm.report.page import render
     from unharm.runs.stages.report import report_inputs
 
-    file = tmp_path / "report.html"
+    file = tmp_path_factory.mktemp("report") / "report.html"
     file.write_text(render(report_inputs(viewed_run)), encoding="utf-8")
+    return file.as_uri()
+
+
+def test_axe_finds_nothing_serious_in_the_report(chromium: Any, report: str, axe: str) -> None:
+    for scheme in ("light", "dark"):
+        context = chromium.new_context(color_scheme=scheme, bypass_csp=True)
+        page = context.new_page()
+        page.goto(report)
+        page.locator("[data-chart] svg").first.wait_for()
+        assert serious_faults(page, axe) == [], scheme
+        context.close()
+
+
+def test_tables_of_the_report_fit(chromium: Any, report: str) -> None:
+    """No table of the report is cut off or scrolls at 1,180 px, nor on A4 between its margins (703 px)."""
     page = chromium.new_page(viewport={"width": 1180, "height": 800})
-    page.goto(file.as_uri())
+    page.goto(report)
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
     wide = "[...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth + 1).length"
     assert page.evaluate("document.querySelectorAll('.scroll table').length") > 8
     assert page.evaluate(wide) == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 1180
     assert page.locator("h2").first.inner_text() == "What was done"
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
     page.close()

@@ -51,4 +51,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // Charts: expressions are interpreted, so that the page needs no permission to make code from text.
 const charts = JSON.parse(document.getElementById("charts").textContent);
 for (const place of document.querySelectorAll("[data-chart]"))
-  vegaEmbed(place, charts[place.dataset.chart], {ast: true, actions: {export: true, source: false, compiled: false, editor: false}, renderer: "svg"});
+  vegaEmbed(place, charts[place.dataset.chart], {ast: true, actions: {export: true, source: false, compiled: false, editor: false}, renderer: "svg"})
+    .then(() => {
+      place.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
+      for (const layer of place.querySelectorAll("g[role='graphics-symbol']:empty")) layer.setAttribute("aria-hidden", "true");
+    });

@@ -46,23 +46,22 @@ def write_report(run: Run) -> Path:
 
 def write_latex(folder: Path, study: Study) -> Path:
     """Write findings/tables.tex of a run. Raise `UserError` if the run has no findings."""
+    tables = stored_tables(folder)
+    Store(folder).write_plain("findings/tables.tex", render_latex(reported(study), tables))
+    return folder / "findings" / "tables.tex"
+
+
+def stored_tables(folder: Path) -> dict[str, pl.DataFrame]:
+    """Read the tables of a run folder. Raise `UserError` if one is missing or of another version."""
+    store = Store(folder)
     try:
-        tables = stored_tables(folder)
+        return {name: store.read_table(f"findings/{name}.csv", schema) for name, schema in SCHEMAS.items()}
     except (OSError, pl.exceptions.PolarsError):
         raise UserError(
             "the findings of this run are missing or from another version",
             str(folder / "findings"),
             "make them: unharm analyze STUDY",
         ) from None
-    Store(folder).write_plain("findings/tables.tex", render_latex(reported(study), tables))
-    return folder / "findings" / "tables.tex"
-
-
-def stored_tables(folder: Path) -> dict[str, pl.DataFrame]:
-    """Read the tables of a run folder by name."""
-    return {
-        name: Store(folder).read_table(f"findings/{name}.csv", schema) for name, schema in SCHEMAS.items()
-    }
 
 
 def reported(study: Study) -> ReportedStudy:
