@@ -26,7 +26,7 @@ REAL = Path(os.environ.get("UNHARM_TEST_DATA", Path(__file__).parents[2] / "shar
 
 LONG = [
     "docs/test_pages.py", "studies/test_faults.py", "studies/test_executors.py", "hostile/test_hostile_study.py",
-    "studies/test_mitigation.py", "docs/test_python_page.py", "executors/test_ray_actors.py",
+    "studies/test_mitigation.py", "docs/test_python_page.py",
     "studies/test_pipeline.py", "studies/test_edges.py", "studies/test_rescoring.py", "training/test_loop.py",
     "runs/test_hub_base.py", "studies/test_adapters.py", "studies/test_smollm2.py", "executors/test_processes.py",
     "runs/planning/test_rehearsal.py", "hostile/test_bad_inputs.py", "studies/test_generation.py",

@@ -1,14 +1,20 @@
-"""A whole study leaves the same bytes from one process, two processes and two nodes of Ray."""
+"""A whole study leaves the same bytes from one process, two processes and two nodes of Ray, one of which may go."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
+import yaml
 
 from support.clusters import Nodes, cluster
+from support.commands import start
 from support.executors_helpers import small
 from unharm.core.errors import UserError
 from unharm.runs import execute as execution
@@ -84,3 +90,26 @@ def test_nodes_are_looked_over_before_any_work(
     assert "put it on a disk that all nodes share" in told
     assert "the base" not in told
     assert not (tmp_path / "run").exists()  # a run that is refused leaves nothing behind
+
+
+def test_a_node_that_is_lost_for_good_holds_nothing_up(
+    tiny_study: dict[str, Any], tmp_path: Path, nodes: Nodes
+) -> None:
+    """A node is taken away while it works and does not come back: the other one does all of it.
+
+    The last test of this file, whose cluster has one node from here on.
+    """
+    data = tiny_study | {"executor": {"name": "ray", "address": nodes.address, "cpus": 1}}
+    data |= {"arms": ["vanilla", "vim"], "benchmarks": {"hexphi": data["benchmarks"]["hexphi"]}}
+    data["training"]["vim"]["epochs"] = 4
+    data["training"] |= {"stack": 1}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
+    command = start("run", str(tmp_path / "study.yaml"), "--json")
+    until = time.monotonic() + 120
+    while len(list((tmp_path / "run").glob("journal-*.jsonl"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    nodes.tell("remove")
+    assert command.wait() in (0, 3), command.stderr
+    assert json.loads(command.stdout)["failed_tasks"] == []
+    completions = pl.read_parquet(tmp_path / "run" / "completions" / "**" / "*.parquet")
+    assert completions["completion_id"].n_unique() == completions.height == 4 * 10
