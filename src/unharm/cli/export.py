@@ -19,6 +19,10 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Write logs of inspect_ai (.eval) into this folder."),
     ] = None,
+    scout: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a transcript database of inspect_scout (Parquet)."),
+    ] = None,
     croissant: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write tables and scores with a Croissant description."),
@@ -35,11 +39,11 @@ def export(
     from unharm.runs.reopen import open_run
     from unharm.runs.tools.croissant import write_croissant
     from unharm.runs.tools.logs.inspect_export import export_inspect
+    from unharm.runs.tools.logs.scout_export import export_scout
 
-    if inspect is None and croissant is None:
-        raise UserError(
-            "nothing to export", "unharm export", "for example --inspect DIR or --croissant DIR"
-        )
+    if inspect is None and scout is None and croissant is None:
+        todo = "for example --inspect DIR, --scout DIR or --croissant DIR"
+        raise UserError("nothing to export", "unharm export", todo)
     written: dict[str, Any] = {}
     if croissant is not None:
         written["croissant"] = str(write_croissant(open_handle(folder), croissant))
@@ -47,6 +51,10 @@ def export(
         with open_run(folder) as run:
             files = export_inspect(run, inspect, arm or [], benchmark or [], force)
         written["inspect"] = [str(file) for file in files]
+    if scout is not None:
+        with open_run(folder) as run:
+            files = export_scout(run, scout, arm or [], benchmark or [], force)
+        written["scout"] = [str(file) for file in files]
     if as_json:
         tell(json.dumps(written))
         return
@@ -54,3 +62,5 @@ def export(
         tell(written["croissant"])
     if "inspect" in written:
         tell(f"{len(written['inspect'])} logs in {inspect}: inspect view --log-dir {inspect}")
+    if "scout" in written:
+        tell(f"{len(written['scout'])} files of transcripts in {scout}: scout view -T {scout}")

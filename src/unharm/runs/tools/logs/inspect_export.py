@@ -7,28 +7,21 @@ inspect_ai has no field for is in the metadata under `unharm`, where `inspect_lo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from unharm.analysis.measures import FIRST_METRICS, bounds_of
 from unharm.analysis.scored_log import MAXIMUM
-from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.errors import UserError
 from unharm.core.files.disk import PRIVATE_FILE, make_private
 from unharm.core.hashing import content_hash
 from unharm.core.progress import Progress
-from unharm.core.records import Prompt, Subject
+from unharm.core.records import Prompt
 from unharm.core.values import VALUES
 from unharm.core.version import __version__
-from unharm.runs import keys
 from unharm.runs.adapters import adapter_folder
 from unharm.runs.context import Run
-from unharm.runs.keys import Shard
-from unharm.runs.shards import all_shards
+from unharm.runs.tools.logs.exported import ExportedLog, answers, check_free, selected, written_at
 from unharm.runs.tools.logs.inspect_log import OURS
 from unharm.runs.tools.logs.inspect_package import needed
 from unharm.runs.tools.logs.inspect_writer import write_log
@@ -37,16 +30,6 @@ STOPPED = {"stop": "stop", "length": "max_tokens"}
 """The reasons why a completion ended, in the words of inspect_ai; others are `unknown`."""
 RATINGS = (1.0, 6.0)
 """The range of the ratings of a questionnaire."""
-
-
-@dataclass(frozen=True)
-class ExportedLog:
-    """A log to write: a subject, a benchmark and its shards."""
-
-    subject: Subject
-    benchmark: str
-    shards: tuple[Shard, ...]
-    file: Path
 
 
 def export_inspect(
@@ -68,15 +51,8 @@ def export_inspect(
         UserError: inspect_ai is missing, a name is unknown, or a log exists.
     """
     needed("inspect_ai.log", str(folder))
-    logs = list(_selected(run, folder, arms, benchmarks))
-    todo = "name another folder, or write over it with --force"
-    raise_all(
-        [
-            Problem("this log exists already", str(log.file), todo)
-            for log in logs
-            if log.file.exists() and not force
-        ]
-    )
+    logs = list(selected(run, folder, arms, benchmarks, ".eval"))
+    check_free(logs, force)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Progress("inspect", len(logs), "logs") as progress:
@@ -92,34 +68,15 @@ def export_inspect(
     return [log.file for log in logs]
 
 
-def _selected(run: Run, folder: Path, arms: list[str], benchmarks: list[str]) -> Iterator[ExportedLog]:
-    """Yield the logs to write."""
-    known = {"--arm": tuple(run.study.arms), "--benchmark": tuple(run.study.benchmarks.chosen())}
-    raise_all(
-        [
-            Problem(f"not in this run: {name!r}", option, nearest(name, known[option]))
-            for option, names in (("--arm", arms), ("--benchmark", benchmarks))
-            for name in names
-            if name not in known[option]
-        ]
-    )
-    for (subject, benchmark), shards in groupby(all_shards(run), key=lambda s: (s.subject, s.benchmark)):
-        if (arms and subject.arm not in arms) or (benchmarks and benchmark not in benchmarks):
-            continue
-        name = keys.folder(subject.arm, subject.profile_name, subject.strategy, subject.seed)
-        yield ExportedLog(subject, benchmark, tuple(shards), folder / f"{name}--{benchmark}.eval")
-
-
 def _eval_log(run: Run, log: ExportedLog) -> Any:
     """Return a log with its samples and results."""
     package = needed("inspect_ai.log", str(log.file))
     model = needed("inspect_ai.model", str(log.file))
     settings = run.study.benchmarks.chosen()[log.benchmark]
     prompts = {p.id: p for p in run.plan.prompts[log.benchmark].prompts}
-    frame = _answers(run, log, settings.scorers)
+    frame = answers(run, log, settings.scorers)
     samples = [_sample(package, model, run, row, prompts, settings.scorers) for row in frame.to_dicts()]
-    at = max(run.store.root.joinpath(s.completions.path).stat().st_mtime for s in log.shards)
-    created = _time(at)
+    created = written_at(run, log)
     reducer = MAXIMUM if run.plan.measure(log.benchmark) == "toxicity" else "mean"
     identities = list(dict.fromkeys(sample.id for sample in samples))
     spec = package.EvalSpec(
@@ -145,27 +102,6 @@ def _eval_log(run: Run, log: ExportedLog) -> Any:
         stats=package.EvalStats(started_at=created, completed_at=created),
         samples=samples,
     )
-
-
-def _time(at: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-
-
-def _answers(run: Run, log: ExportedLog, scorers: list[str]) -> pl.DataFrame:
-    """Return the completions of a log in the order of prompts.
-
-    Value, label, status and reason of every scorer are columns, named `value:SCORER` and so on.
-    """
-    frame = pl.concat([run.store.scan(s.completions) for s in log.shards])
-    for name in scorers:
-        scores = pl.concat([run.store.scan(s.scored[name]) for s in log.shards])
-        columns = [pl.col(c).alias(f"{c}:{name}") for c in ("value", "label", "status", "reason")]
-        frame = frame.join(
-            scores.select("completion_id", *columns), on="completion_id", how="left", maintain_order="left"
-        )
-    return frame.collect()
 
 
 def _sample(

@@ -1,0 +1,92 @@
+"""What a run's export to other tools is made of: one file per subject and benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+
+import polars as pl
+
+from unharm.core.errors import Problem, nearest, raise_all
+from unharm.core.records import Subject
+from unharm.runs import keys
+from unharm.runs.context import Run
+from unharm.runs.keys import Shard
+from unharm.runs.shards import all_shards
+
+
+@dataclass(frozen=True)
+class ExportedLog:
+    """A log to write: a subject, a benchmark and its shards."""
+
+    subject: Subject
+    benchmark: str
+    shards: tuple[Shard, ...]
+    file: Path
+
+
+def selected(
+    run: Run, folder: Path, arms: list[str], benchmarks: list[str], ending: str
+) -> Iterator[ExportedLog]:
+    """Yield the logs to write.
+
+    Args:
+        run: The run.
+        folder: Where they go.
+        arms: Only these arms, or all if the list is empty.
+        benchmarks: Only these benchmarks, or all if the list is empty.
+        ending: The ending of the files.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    known = {"--arm": tuple(run.study.arms), "--benchmark": tuple(run.study.benchmarks.chosen())}
+    raise_all(
+        [
+            Problem(f"not in this run: {name!r}", option, nearest(name, known[option]))
+            for option, names in (("--arm", arms), ("--benchmark", benchmarks))
+            for name in names
+            if name not in known[option]
+        ]
+    )
+    for (subject, benchmark), shards in groupby(all_shards(run), key=lambda s: (s.subject, s.benchmark)):
+        if (arms and subject.arm not in arms) or (benchmarks and benchmark not in benchmarks):
+            continue
+        name = keys.folder(subject.arm, subject.profile_name, subject.strategy, subject.seed)
+        yield ExportedLog(subject, benchmark, tuple(shards), folder / f"{name}--{benchmark}{ending}")
+
+
+def check_free(logs: Sequence[ExportedLog], force: bool) -> None:
+    """Raise `UserError` with every file that exists, unless they may be written again."""
+    todo = "name another folder, or write over it with --force"
+    raise_all(
+        [
+            Problem("this log exists already", str(log.file), todo)
+            for log in logs
+            if log.file.exists() and not force
+        ]
+    )
+
+
+def written_at(run: Run, log: ExportedLog) -> str:
+    """Return when the last completion of a log was written, in ISO 8601."""
+    at = max(run.store.root.joinpath(s.completions.path).stat().st_mtime for s in log.shards)
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def answers(run: Run, log: ExportedLog, scorers: list[str]) -> pl.DataFrame:
+    """Return the completions of a log in the order of prompts.
+
+    Value, label, status and reason of every scorer are columns, named `value:SCORER` and so on.
+    """
+    frame = pl.concat([run.store.scan(s.completions) for s in log.shards])
+    for name in scorers:
+        scores = pl.concat([run.store.scan(s.scored[name]) for s in log.shards])
+        columns = [pl.col(c).alias(f"{c}:{name}") for c in ("value", "label", "status", "reason")]
+        frame = frame.join(
+            scores.select("completion_id", *columns), on="completion_id", how="left", maintain_order="left"
+        )
+    return frame.collect()
