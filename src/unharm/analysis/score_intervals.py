@@ -88,11 +88,13 @@ def _variance_ratio(parts: Sequence[Parts]) -> float:
     """Return the ratio of the prompts' variance to y(1 − y), pooled over categories.
 
     It is never above 1, its largest possible value (Bhatia and Davis, 2000), which also stands in where all
-    prompts have the same number and nothing is known of their variance.
+    prompts have the same number and nothing is known of their variance. Prompts that differ by no more than
+    chance have a variance of 0, which is known.
     """
     weight = sum(p.counts[0] * _spread(p.mean) for p in parts if p.cells)
     ratio = sum(p.prompts * p.counts[0] ** 2 for p in parts if p.cells) / weight if weight > 0 else 1.0
-    return min(ratio, 1.0) if ratio > 1e-9 else 1.0
+    alike = all(np.abs(p.by_prompt).max(initial=0.0) < 1e-12 for p in parts if p.cells)
+    return 1.0 if alike else min(ratio, 1.0)
 
 
 def _freedom(deviations: Array, count: int) -> float:
