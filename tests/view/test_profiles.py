@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
@@ -71,6 +72,10 @@ def test_a_run_that_trains_shows_its_losses_before_any_checkpoint(viewed_run: Ru
             run.begin_task("adapters", task.artefact)
         live = LiveCurves(run.store, [first.key], [10], seconds=0)
         live.update([Curve(train=[(5, 2.0), (10, 1.5)], valid=[1.75])])
+        for _ in range(1000):  # the status is written by a thread
+            if status_of(str(tmp_path)):
+                break
+            time.sleep(0.01)
         groups = training_of(run, status_of(str(tmp_path)))
         site = open_site([tmp_path], run)
         page = site.get("/training", {"part": ["1"]}).body.decode()
