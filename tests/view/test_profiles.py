@@ -80,6 +80,7 @@ def test_a_run_that_trains_shows_its_losses_before_any_checkpoint(viewed_run: Ru
         site = open_site([tmp_path], run)
         page = site.get("/training", {"part": ["1"]}).body.decode()
         empty = site.get("/prompts", {}).body.decode()
+        findings = site.get("/findings", {}).body.decode()
         site.close()
     by_key = {a.task.key: a for group in groups.values() for a in group}
     assert by_key[first.key] == Progress(first, "training", [(5, 2.0), (10, 1.5)], [(10, 1.75)])
@@ -90,6 +91,7 @@ def test_a_run_that_trains_shows_its_losses_before_any_checkpoint(viewed_run: Ru
     assert page.count("<polyline") == 1
     assert page.count("<circle") == 1
     assert "This run has no completions yet" in empty
+    assert "not made yet: the run goes on" in findings
     (tmp_path / live.path).write_text("{")
     assert curves_in_training(run.store) == {}
     run.store.tidy()

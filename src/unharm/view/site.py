@@ -152,9 +152,14 @@ class Site:
     def findings(self, query: Query) -> Answer:
         """The list of tables."""
         chosen = parse_filter(query)
-        views, _ = self._source(chosen).current()
+        source = self._source(chosen)
+        views, _ = source.current()
+        current = status_of(str(source.folder))
         counted = {n: views.rows(f'select count(*) from "{n}"')[0][0] for n in table_names(views)}
-        return self.page("findings.html.j2", "findings", chosen, tables=counted, title_of=title_of)
+        return self.page(
+            "findings.html.j2", "findings", chosen,
+            tables=counted, title_of=title_of, goes_on=current is not None and current.state == "running",
+        )  # fmt: skip
 
     def table(self, query: Query) -> Answer:
         """A page of a table, its numbers linked to the completions behind them."""
