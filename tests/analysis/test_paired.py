@@ -61,6 +61,23 @@ def test_equal_numbers_have_wide_finite_intervals(levels: list[float]) -> None:
         assert -1 <= change.low <= change.high <= 1
 
 
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_a_category_without_a_hit_has_an_interval_whatever_the_others_vary(seed: int) -> None:
+    """Prompts of the first category differ by no more than chance: the pooled variance is 0, or nearly."""
+    draws = np.random.default_rng(seed).random((12, 40)) < 0.5
+    values = np.concatenate([draws.astype(float), np.zeros((12, 20))], axis=1)
+    masks = [np.arange(60) < 40, np.arange(60) >= 40]
+    chance, none = means(several(values), masks, SHARE, 0.95)
+    assert chance.low is not None
+    assert none.high is not None
+    assert none.low == none.value == 0
+    assert 3 / 240 < none.high < 0.2  # no hit in 240 completions: about three are not ruled out
+    for change in differences(several(values), single([0.0] * 60), masks, SHARE, 0.95):
+        assert change.low is not None
+        assert change.high is not None
+        assert change.low <= (change.value or 0) <= change.high
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=10, max_size=40))
 def test_intervals_stay_in_the_possible_range_and_agree_with_p(pairs: list[tuple[bool, bool]]) -> None:
     one, other = single([float(a) for a, _ in pairs]), single([float(b) for _, b in pairs])

@@ -80,7 +80,9 @@ def sides(parts: Sequence[Parts], bounded: bool = True) -> list[Side]:
         count = max(one.counts[0], 1)
         alone = len(parts) == 1 and one.counts[1] > 1
         freedom = _freedom(one.by_prompt, count) if alone else math.inf
-        results.append(Side(one, ratio * _spread(one.mean) / count, freedom, ratio / count))
+        # Where all completions are alike, they say no more than independent ones would.
+        empty = max(ratio, count / max(one.cells, 1))
+        results.append(Side(one, ratio * _spread(one.mean) / count, freedom, empty / count))
     return results
 
 
