@@ -15,9 +15,9 @@ from unharm.core.records import Reply, ReplyToken
 from unharm.core.values import VALUES
 from unharm.engines.replies import load_reply_engine
 from unharm.scoring.answer_store import Answers
+from unharm.scoring.model_files import read_config
 from unharm.scoring.registry import scorer_problems, scorer_row
 from unharm.scoring.settings import Scoring, ValuesSpec
-from unharm.scoring.stored_replies import model_files
 from unharm.scoring.texts import Text
 from unharm.scoring.value_reader import ValueReader
 
@@ -117,7 +117,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="give a question with named slots"):
         spec_of(valence="{text} {value!r}")
     with pytest.raises(UserError, match="cannot be read"):
-        model_files(str(tmp_path), None, "model", "scorers.reader")
+        read_config(str(tmp_path), None, "model", "scorers.reader")
     (missing, _), (revision, _) = (
         scorer_problems(Scoring({"reader": spec_of(model=model)}, "base"))[0] for model in ("./m", "a/b")
     )

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from unharm.analysis.costs import PERPLEXITY
+from unharm.benchmarks.registry import BENCHMARKS
 from unharm.core.values import VALUES
 from unharm.report.heat_maps import value_map
 from unharm.report.inputs import ReportedStudy
@@ -57,7 +58,7 @@ def costs_section(costs: pl.DataFrame) -> dict[str, Any]:
     """Return the costs as texts.
 
     Returns:
-        `columns`, the costs, each with its benchmark; `rows`, one per arm and strategy: `arm`, `strategy`,
+        `columns`, the costs, with the benchmark of those that several have; `rows`: `arm`, `strategy`,
         `counts`, the n of its costs, and `cells`, one per column, with `shown`, `interval` and `unscored`,
         or None.
     """
@@ -75,7 +76,12 @@ def costs_section(costs: pl.DataFrame) -> dict[str, Any]:
         }
         for (arm, strategy), cells in by_subject.items()
     ]
-    return {"columns": columns, "rows": rows}
+    costs_alone = [cost for cost, _ in columns]
+    names = [
+        f"{cost}, {BENCHMARKS[benchmark].title}" if costs_alone.count(cost) > 1 else cost
+        for cost, benchmark in columns
+    ]
+    return {"columns": names, "rows": rows}
 
 
 def _shown(row: dict[str, Any]) -> dict[str, str]:

@@ -12,8 +12,9 @@ from unharm.core.errors import UserError
 from unharm.core.models.transformers import quiet_libraries
 from unharm.core.records import Score
 from unharm.scoring.batching import batches
+from unharm.scoring.model_files import read_config
 from unharm.scoring.scorer import unscored
-from unharm.scoring.settings import ClassifierSpec, ValuesSpec
+from unharm.scoring.settings import ClassifierSpec
 from unharm.scoring.texts import Text
 
 TOKENS = 8192
@@ -30,17 +31,7 @@ def check_labels(spec: ClassifierSpec, where: str) -> None:
     Raises:
         UserError: The model cannot be read, is no classifier, or has other labels than the map.
     """
-    from transformers import AutoConfig
-
-    quiet_libraries()
-    try:
-        config = AutoConfig.from_pretrained(spec.model, revision=spec.revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"the classifier {spec.model!r} cannot be read ({type(error).__name__})",
-            f"{where}.model",
-            "give a folder with config.json and safetensors, or a hub id that you can reach",
-        ) from None
+    config = read_config(spec.model, spec.revision, "classifier", where)
     if path := _pickled_alone(spec):
         raise UserError(
             f"{path} has pickled weights alone, which are not loaded",
@@ -166,11 +157,3 @@ class Classifier:
             harm = max((chance for name, chance in by_label.items() if labels[name] == bad), default=0.0)
             return Score(text.id, float(harm >= 0.5), bad if harm >= 0.5 else "", raw=raw)
         return Score(text.id, float(labels[best] == bad), str(labels[best]), raw=raw)
-
-
-def model_key(spec: ClassifierSpec | ValuesSpec) -> str:
-    """Return what identifies the weights of a model: a hash of its files, or hub id and commit."""
-    from unharm.core.models.base_files import folder_key
-
-    path = Path(spec.model).expanduser()
-    return folder_key(path) if path.is_dir() else f"{spec.model}@{spec.revision}"

@@ -12,6 +12,7 @@ from unharm.core.errors import Problem, UserError, nearest, raise_all
 from unharm.core.hashing import content_hash
 from unharm.core.records import Score
 from unharm.scoring import SCORERS, ScorerRow
+from unharm.scoring.model_files import model_key, read_config, read_tokenizer
 from unharm.scoring.retirements import ended
 from unharm.scoring.rubric import load_rubric
 from unharm.scoring.scorer import Scorer
@@ -28,7 +29,6 @@ from unharm.scoring.settings import (
     ValuesSpec,
     asks_service,
 )
-from unharm.scoring.stored_replies import LoadEngine, ReplyEngine, model_files
 from unharm.scoring.texts import Text
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from unharm.scoring.answer_store import Answers
     from unharm.scoring.guards.served import ServedGuard
     from unharm.scoring.judge import Judge
+    from unharm.scoring.stored_replies import LoadEngine, ReplyEngine
 
 
 def scorer_row(scoring: Scoring, name: str) -> ScorerRow:
@@ -53,10 +54,8 @@ def scorer_row(scoring: Scoring, name: str) -> ScorerRow:
         description = f"{spec.model} by the rubric {rubric.name}"
         return ScorerRow(rubric.measures, f"judge {version}", False, description, spec.model, rubric.name)
     if isinstance(spec, ClassifierSpec):
-        from unharm.scoring.classifier import model_key
-
         settings = spec.model_dump(include={"measures", "labels", "template", "dtype"})
-        version = content_hash([model_key(spec), settings])[:12]
+        version = content_hash([model_key(spec.model, spec.revision), settings])[:12]
         reads: Literal["text", "answer"] = "answer" if "{answer}" in spec.template else "text"
         return ScorerRow(spec.measures, f"classifier {version}", False, spec.model, reads=reads)
     if isinstance(spec, GuardSpec):
@@ -96,9 +95,8 @@ def answers_version(scoring: Scoring, name: str) -> str:
         form = [spec.preset, spec.rules.version, spec.criteria, spec.max_tokens, spec.structured]
         return content_hash(["guard", guard_model_key(spec), form])
     if isinstance(spec, ValuesSpec):
-        from unharm.scoring.classifier import model_key
-
-        return content_hash(["values", model_key(spec), spec.relevance, spec.valence])
+        key = model_key(spec.model, spec.revision)
+        return content_hash(["values", key, spec.relevance, spec.valence])
     assert isinstance(spec, ModerationSpec)
     return content_hash(["moderation", spec.model])
 
@@ -211,7 +209,8 @@ class Scorers:
 
                     check_guard_model(spec, _where(name))
                 elif isinstance(spec, ValuesSpec):
-                    model_files(spec.model, spec.revision, "model", _where(name))
+                    read_config(spec.model, spec.revision, "model", _where(name))
+                    read_tokenizer(spec.model, spec.revision, "model", _where(name))
                 elif asks_service(spec):
                     self.service(name).try_out(lambda: None)
             except UserError as error:
@@ -275,10 +274,9 @@ class Scorers:
             load = self._engine(name, spec.model_name, spec.revision, guard_model_key(spec))
             return LocalGuard(spec, answers_version(self.scoring, name), self.answers, load)
         if isinstance(spec, ValuesSpec):
-            from unharm.scoring.classifier import model_key
             from unharm.scoring.value_reader import ValueReader
 
-            load = self._engine(name, spec.model, spec.revision, model_key(spec))
+            load = self._engine(name, spec.model, spec.revision, model_key(spec.model, spec.revision))
             return ValueReader(spec, answers_version(self.scoring, name), self.answers, load)
         if isinstance(spec, PerplexitySpec):
             from unharm.scoring.perplexity import Perplexity

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from unharm.core import interrupt
-from unharm.core.errors import UserError
-from unharm.core.models.transformers import quiet_libraries
 from unharm.core.records import Reply
 from unharm.scoring.answer_store import Answer, Answers, key_of
 from unharm.scoring.texts import Text
@@ -31,26 +29,6 @@ class ReplyEngine(Protocol):
 
 LoadEngine = Callable[[str, str | None, str, str], ReplyEngine]
 """From model, revision, device and the field of the spec to a loaded engine."""
-
-
-def model_files(model: str, revision: str | None, role: str, where: str) -> tuple[Any, Any]:
-    """Return the configuration and the tokenizer of a model, without its weights.
-
-    Raises:
-        UserError: They cannot be read.
-    """
-    from transformers import AutoConfig, AutoTokenizer
-
-    quiet_libraries()
-    try:
-        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
-        return config, AutoTokenizer.from_pretrained(model, revision=revision)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"the {role} {model!r} cannot be read ({type(error).__name__})",
-            f"{where}.model",
-            "give a folder with config.json and safetensors, or a hub id that you can reach",
-        ) from None
 
 
 def stored_replies(

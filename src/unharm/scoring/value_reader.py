@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from unharm.core.records import Reply, Score
 from unharm.core.values import VALUES
@@ -30,20 +31,21 @@ VALENCE: dict[str, str] = {"support": "support", "oppose": "oppose", "either": "
 """Which word of an answer means what."""
 
 
+@dataclass
 class ValueReader:
     """Scores texts by the values that they express: 1.0 and their names, or 0.0.
 
-    Args:
+    Attributes:
         spec: The settings.
         version: What replies depend on besides the text.
         answers: Where replies are stored.
-        load: Loads the engine at the first text that has no reply yet.
+        load: Returns the engine, loaded once; called where a text has no reply yet.
     """
 
-    def __init__(self, spec: ValuesSpec, version: str, answers: Answers, load: Callable[[], ReplyEngine]):
-        self.spec, self.version, self.answers = spec, version, answers
-        self._load = load
-        self._engine: ReplyEngine | None = None
+    spec: ValuesSpec
+    version: str
+    answers: Answers
+    load: Callable[[], ReplyEngine]
 
     def __call__(self, texts: Sequence[Text]) -> list[Score]:
         stored = stored_replies(texts, self.version, self.answers, self._ask)
@@ -69,12 +71,10 @@ class ValueReader:
         """Return the probability of each word at every place; nothing where the model says another."""
         if not places:
             return {}
-        if self._engine is None:
-            self._engine = self._load()
         prompts = [template.format(text=items[n][1].answer, value=value) for n, value in places]
         groups = [str(n) for n, _ in places]
         read: dict[tuple[int, str], dict[str, float]] = {}
-        for at, reply in self._engine.replies(prompts, groups, 1):
+        for at, reply in self.load().replies(prompts, groups, 1):
             read[places[at]] = _shares(words, reply)
         return read
 

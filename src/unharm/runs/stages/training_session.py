@@ -358,9 +358,8 @@ class Session:
         epoch_steps = recipe.steps(len(job.train))
         if run.store.done(task.artefact):
             return
-        epochs = (
-            recipe.epochs if job.fall is None else curve.best_epoch
-        )  # the rest is no part of the adapter
+        # Epochs after the one that matches a loss are no part of the adapter.
+        epochs = recipe.epochs if job.fall is None else curve.best_epoch
 
         def write(folder: Path) -> dict[str, Any]:
             tensors = stack.peft_tensors(weights)

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from unharm.core.errors import UserError
-from unharm.core.models.base_files import folder_key
 from unharm.core.records import Score
 from unharm.scoring.answer_store import Answers
 from unharm.scoring.guards.preset import Preset
 from unharm.scoring.guards.prompts import check_instruction, check_template, criteria_of, prompt_of
 from unharm.scoring.guards.scores import Said, packed, said_of, score_of
+from unharm.scoring.model_files import model_key, read_config, read_tokenizer
 from unharm.scoring.settings import GuardSpec
-from unharm.scoring.stored_replies import Items, ReplyEngine, model_files, stored_replies
+from unharm.scoring.stored_replies import Items, ReplyEngine, stored_replies
 from unharm.scoring.texts import Text
 
 
+@dataclass
 class LocalGuard:
     """Scores texts with a guard. Replies are looked up first: two scores of one guard need one pass.
 
-    Args:
+    Attributes:
         spec: The settings.
         version: What replies depend on besides the text.
         answers: Where replies are stored.
-        load: Loads the engine at the first text that has no reply yet.
+        load: Returns the engine, loaded once; called where a text has no reply yet.
     """
 
-    def __init__(self, spec: GuardSpec, version: str, answers: Answers, load: Callable[[], ReplyEngine]):
-        self.spec, self.version, self.answers = spec, version, answers
-        self.preset = spec.rules
-        self._load = load
-        self._engine: ReplyEngine | None = None
+    spec: GuardSpec
+    version: str
+    answers: Answers
+    load: Callable[[], ReplyEngine]
+
+    @property
+    def preset(self) -> Preset:
+        return self.spec.rules
 
     def __call__(self, texts: Sequence[Text]) -> list[Score]:
         stored = stored_replies(texts, self.version, self.answers, self._ask)
@@ -39,18 +43,17 @@ class LocalGuard:
 
     def _ask(self, items: Items) -> Iterator[tuple[bytes, str]]:
         """Run the guard over texts without a reply. Yields each with its replies to all questions."""
-        if self._engine is None:
-            self._engine = self._load()
+        engine = self.load()
         criteria = criteria_of(self.spec, self.preset)
         prompts, groups, owners = [], [], []
         for number, (_, text) in enumerate(items):
             for criterion in criteria:
-                prompts.append(prompt_of(self.preset, self._engine.tokenizer, text, criterion))
+                prompts.append(prompt_of(self.preset, engine.tokenizer, text, criterion))
                 groups.append(f"{criterion.name if criterion else ''}\0{text.prompt}")
                 owners.append((number, criterion.name if criterion else ""))
         said: dict[int, dict[str, Said]] = {}
         limit = self.spec.max_tokens or self.preset.max_tokens
-        for place, reply in self._engine.replies(prompts, groups, limit):
+        for place, reply in engine.replies(prompts, groups, limit):
             number, name = owners[place]
             mine = said.setdefault(number, {})
             mine[name] = said_of(self.preset, name, reply)
@@ -60,9 +63,8 @@ class LocalGuard:
 
 def guard_model_key(spec: GuardSpec) -> str:
     """Return what the weights of a guard are known by: a hash of its files, or its name and commit."""
-    path = Path(spec.model_name).expanduser()
-    if spec.server is None and path.is_dir():
-        return folder_key(path)
+    if spec.server is None:
+        return model_key(spec.model_name, spec.revision)
     return f"{spec.model_name}@{spec.revision}"
 
 
@@ -74,7 +76,9 @@ def check_guard_model(spec: GuardSpec, where: str) -> None:
     """
     preset: Preset = spec.rules
     check_instruction(preset, where)
-    config, tokenizer = model_files(spec.model_name, spec.revision, "guard", where)
+    config, tokenizer = (
+        read(spec.model_name, spec.revision, "guard", where) for read in (read_config, read_tokenizer)
+    )
     architecture = (getattr(config, "architectures", None) or ["?"])[0]
     if architecture not in preset.architectures:
         raise UserError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from unharm.core.errors import Problem, nearest, raise_all
+from unharm.core.errors import Problem, UserError, nearest, raise_all
+from unharm.core.files.disk import PRIVATE_FILE, make_private
+from unharm.core.progress import Progress
 from unharm.core.records import Subject
 from unharm.runs import keys
 from unharm.runs.context import Run
@@ -69,6 +72,42 @@ def check_free(logs: Sequence[ExportedLog], force: bool) -> None:
             if log.file.exists() and not force
         ]
     )
+
+
+def write_logs(
+    logs: Sequence[ExportedLog],
+    folder: Path,
+    name: str,
+    unit: str,
+    write: Callable[[ExportedLog, Path], None],
+    unfinished: str = "",
+) -> list[Path]:
+    """Write every log whole or not at all, readable by the user alone, and return the files.
+
+    Args:
+        logs: The logs.
+        folder: Where they go; it is made.
+        name: The name of the progress.
+        unit: What it counts.
+        write: Writes a log to a path.
+        unfinished: The ending of files that are not whole yet, where readers take all files of theirs.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Progress(name, len(logs), unit) as progress:
+            for log in logs:
+                partial = log.file.with_name(f".{os.getpid()}-{log.file.name}{unfinished}")
+                write(log, partial)
+                partial.chmod(PRIVATE_FILE)
+                os.replace(partial, log.file)
+                progress.tick(1)
+        make_private(folder)
+    except OSError as error:
+        raise UserError(f"cannot write here: {error.strerror or error}", str(folder)) from None
+    return [log.file for log in logs]
 
 
 def written_at(run: Run, log: ExportedLog) -> str:

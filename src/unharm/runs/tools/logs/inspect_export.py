@@ -6,22 +6,25 @@ inspect_ai has no field for is in the metadata under `unharm`, where `inspect_lo
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from unharm.analysis.measures import FIRST_METRICS, bounds_of
 from unharm.analysis.scored_log import MAXIMUM
-from unharm.core.errors import UserError
-from unharm.core.files.disk import PRIVATE_FILE, make_private
 from unharm.core.hashing import content_hash
-from unharm.core.progress import Progress
 from unharm.core.records import Prompt
 from unharm.core.values import VALUES
 from unharm.core.version import __version__
 from unharm.runs.adapters import adapter_folder
 from unharm.runs.context import Run
-from unharm.runs.tools.logs.exported import ExportedLog, answers, check_free, selected, written_at
+from unharm.runs.tools.logs.exported import (
+    ExportedLog,
+    answers,
+    check_free,
+    selected,
+    write_logs,
+    written_at,
+)
 from unharm.runs.tools.logs.inspect_log import OURS
 from unharm.runs.tools.logs.inspect_package import needed
 from unharm.runs.tools.logs.inspect_writer import write_log
@@ -53,19 +56,11 @@ def export_inspect(
     needed("inspect_ai.log", str(folder))
     logs = list(selected(run, folder, arms, benchmarks, ".eval"))
     check_free(logs, force)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with Progress("inspect", len(logs), "logs") as progress:
-            for log in logs:
-                partial = log.file.with_name(f".{os.getpid()}-{log.file.name}")
-                write_log(_eval_log(run, log), partial)
-                partial.chmod(PRIVATE_FILE)
-                os.replace(partial, log.file)
-                progress.tick(1)
-        make_private(folder)
-    except OSError as error:
-        raise UserError(f"cannot write here: {error.strerror or error}", str(folder)) from None
-    return [log.file for log in logs]
+
+    def write(log: ExportedLog, path: Path) -> None:
+        write_log(_eval_log(run, log), path)
+
+    return write_logs(logs, folder, "inspect", "logs", write)
 
 
 def _eval_log(run: Run, log: ExportedLog) -> Any:

@@ -7,19 +7,22 @@ columns of its own, which it takes for metadata: a query of transcripts can name
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from unharm.core.errors import UserError
-from unharm.core.files.disk import PRIVATE_FILE, make_private
-from unharm.core.progress import Progress
 from unharm.runs.adapters import adapter_folder
 from unharm.runs.context import Run
-from unharm.runs.tools.logs.exported import ExportedLog, answers, check_free, selected, written_at
+from unharm.runs.tools.logs.exported import (
+    ExportedLog,
+    answers,
+    check_free,
+    selected,
+    write_logs,
+    written_at,
+)
 
 SCHEMA: dict[str, Any] = {
     **dict.fromkeys(
@@ -57,19 +60,11 @@ def export_scout(
     """
     logs = list(selected(run, folder, arms, benchmarks, ".parquet"))
     check_free(logs, force)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with Progress("scout", len(logs), "files") as progress:
-            for log in logs:
-                partial = log.file.with_name(f".{os.getpid()}-{log.file.name}.part")
-                transcripts(run, log).write_parquet(partial, compression="zstd")
-                partial.chmod(PRIVATE_FILE)
-                os.replace(partial, log.file)
-                progress.tick(1)
-        make_private(folder)
-    except OSError as error:
-        raise UserError(f"cannot write here: {error.strerror or error}", str(folder)) from None
-    return [log.file for log in logs]
+
+    def write(log: ExportedLog, path: Path) -> None:
+        transcripts(run, log).write_parquet(path, compression="zstd")
+
+    return write_logs(logs, folder, "scout", "files", write, unfinished=".part")
 
 
 def transcripts(run: Run, log: ExportedLog) -> pl.DataFrame:
